@@ -1,0 +1,1 @@
+//! Certificates: the local authority, what it issues, and when to renew.

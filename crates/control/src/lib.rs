@@ -1,0 +1,1 @@
+//! Use cases, authorisation, audit and background tasks of the control plane.

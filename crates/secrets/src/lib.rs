@@ -1,0 +1,1 @@
+//! Sealing at rest, redaction and key files.

@@ -1,0 +1,1 @@
+//! Reads site files: YAML with positions, parameters and overlays, every fault at once.

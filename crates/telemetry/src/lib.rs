@@ -1,0 +1,1 @@
+//! Logging and tracing set-up, metric names, the access-log record.
