@@ -1,0 +1,109 @@
+//! What the control plane and an edge say to each other over the edge's control socket: HTTP/1.1
+//! with JSON over a unix socket.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /v1/status` | [`Status`] |
+//! | `GET /v1/index` | [`IndexListing`] |
+//! | `POST /v1/change` with [`Change`] | [`ChangeReport`]; 409 with [`Conflict`] when the base is another |
+//! | `GET /v1/metrics` | Prometheus text |
+//! | `POST /v1/stop` | 202; the edge stops after the requests in flight |
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use portway_model::{Finding, Id, Site};
+use serde::{Deserialize, Serialize};
+
+use crate::{CertificateObject, Digest, NodeSettings, SitePolicy};
+
+/// What an edge says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The format it writes; see [`crate::FORMAT`].
+    pub format: u32,
+    /// The version of the binary.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// The digest over everything it serves.
+    pub digest: Digest,
+    /// The number of sites it has.
+    pub sites: usize,
+    /// The addresses on which it listens, as bound.
+    pub listeners: Vec<ListenerStatus>,
+    /// Open connections of clients.
+    pub connections: u64,
+}
+
+/// A listening socket.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// The address with the real port.
+    pub address: std::net::SocketAddr,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
+
+/// Everything an edge has, by digest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IndexListing {
+    /// The digest over everything.
+    pub digest: Digest,
+    /// The digest of its settings.
+    pub settings: Digest,
+    /// Each site's policy.
+    pub sites: BTreeMap<Id<Site>, Digest>,
+    /// The certificates it holds.
+    pub certificates: Vec<Digest>,
+}
+
+/// A change of an edge's content. It is durable before it is answered, and live at once: requests
+/// that began before keep what they began with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// [`crate::FORMAT`] of the writer.
+    pub format: u32,
+    /// The digest the sender believes the edge to have; another one is a conflict and changes
+    /// nothing.
+    pub base: Option<Digest>,
+    /// New settings of the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<NodeSettings>,
+    /// Certificates that the edge may not have yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateObject>,
+    /// Sites that are new or changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub put: Vec<SitePolicy>,
+    /// Sites that are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<Id<Site>>,
+}
+
+/// What became of a change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChangeReport {
+    /// The digest over everything, as it serves now.
+    pub digest: Digest,
+    /// Sites that could not be taken, with the reasons; their last version serves on.
+    pub refused: Vec<Refused>,
+}
+
+/// A site that an edge could not take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The site.
+    pub site: Id<Site>,
+    /// Why.
+    pub findings: Vec<Finding>,
+}
+
+/// The answer to a change whose base is not what the edge has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// What the edge has.
+    pub digest: Digest,
+}
