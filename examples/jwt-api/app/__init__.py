@@ -1,0 +1,1 @@
+"""The application of this example: a small API with login, a visit counter and its own docs."""
