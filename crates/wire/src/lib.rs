@@ -1,1 +1,19 @@
-//! Request and response types of the REST API with their OpenAPI schemas, and the typed client.
+//! What the REST API says and understands, as types with OpenAPI schemas, and the typed client.
+//!
+//! Names are `snake_case`, times RFC 3339 in UTC, lists come in pages with a cursor. Nothing here
+//! knows how a request is answered.
+
+pub mod auth;
+pub mod deploy;
+pub mod logs;
+mod page;
+mod problem;
+pub mod revision;
+mod schema;
+pub mod site;
+pub mod system;
+pub mod user;
+
+pub use page::{Page, PageQuery};
+pub use problem::{Problem, ProblemCode};
+pub use schema::{FindingSchema, SiteSpecSchema};

@@ -1,0 +1,56 @@
+//! Deployments.
+
+use jiff::Timestamp;
+use portway_model::{Finding, Stage};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::FindingSchema;
+
+/// The carrying out of changes on one node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DeploymentView {
+    /// The id.
+    pub id: Uuid,
+    /// The node.
+    pub node: String,
+    /// The first revision that is carried out.
+    pub from_revision: i64,
+    /// The last one.
+    pub to_revision: i64,
+    /// The work in hand, or the end.
+    #[schema(value_type = String)]
+    pub stage: Stage,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Timestamp,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+    /// Sites that were held, with the reasons.
+    #[schema(value_type = Vec<FindingSchema>)]
+    pub findings: Vec<Finding>,
+}
+
+/// How long to wait for a revision to be carried out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct WaitQuery {
+    /// Seconds, at most 60 (default 30).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+}
+
+/// How far a revision has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RevisionProgress {
+    /// Whether every node has been brought to it, or holds the sites that failed.
+    pub done: bool,
+    /// Each node's deployment.
+    pub deployments: Vec<DeploymentView>,
+    /// Sites of the revision that are held, with the reasons.
+    #[schema(value_type = Vec<FindingSchema>)]
+    pub findings: Vec<Finding>,
+}

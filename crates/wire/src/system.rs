@@ -1,0 +1,84 @@
+//! Health, tasks and certificates.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// How Portway is, truthfully.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// The worst of the checks.
+    pub status: HealthStatus,
+    /// The version of the manager.
+    pub version: String,
+    /// Whether an administrator exists.
+    pub set_up: bool,
+    /// Each check; only for those who are logged in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<HealthCheck>,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HealthCheck {
+    /// What was looked at: `database`, `edge`, `tasks`, `disk`, `certificates`.
+    pub name: String,
+    /// How it is.
+    pub status: HealthStatus,
+    /// In words, with what to do where something is wrong.
+    pub detail: String,
+}
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    /// As it should be.
+    Ok,
+    /// Works, and needs attention.
+    Degraded,
+    /// Does not work.
+    Failed,
+}
+
+/// A background task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskView {
+    /// The name.
+    pub name: String,
+    /// What it does.
+    pub description: String,
+    /// When it last began.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_started_at: Option<Timestamp>,
+    /// When it last ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_finished_at: Option<Timestamp>,
+    /// `ok` or `failed`.
+    pub last_outcome: Option<String>,
+    /// What it did or why it failed.
+    pub last_message: Option<String>,
+    /// When it runs next.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_run_at: Option<Timestamp>,
+}
+
+/// A certificate without its key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CertificateView {
+    /// The id.
+    pub id: Uuid,
+    /// `local` or `local_root`.
+    pub source: String,
+    /// The names it is for.
+    pub names: Vec<String>,
+    /// Not valid before.
+    #[schema(value_type = String, format = DateTime)]
+    pub not_before: Timestamp,
+    /// Not valid after.
+    #[schema(value_type = String, format = DateTime)]
+    pub not_after: Timestamp,
+    /// SHA-256 of the leaf in DER.
+    pub fingerprint: String,
+}
