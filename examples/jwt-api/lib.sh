@@ -17,17 +17,17 @@ say() { printf '%s\n' "$*"; }
 
 # Makes RUN_DIR absolute and takes its lock for the rest of the script (descriptor 9).
 enter_run_dir() {
-  local wanted=${RUN_DIR:-$HERE/run}
-  # 0711: a proxy that runs as another user can reach the socket but list nothing.
-  [[ -d $wanted ]] || (umask 022 && mkdir -p -- "$(dirname -- "$wanted")" && mkdir -m 0711 -- "$wanted") ||
-    die "cannot create the run folder $wanted"
-  RUN_DIR=$(cd -- "$wanted" && pwd -P)
+  local longest
+  RUN_DIR=$(realpath -m -- "${RUN_DIR:-$HERE/run}")
   export RUN_DIR
-  local longest=$RUN_DIR/redis/redis.sock
+  longest=$RUN_DIR/redis/redis.sock
   # sun_path holds 108 bytes, the closing zero among them.
   (($(printf '%s' "$longest" | wc -c) <= 107)) ||
     die "the path $longest is too long for a unix socket (107 bytes at most); set RUN_DIR to a shorter one"
-  exec 9>"$RUN_DIR/.lock" || die "cannot write to the run folder $RUN_DIR"
+  # 0711: a proxy that runs as another user can reach the socket but list nothing.
+  (umask 066 && mkdir -p -- "$RUN_DIR") ||
+    die "cannot create the run folder $RUN_DIR"
+  { exec 9>"$RUN_DIR/.lock"; } || die "cannot write to the run folder $RUN_DIR"
   flock -w 120 9 || die "another start.sh or stop.sh works in $RUN_DIR"
 }
 
@@ -76,9 +76,10 @@ stop_part() {
   rm -f -- "$RUN_DIR/$part/pid"
 }
 
-# Runs the Python of the example's environment, with the application importable.
+# Runs the Python of the example's environment, with the application importable. It writes no
+# bytecode, which would otherwise lie among the sources.
 in_app_python() {
-  PYTHONPATH=$HERE PYTHONPYCACHEPREFIX=$RUN_DIR/pycache "$PYTHON_ENV/bin/python" "$@"
+  PYTHONPATH=$HERE PYTHONDONTWRITEBYTECODE=1 "$PYTHON_ENV/bin/python" "$@"
 }
 
 # Makes the Python environment, or brings it to the pinned versions. Quick if it is current.

@@ -40,7 +40,7 @@ main() {
 start_redis() { start_part redis "$REDIS_SERVER" "$HERE/redis.conf"; }
 
 start_app() {
-  start_part app env -u GUNICORN_CMD_ARGS PYTHONPYCACHEPREFIX="$RUN_DIR/pycache" \
+  start_part app env -u GUNICORN_CMD_ARGS PYTHONDONTWRITEBYTECODE=1 \
     "$PYTHON_ENV/bin/python" -m gunicorn --config "$HERE/app/gunicorn.conf.py"
 }
 
