@@ -123,7 +123,7 @@ install_packages() {
   shift
   if ! command -v apt-get >/dev/null; then
     die "$what is missing; install it with your system's package manager" \
-      "(Fedora: dnf install valkey-compat-redis python3; Arch: pacman -S valkey python; Alpine: apk add redis python3)"
+      "(another Redis, such as valkey-server, can be named by REDIS_SERVER, another Python by PYTHON)"
   fi
   ((EUID == 0)) ||
     die "$what is missing; install it with: sudo apt-get install --no-install-recommends $*"
