@@ -12,8 +12,8 @@ TOOLS := $(PORTWAY_PYTHON_ENV)/bin
 RUN_DIR := $(abspath $(or $(RUN_DIR),examples/jwt-api/run))
 SCRIPTS = $(shell git ls-files -z -- '*.sh' .ci/run scripts/setup scripts/hooks | tr '\0' ' ')
 
-.PHONY: help run build test check bench example-jwt-api fmt openapi generated docs hooks clean \
-	fmt-check clippy rustdoc arch tidy typos toml shell
+.PHONY: help run build test check bench example-jwt-api deny fmt openapi generated docs hooks clean \
+	nextest doctest fmt-check clippy rustdoc arch tidy typos toml shell
 
 help: ## List these targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
@@ -28,8 +28,7 @@ build: ## Build the program as it is released
 
 test: ## Run all tests, with what they need installed
 	@scripts/setup test
-	scripts/testbed/start-postgres.sh with cargo nextest run --workspace
-	cargo test --doc --workspace
+	@$(MAKE) --keep-going nextest doctest
 
 check: ## Judge the repository: format, lints, docs, layers, tidiness, generated files, spelling
 	@scripts/setup check
@@ -41,6 +40,11 @@ bench: build ## Measure the figures of docs/benchmarks.md
 example-jwt-api: build ## Bring up the three sites of examples/jwt-api on the Portway that runs here
 	RUN_DIR=$(RUN_DIR) examples/jwt-api/start.sh
 	$(PORTWAY) apply -f examples/jwt-api/portway.yaml --set run_dir=$(RUN_DIR)
+
+deny: ## Judge licences and sources of what is linked in (needs cargo-deny)
+	@command -v cargo-deny >/dev/null || \
+		{ echo 'deny: get it with: cargo install cargo-deny --locked' >&2; exit 1; }
+	cargo deny check licenses bans sources
 
 fmt: ## Format the code and the manifests
 	@scripts/setup check
@@ -61,6 +65,14 @@ hooks: ## Have git run the quick checks before each commit
 clean: ## Remove what was built or installed inside this folder
 	cargo clean
 	rm -rf .venv tests/browser/node_modules ui/node_modules
+
+# --- the parts of `make test` ---
+
+nextest:
+	scripts/testbed/start-postgres.sh with cargo nextest run --workspace
+
+doctest:
+	cargo test --doc --workspace
 
 # --- the parts of `make check` ---
 
