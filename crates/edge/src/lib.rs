@@ -7,3 +7,4 @@ mod files;
 mod log;
 mod metrics;
 mod pages;
+mod quality;
