@@ -1,0 +1,266 @@
+//! One method for each operation of the API.
+
+use http::Method;
+use uuid::Uuid;
+
+use super::{Call, Client, ClientError, IfMatch, LogStream, error, escape, read, with_query};
+use crate::{
+    Page, PageQuery,
+    auth::{LinkView, Login, RedeemLink, Refresh, Setup, Tokens, Whoami},
+    deploy::{DeploymentView, RevisionProgress, WaitQuery},
+    logs::{LogLines, LogQuery},
+    revision::{Diff, DiffQuery, Revert, RevertSite, RevisionQuery, RevisionView},
+    site::{
+        ApplySites, BlockSite, Changed, EditSite, Export, NewSite, Plan, SiteQuery, SiteSummary,
+        SiteView,
+    },
+    system::{CertificateView, Health, TaskView},
+    user::{
+        AuditQuery, AuditView, ChangePassword, CreatedToken, CreatedUser, EditUser, NewToken,
+        NewUser, TokenView, UserView,
+    },
+};
+
+type Answer<T> = Result<T, ClientError>;
+
+/// Logging in and the caller's own account.
+impl Client {
+    /// Makes the first administrator.
+    pub async fn set_up(&self, setup: &Setup) -> Answer<Tokens> {
+        self.post("/api/v1/setup", setup).await
+    }
+
+    /// Logs in.
+    pub async fn log_in(&self, login: &Login) -> Answer<Tokens> {
+        self.post("/api/v1/login", login).await
+    }
+
+    /// Buys the next access token.
+    pub async fn refresh(&self, refresh: &Refresh) -> Answer<Tokens> {
+        self.post("/api/v1/login/refresh", refresh).await
+    }
+
+    /// Ends the login.
+    pub async fn log_out(&self) -> Answer<()> {
+        self.send::<()>(Method::POST, "/api/v1/logout", None).await
+    }
+
+    /// Tells who calls.
+    pub async fn whoami(&self) -> Answer<Whoami> {
+        self.get("/api/v1/whoami").await
+    }
+
+    /// Sets a password by a one-time link.
+    pub async fn redeem_link(&self, link: &RedeemLink) -> Answer<()> {
+        self.send(Method::POST, "/api/v1/links/redeem", Some(link)).await
+    }
+
+    /// Changes the caller's password.
+    pub async fn change_password(&self, change: &ChangePassword) -> Answer<()> {
+        self.send(Method::POST, "/api/v1/password", Some(change)).await
+    }
+}
+
+/// The installation.
+impl Client {
+    /// Tells how Portway is.
+    pub async fn health(&self) -> Answer<Health> {
+        self.get("/api/v1/health").await
+    }
+
+    /// Lists the background tasks.
+    pub async fn tasks(&self) -> Answer<Page<TaskView>> {
+        self.get("/api/v1/tasks").await
+    }
+
+    /// Lists certificates.
+    pub async fn certificates(&self, page: &PageQuery) -> Answer<Page<CertificateView>> {
+        self.query("/api/v1/certificates", page).await
+    }
+
+    /// Lists deployments, the newest first.
+    pub async fn deployments(&self, page: &PageQuery) -> Answer<Page<DeploymentView>> {
+        self.query("/api/v1/deployments", page).await
+    }
+
+    /// Shows a deployment.
+    pub async fn deployment(&self, id: Uuid) -> Answer<DeploymentView> {
+        self.get(&format!("/api/v1/deployments/{id}")).await
+    }
+
+    /// Fetches the root of the local authority in PEM.
+    pub async fn local_root(&self) -> Answer<String> {
+        self.text("/api/v1/ca", "application/x-pem-file").await
+    }
+
+    /// Lists the audit log, the newest first.
+    pub async fn audit(&self, query: &AuditQuery) -> Answer<Page<AuditView>> {
+        self.query("/api/v1/audit", query).await
+    }
+}
+
+/// Sites.
+impl Client {
+    /// Lists sites.
+    pub async fn sites(&self, query: &SiteQuery) -> Answer<Page<SiteSummary>> {
+        self.query("/api/v1/sites", query).await
+    }
+
+    /// Shows a site.
+    pub async fn site(&self, site: &str) -> Answer<SiteView> {
+        self.get(&site_path(site, "")).await
+    }
+
+    /// Makes a site.
+    pub async fn create_site(&self, site: &NewSite, key: Uuid) -> Answer<SiteView> {
+        self.post_once("/api/v1/sites", site, key).await
+    }
+
+    /// Replaces a site.
+    pub async fn edit_site(
+        &self,
+        site: &str,
+        edit: &EditSite,
+        expected: IfMatch,
+    ) -> Answer<Changed> {
+        self.put(&site_path(site, ""), edit, expected).await
+    }
+
+    /// Removes a site.
+    pub async fn remove_site(&self, site: &str, expected: IfMatch) -> Answer<Changed> {
+        self.delete(&site_path(site, ""), expected).await
+    }
+
+    /// Keeps a site from being used.
+    pub async fn block_site(&self, site: &str, block: &BlockSite) -> Answer<Changed> {
+        self.post(&site_path(site, "/block"), block).await
+    }
+
+    /// Lets a site be used again.
+    pub async fn unblock_site(&self, site: &str) -> Answer<Changed> {
+        self.post(&site_path(site, "/unblock"), &serde_json::json!({})).await
+    }
+
+    /// Takes a site back to an earlier version.
+    pub async fn revert_site(&self, site: &str, revert: &RevertSite) -> Answer<Changed> {
+        self.post(&site_path(site, "/revert"), revert).await
+    }
+
+    /// Reads a site's logs.
+    pub async fn logs(&self, site: &str, query: &LogQuery) -> Answer<LogLines> {
+        self.query(&site_path(site, "/logs"), query).await
+    }
+
+    /// Follows a site's logs.
+    pub async fn follow_logs(&self, site: &str, query: &LogQuery) -> Answer<LogStream> {
+        let query = LogQuery { follow: true, ..query.clone() };
+        let path = with_query(&site_path(site, "/logs"), &query)?;
+        let call = Call::new(Method::GET, &path).header("accept", "text/event-stream")?;
+        let connection = self.connect().await?;
+        let (status, body, connection) = self.exchange(connection, call).await?;
+        if status.is_success() {
+            Ok(LogStream::new(body, connection))
+        } else {
+            Err(error::refused(status, &read(body).await?))
+        }
+    }
+
+    /// Tells what applying sites would do.
+    pub async fn plan(&self, sites: &ApplySites) -> Answer<Plan> {
+        self.post("/api/v1/plan", sites).await
+    }
+
+    /// Applies sites.
+    pub async fn apply(&self, sites: &ApplySites, key: Uuid) -> Answer<Changed> {
+        self.post_once("/api/v1/apply", sites, key).await
+    }
+
+    /// Exports all sites.
+    pub async fn export(&self) -> Answer<Export> {
+        self.get("/api/v1/export").await
+    }
+}
+
+/// The history.
+impl Client {
+    /// Lists revisions, the newest first.
+    pub async fn revisions(&self, query: &RevisionQuery) -> Answer<Page<RevisionView>> {
+        self.query("/api/v1/revisions", query).await
+    }
+
+    /// Shows a revision with its differences.
+    pub async fn revision(&self, number: i64) -> Answer<RevisionView> {
+        self.get(&format!("/api/v1/revisions/{number}")).await
+    }
+
+    /// Waits for a revision to be carried out, at most as long as `wait` says.
+    pub async fn progress(&self, number: i64, wait: &WaitQuery) -> Answer<RevisionProgress> {
+        self.query(&format!("/api/v1/revisions/{number}/progress"), wait).await
+    }
+
+    /// Takes back what a revision did.
+    pub async fn revert(&self, number: i64, revert: &Revert) -> Answer<Changed> {
+        self.post(&format!("/api/v1/revisions/{number}/revert"), revert).await
+    }
+
+    /// Compares two states.
+    pub async fn diff(&self, query: &DiffQuery) -> Answer<Diff> {
+        self.query("/api/v1/diff", query).await
+    }
+}
+
+/// Users and tokens.
+impl Client {
+    /// Lists users.
+    pub async fn users(&self, page: &PageQuery) -> Answer<Page<UserView>> {
+        self.query("/api/v1/users", page).await
+    }
+
+    /// Shows a user.
+    pub async fn user(&self, user: &str) -> Answer<UserView> {
+        self.get(&user_path(user)).await
+    }
+
+    /// Makes a user.
+    pub async fn create_user(&self, user: &NewUser) -> Answer<CreatedUser> {
+        self.post("/api/v1/users", user).await
+    }
+
+    /// Changes a user.
+    pub async fn edit_user(&self, user: &str, edit: &EditUser) -> Answer<UserView> {
+        self.patch(&user_path(user), edit).await
+    }
+
+    /// Removes a user.
+    pub async fn remove_user(&self, user: &str) -> Answer<()> {
+        self.send::<()>(Method::DELETE, &user_path(user), None).await
+    }
+
+    /// Makes a one-time link with which a user sets a password.
+    pub async fn reset_user(&self, user: &str) -> Answer<LinkView> {
+        self.post(&format!("{}/reset", user_path(user)), &serde_json::json!({})).await
+    }
+
+    /// Lists API tokens.
+    pub async fn tokens(&self, page: &PageQuery) -> Answer<Page<TokenView>> {
+        self.query("/api/v1/tokens", page).await
+    }
+
+    /// Makes an API token.
+    pub async fn create_token(&self, token: &NewToken) -> Answer<CreatedToken> {
+        self.post("/api/v1/tokens", token).await
+    }
+
+    /// Removes an API token.
+    pub async fn remove_token(&self, id: Uuid) -> Answer<()> {
+        self.send::<()>(Method::DELETE, &format!("/api/v1/tokens/{id}"), None).await
+    }
+}
+
+fn site_path(site: &str, rest: &str) -> String {
+    format!("/api/v1/sites/{}{rest}", escape(site))
+}
+
+fn user_path(user: &str) -> String {
+    format!("/api/v1/users/{}", escape(user))
+}
