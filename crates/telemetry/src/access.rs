@@ -1,0 +1,291 @@
+//! The records of access and error logs and their lines: written by the edge, read by whoever shows
+//! logs. One record is one line whatever it holds: every control character is escaped, so nothing a
+//! client sends can forge a line or move a terminal's cursor.
+
+mod combined;
+mod json;
+
+use std::{net::IpAddr, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AccessRecord {
+    /// When it began.
+    #[serde(serialize_with = "json::milliseconds")]
+    pub time: Timestamp,
+    /// Its id.
+    pub request_id: String,
+    /// Whose it was.
+    pub client: IpAddr,
+    /// The method.
+    pub method: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// The host it meant.
+    pub host: String,
+    /// The path.
+    pub path: String,
+    /// The query, without its question mark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// The protocol, such as `HTTP/2.0`.
+    pub protocol: String,
+    /// The status of the answer; 499 when the client went away before it.
+    pub status: u16,
+    /// The bytes of the request's body.
+    pub bytes_in: u64,
+    /// The bytes of the answer's body.
+    pub bytes_out: u64,
+    /// How long it took.
+    pub duration_ms: f64,
+    /// The user who logged in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Where the client came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub referer: Option<String>,
+    /// What the client says it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// The match of the route that took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// The target that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// How long the target took to begin its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_ms: Option<f64>,
+    /// The TLS version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
+    /// The trace it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+}
+
+/// Something that went wrong with a connection or request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorRecord {
+    /// When.
+    #[serde(serialize_with = "json::milliseconds")]
+    pub time: Timestamp,
+    /// How bad it is for the operator.
+    pub level: ErrorLevel,
+    /// What kind of thing it is.
+    pub kind: ErrorKind,
+    /// The request, once there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Whose it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpAddr>,
+    /// The host it meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The stable name of the fault.
+    pub code: String,
+    /// What happened, for the operator; internals may be named here.
+    pub message: String,
+}
+
+/// How bad an error is for the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorLevel {
+    /// The client's own doing.
+    Info,
+    /// One request suffered.
+    Warn,
+    /// Someone must act.
+    Error,
+}
+
+/// What kind of thing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// A TLS handshake failed.
+    Handshake,
+    /// A request was refused.
+    Refused,
+    /// The client went away before its answer was complete.
+    ClientGone,
+    /// An upstream failed.
+    Upstream,
+    /// The edge or its machine failed.
+    Edge,
+}
+
+/// Why a line is no record.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// JSON, but not of a record.
+    #[error("the line is no log record in JSON")]
+    Json(#[source] serde_json::Error),
+    /// Neither JSON nor the combined format.
+    #[error("the line is neither JSON nor in the combined format")]
+    Unknown,
+}
+
+impl AccessRecord {
+    /// Appends the record as a line of JSON.
+    pub fn write_json(&self, line: &mut Vec<u8>) {
+        json::write(self, line);
+    }
+
+    /// Appends the record as a line of nginx's `combined` format, in UTC.
+    pub fn write_combined(&self, line: &mut Vec<u8>) {
+        combined::write(self, line);
+    }
+
+    /// Reads a line of either format. What the combined format does not hold stays empty.
+    pub fn read(line: &str) -> Result<Self, LineError> {
+        if line.starts_with('{') {
+            return serde_json::from_str(line).map_err(LineError::Json);
+        }
+        combined::read(line).ok_or(LineError::Unknown)
+    }
+}
+
+impl ErrorRecord {
+    /// Appends the record as a line of JSON.
+    pub fn write_json(&self, line: &mut Vec<u8>) {
+        json::write(self, line);
+    }
+
+    /// Reads a line.
+    pub fn read(line: &str) -> Result<Self, LineError> {
+        serde_json::from_str(line).map_err(LineError::Json)
+    }
+}
+
+/// Returns a duration as logs hold it: milliseconds, to the microsecond.
+pub fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_json_line_is_read_back() {
+        let record = record();
+        let line = json_line(&record);
+        assert!(line.starts_with(r#"{"time":"2026-01-02T03:04:05.678Z","request_id":"#), "{line}");
+        assert_eq!(AccessRecord::read(line.trim_end()).unwrap(), record);
+    }
+
+    #[test]
+    fn a_combined_line_is_read_back_as_far_as_it_goes() {
+        let mut record = record();
+        record.user = Some("ann b".to_owned());
+        let mut line = Vec::new();
+        record.write_combined(&mut line);
+        let line = String::from_utf8(line).unwrap();
+        assert_eq!(
+            line,
+            "192.0.2.7 - ann\\x20b [02/Jan/2026:03:04:05 +0000] \"GET /a?b=c HTTP/2.0\" 200 99 \
+             \"-\" \"agent \\x22x\\x22\"\n"
+        );
+        let read = AccessRecord::read(line.trim_end()).unwrap();
+        assert_eq!(read.client, record.client);
+        assert_eq!(read.time.as_second(), record.time.as_second());
+        assert_eq!(
+            (read.method, read.path, read.query),
+            (record.method, record.path, record.query)
+        );
+        assert_eq!((read.status, read.bytes_out), (record.status, record.bytes_out));
+        assert_eq!((read.user, read.user_agent), (record.user, record.user_agent));
+        assert_eq!(read.referer, None);
+    }
+
+    #[test]
+    fn nothing_a_client_sends_makes_a_second_line_or_a_control_character() {
+        let evil = "x\n{\"status\":200}\r\n\u{1b}[2J\u{9b}2J\u{7f}\u{2028}\u{202e}\0\"\\";
+        let mut record = record();
+        record.path = evil.to_owned();
+        record.user = Some(evil.to_owned());
+        record.user_agent = Some(evil.to_owned());
+        let json = json_line(&record);
+        let mut combined = Vec::new();
+        record.write_combined(&mut combined);
+        let combined = String::from_utf8(combined).unwrap();
+        for line in [&json, &combined] {
+            let text = line.strip_suffix('\n').unwrap();
+            assert!(!text.chars().any(char::is_control), "{text:?}");
+            assert!(!text.contains('\u{202e}') && !text.contains('\u{2028}'), "{text:?}");
+        }
+        assert_eq!(AccessRecord::read(json.trim_end()).unwrap(), record);
+        let read = AccessRecord::read(combined.trim_end()).unwrap();
+        assert_eq!(read.user_agent, record.user_agent);
+        assert_eq!(read.user, record.user);
+    }
+
+    #[test]
+    fn an_error_line_is_read_back() {
+        let record = ErrorRecord {
+            time: "2026-01-02T03:04:05.006Z".parse().unwrap(),
+            level: ErrorLevel::Warn,
+            kind: ErrorKind::ClientGone,
+            request_id: None,
+            client: Some("::1".parse().unwrap()),
+            host: Some("a.example".to_owned()),
+            code: "client_gone".to_owned(),
+            message: "the client went away".to_owned(),
+        };
+        let mut line = Vec::new();
+        record.write_json(&mut line);
+        let line = String::from_utf8(line).unwrap();
+        assert!(line.contains(r#""kind":"client_gone""#), "{line}");
+        assert_eq!(ErrorRecord::read(line.trim_end()).unwrap(), record);
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        for line in ["", "{}", "nonsense", "1.2.3.4 - - [x] \"GET / HTTP/1.1\" 200 1 \"-\" \"-\""] {
+            assert!(AccessRecord::read(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn durations_keep_their_microseconds() {
+        assert_eq!(milliseconds(Duration::from_nanos(1_234_567)).to_string(), "1.235");
+    }
+
+    fn json_line(record: &AccessRecord) -> String {
+        let mut line = Vec::new();
+        record.write_json(&mut line);
+        String::from_utf8(line).unwrap()
+    }
+
+    fn record() -> AccessRecord {
+        AccessRecord {
+            time: "2026-01-02T03:04:05.678Z".parse().unwrap(),
+            request_id: "0193a7".to_owned(),
+            client: "192.0.2.7".parse().unwrap(),
+            method: "GET".to_owned(),
+            scheme: "https".to_owned(),
+            host: "a.example".to_owned(),
+            path: "/a".to_owned(),
+            query: Some("b=c".to_owned()),
+            protocol: "HTTP/2.0".to_owned(),
+            status: 200,
+            bytes_in: 0,
+            bytes_out: 99,
+            duration_ms: 1.235,
+            user: None,
+            referer: None,
+            user_agent: Some("agent \"x\"".to_owned()),
+            route: Some("/".to_owned()),
+            upstream: None,
+            upstream_ms: None,
+            tls: Some("1.3".to_owned()),
+            trace_id: None,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The names of the edge's metrics, and the text in which metrics are scraped.
+
+use std::{collections::BTreeMap, fmt};
+
+use prometheus_client::{encoding::text, metrics::MetricType, registry::Registry};
+
+/// The `Content-Type` of [`render`]'s text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A metric of the edge. Labels come from bounded sets only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeMetric {
+    /// Requests, by `site` and `status_class`.
+    Requests,
+    /// How long requests took, by `site`.
+    RequestDuration,
+    /// Bytes of bodies, by `site` and `direction`.
+    Bytes,
+    /// Open connections, by `listener`.
+    Connections,
+    /// Whether targets answer, by `site` and `target`.
+    UpstreamUp,
+    /// Lines that no log could take.
+    LogDropped,
+    /// TLS handshakes that failed.
+    HandshakeFailures,
+    /// The edge itself, by `version`.
+    Info,
+}
+
+impl EdgeMetric {
+    /// Every metric.
+    pub const ALL: [Self; 8] = [
+        Self::Info,
+        Self::Requests,
+        Self::RequestDuration,
+        Self::Bytes,
+        Self::Connections,
+        Self::UpstreamUp,
+        Self::LogDropped,
+        Self::HandshakeFailures,
+    ];
+
+    /// Returns the name under which it is scraped.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "portway_edge_requests_total",
+            Self::RequestDuration => "portway_edge_request_duration_seconds",
+            Self::Bytes => "portway_edge_bytes_total",
+            Self::Connections => "portway_edge_connections",
+            Self::UpstreamUp => "portway_edge_upstream_up",
+            Self::LogDropped => "portway_edge_log_dropped_total",
+            Self::HandshakeFailures => "portway_edge_handshake_failures_total",
+            Self::Info => "portway_edge_info",
+        }
+    }
+
+    /// Returns the name under which it is registered: the encoder appends the suffixes of counters
+    /// and infos.
+    pub fn registered_name(self) -> &'static str {
+        let name = self.name();
+        name.strip_suffix("_total").or_else(|| name.strip_suffix("_info")).unwrap_or(name)
+    }
+
+    /// Returns what it tells.
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::Requests => "Requests by site and class of the answer's status.",
+            Self::RequestDuration => {
+                "Time from the first byte of a request to the last of its answer."
+            }
+            Self::Bytes => "Bytes of request (in) and answer (out) bodies by site.",
+            Self::Connections => "Open connections of clients by listener.",
+            Self::UpstreamUp => "Whether a target took the last connection (1) or not (0).",
+            Self::LogDropped => "Log lines lost because the queue or the disk was full.",
+            Self::HandshakeFailures => "TLS handshakes that failed.",
+            Self::Info => "The version of the edge.",
+        }
+    }
+
+    /// Returns its type.
+    pub fn metric_type(self) -> MetricType {
+        match self {
+            Self::Requests | Self::Bytes | Self::LogDropped | Self::HandshakeFailures => {
+                MetricType::Counter
+            }
+            Self::RequestDuration => MetricType::Histogram,
+            Self::Connections | Self::UpstreamUp => MetricType::Gauge,
+            Self::Info => MetricType::Info,
+        }
+    }
+}
+
+/// Returns everything in a registry in Prometheus' text format 0.0.4, which unlike `OpenMetrics`
+/// gives a counter's name with its suffix in `HELP` and `TYPE` and knows no infos; every scraper
+/// and `promtool check metrics` read it.
+pub fn render(registry: &Registry) -> Result<String, fmt::Error> {
+    let mut open_metrics = String::new();
+    text::encode(&mut open_metrics, registry)?;
+    Ok(classic(&open_metrics))
+}
+
+fn classic(open_metrics: &str) -> String {
+    let types: BTreeMap<&str, &str> = open_metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .collect();
+    let mut out = String::with_capacity(open_metrics.len());
+    for line in open_metrics.lines() {
+        match classic_line(line, &types) {
+            Some(line) => out.push_str(&line),
+            None if line.starts_with('#') => continue,
+            None => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Returns a `HELP` or `TYPE` line as the classic format has it; nothing for any other line.
+fn classic_line(line: &str, types: &BTreeMap<&str, &str>) -> Option<String> {
+    let (keyword, rest) = line.strip_prefix("# ")?.split_once(' ')?;
+    let (name, text) = rest.split_once(' ')?;
+    let kind = types.get(name).copied().unwrap_or_default();
+    let (suffix, classic_kind) = match kind {
+        "counter" => ("_total", "counter"),
+        "info" => ("_info", "gauge"),
+        "unknown" => ("", "untyped"),
+        kind => ("", kind),
+    };
+    match keyword {
+        "HELP" => Some(format!("# HELP {name}{suffix} {text}")),
+        "TYPE" => Some(format!("# TYPE {name}{suffix} {classic_kind}")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::metrics::{counter::Counter, info::Info};
+
+    use super::*;
+
+    #[test]
+    fn counters_and_infos_are_described_under_the_names_they_are_scraped_by() {
+        let mut registry = Registry::default();
+        let counter: Counter = Counter::default();
+        counter.inc();
+        registry.register("things", "Things", counter);
+        registry.register("build", "Build", Info::new([("version", "1")]));
+        let text = render(&registry).unwrap();
+        let expected = "# HELP things_total Things.\n# TYPE things_total counter\nthings_total 1\n\
+                        # HELP build_info Build.\n# TYPE build_info gauge\n\
+                        build_info{version=\"1\"} 1\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn counters_end_as_prometheus_wants_them_to() {
+        for metric in EdgeMetric::ALL {
+            let counter = matches!(metric.metric_type(), MetricType::Counter);
+            assert_eq!(metric.name().ends_with("_total"), counter, "{metric:?}");
+            assert!(metric.name().starts_with("portway_edge_"));
+        }
+    }
+}
