@@ -1,0 +1,207 @@
+//! Compression of answers, as the client and the answer allow (RFC 9110 §12.5.3). A page that is
+//! streamed arrives as it is written: the coder is flushed whenever its source has to be waited for.
+
+mod coder;
+
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{
+        ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+        CONTENT_TYPE, ETAG, VARY,
+    },
+    response::Parts,
+};
+use http_body::Body as HttpBody;
+
+use crate::{body::Body, quality};
+
+/// Smaller bodies gain nothing.
+const MIN_LENGTH: u64 = 1024;
+
+/// A content coding that the edge speaks; listed as preferred among equals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    /// RFC 7932.
+    Brotli,
+    /// RFC 8878.
+    Zstd,
+    /// RFC 1952.
+    Gzip,
+}
+
+/// What a client takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Accepted {
+    coding: Coding,
+    /// Whether the client refuses what is not coded at all.
+    identity_refused: bool,
+}
+
+/// Returns an answer compressed, where the client takes it and the answer gains by it. The answer to
+/// HEAD gets the same headers as the one to GET, provided it carries its `Content-Length`.
+pub(crate) fn compress(
+    accept_encoding: Option<&HeaderValue>,
+    response: Response<Body>,
+) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    let accepted = negotiate(accept_encoding);
+    if parts.status == StatusCode::NOT_MODIFIED {
+        // It stands for an answer that would have been compressed, if it has such a validator.
+        if accepted.is_some() && parts.headers.contains_key(ETAG) {
+            weaken_etag(&mut parts.headers);
+            add_vary(&mut parts.headers);
+        }
+        return Response::from_parts(parts, body);
+    }
+    if !is_open_to_coding(&parts) {
+        return Response::from_parts(parts, body);
+    }
+    let insists = accepted.is_some_and(|accepted| accepted.identity_refused);
+    if !insists && !is_compressible(&parts.headers) {
+        return Response::from_parts(parts, body);
+    }
+    add_vary(&mut parts.headers);
+    let Some(accepted) = accepted.filter(|_| insists || is_worth_it(&parts.headers, &body)) else {
+        return Response::from_parts(parts, body);
+    };
+    describe(&mut parts.headers, accepted.coding);
+    // The answer to HEAD has no body, and stays without one.
+    let body = if body.is_end_stream() { body } else { coder::code(body, accepted.coding) };
+    Response::from_parts(parts, body)
+}
+
+impl Coding {
+    const PREFERRED: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Brotli => "br",
+            Self::Zstd => "zstd",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    fn is_named(self, name: &str) -> bool {
+        let alias = self == Self::Gzip && name.eq_ignore_ascii_case("x-gzip");
+        alias || name.eq_ignore_ascii_case(self.name())
+    }
+}
+
+/// Chooses the coding with the highest quality; identity wins only when it is preferred outright.
+fn negotiate(accept_encoding: Option<&HeaderValue>) -> Option<Accepted> {
+    let list = accept_encoding?.to_str().ok()?;
+    let rest = wish(list, |name| name == "*");
+    let identity = wish(list, |name| name.eq_ignore_ascii_case("identity"));
+    let mut best: Option<(Coding, u16)> = None;
+    for coding in Coding::PREFERRED {
+        let quality = wish(list, |name| coding.is_named(name)).or(rest).unwrap_or(0);
+        if quality > best.map_or(0, |(_, quality)| quality) {
+            best = Some((coding, quality));
+        }
+    }
+    let (coding, quality) = best?;
+    let identity_refused = identity.or(rest) == Some(0);
+    let identity_preferred = identity.is_some_and(|identity| identity > quality);
+    (!identity_preferred).then_some(Accepted { coding, identity_refused })
+}
+
+fn wish(list: &str, is_meant: impl Fn(&str) -> bool) -> Option<u16> {
+    quality::parse(list).find(|(name, _)| is_meant(name)).map(|(_, quality)| quality)
+}
+
+/// Tells whether an answer may be coded at all, whatever it holds.
+fn is_open_to_coding(parts: &Parts) -> bool {
+    let status = parts.status;
+    let bodiless = status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+    let partial =
+        status == StatusCode::PARTIAL_CONTENT || parts.headers.contains_key(CONTENT_RANGE);
+    let sealed = ["content-digest", "repr-digest", "digest", "content-md5"];
+    !bodiless
+        && !partial
+        && !parts.headers.contains_key(CONTENT_ENCODING)
+        && !sealed.iter().any(|name| parts.headers.contains_key(*name))
+        && !lists(&parts.headers, CACHE_CONTROL, "no-transform")
+        // Every event must arrive at once and most are tiny.
+        && media_type(&parts.headers) != Some("text/event-stream")
+}
+
+fn is_worth_it(headers: &HeaderMap, body: &Body) -> bool {
+    let stated = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    stated.or_else(|| body.size_hint().exact()).is_none_or(|length: u64| length >= MIN_LENGTH)
+}
+
+fn is_compressible(headers: &HeaderMap) -> bool {
+    let Some(media) = media_type(headers).map(str::to_ascii_lowercase) else {
+        return false;
+    };
+    let Some((family, subtype)) = media.split_once('/') else { return false };
+    match family {
+        "text" => true,
+        "application" => {
+            ["json", "xml", "javascript", "yaml"].iter().any(|kind| subtype.ends_with(kind))
+                || matches!(
+                    subtype,
+                    "ecmascript"
+                        | "wasm"
+                        | "x-ndjson"
+                        | "toml"
+                        | "graphql"
+                        | "rtf"
+                        | "sql"
+                        | "vnd.ms-fontobject"
+                        | "x-font-ttf"
+                        | "x-sh"
+                )
+        }
+        "image" => {
+            subtype.ends_with("+xml") || matches!(subtype, "bmp" | "x-icon" | "vnd.microsoft.icon")
+        }
+        "font" => matches!(subtype, "ttf" | "otf" | "collection"),
+        "model" => subtype.ends_with("+json") || subtype.ends_with("+xml"),
+        _ => false,
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    value.split(';').next().map(str::trim)
+}
+
+/// Makes the headers those of the coded answer.
+fn describe(headers: &mut HeaderMap, coding: Coding) {
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    headers.remove(CONTENT_LENGTH);
+    // Ranges of the file are no ranges of what is sent.
+    headers.remove(ACCEPT_RANGES);
+    weaken_etag(headers);
+}
+
+/// The coded bytes differ from one run to the next, so the validator holds for the meaning only.
+fn weaken_etag(headers: &mut HeaderMap) {
+    let Some(tag) = headers.get(ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/")) else {
+        return;
+    };
+    let weak = [b"W/", tag.as_bytes()].concat();
+    match HeaderValue::from_bytes(&weak) {
+        Ok(weak) => drop(headers.insert(ETAG, weak)),
+        Err(_) => drop(headers.remove(ETAG)),
+    }
+}
+
+fn add_vary(headers: &mut HeaderMap) {
+    if !lists(headers, VARY, "*") && !lists(headers, VARY, "accept-encoding") {
+        headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+    }
+}
+
+fn lists(headers: &HeaderMap, name: http::HeaderName, item: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.split(',').any(|found| found.trim().eq_ignore_ascii_case(item)))
+}
+
+#[cfg(test)]
+mod tests;

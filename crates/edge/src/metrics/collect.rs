@@ -1,0 +1,125 @@
+//! Hands the counts to the registry when metrics are read.
+
+use std::{
+    fmt::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use portway_telemetry::metrics::EdgeMetric;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
+};
+
+use super::{BOUNDS, CLASSES, Counts, SiteMetrics, lock};
+
+#[derive(Debug)]
+pub(super) struct Collected(pub(super) Arc<Counts>);
+
+type Sites = [(String, Arc<SiteMetrics>)];
+
+impl Collector for Collected {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let counts = &self.0;
+        // The lock is not held while text is written.
+        let sites: Vec<_> = lock(&counts.sites)
+            .iter()
+            .map(|(name, site)| (name.clone(), Arc::clone(site)))
+            .collect();
+        for metric in EdgeMetric::ALL {
+            let encoder = encoder.encode_descriptor(
+                metric.registered_name(),
+                metric.help(),
+                None,
+                metric.metric_type(),
+            )?;
+            match metric {
+                EdgeMetric::Info => info(encoder, &counts.version),
+                EdgeMetric::Requests => requests(encoder, &sites),
+                EdgeMetric::RequestDuration => durations(encoder, &sites),
+                EdgeMetric::Bytes => bytes(encoder, &sites),
+                EdgeMetric::Connections => connections(encoder, counts),
+                EdgeMetric::UpstreamUp => upstreams(encoder, &sites),
+                EdgeMetric::LogDropped => counter(encoder, &counts.log_dropped),
+                EdgeMetric::HandshakeFailures => counter(encoder, &counts.handshake_failures),
+            }?;
+        }
+        Ok(())
+    }
+}
+
+fn info(mut encoder: MetricEncoder<'_>, version: &str) -> Result<(), Error> {
+    encoder.encode_info(&[("version", version)])
+}
+
+fn counter(mut encoder: MetricEncoder<'_>, value: &AtomicU64) -> Result<(), Error> {
+    encoder.encode_counter::<NoLabelSet, _, u64>(&value.load(Relaxed), None)
+}
+
+fn requests(mut encoder: MetricEncoder<'_>, sites: &Sites) -> Result<(), Error> {
+    for (name, site) in sites {
+        for (class, count) in CLASSES.iter().zip(&site.requests) {
+            let count = count.load(Relaxed);
+            if count > 0 {
+                let labels = [("site", name.as_str()), ("status_class", class)];
+                encoder
+                    .encode_family(&labels)?
+                    .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bytes(mut encoder: MetricEncoder<'_>, sites: &Sites) -> Result<(), Error> {
+    for (name, site) in sites {
+        for (direction, count) in [("in", &site.bytes_in), ("out", &site.bytes_out)] {
+            let labels = [("site", name.as_str()), ("direction", direction)];
+            encoder
+                .encode_family(&labels)?
+                .encode_counter::<NoLabelSet, _, u64>(&count.load(Relaxed), None)?;
+        }
+    }
+    Ok(())
+}
+
+fn durations(mut encoder: MetricEncoder<'_>, sites: &Sites) -> Result<(), Error> {
+    for (name, site) in sites {
+        let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
+        let counts = site.duration_buckets.iter().map(|count| count.load(Relaxed));
+        let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum = std::time::Duration::from_micros(site.duration_micros.load(Relaxed));
+        encoder.encode_family(&[("site", name.as_str())])?.encode_histogram::<NoLabelSet>(
+            sum.as_secs_f64(),
+            count,
+            &buckets,
+            None,
+        )?;
+    }
+    Ok(())
+}
+
+fn connections(mut encoder: MetricEncoder<'_>, counts: &Counts) -> Result<(), Error> {
+    for (address, connections) in lock(&counts.listeners).iter() {
+        let listener = address.to_string();
+        encoder
+            .encode_family(&[("listener", listener.as_str())])?
+            .encode_gauge(&connections.open())?;
+    }
+    Ok(())
+}
+
+fn upstreams(mut encoder: MetricEncoder<'_>, sites: &Sites) -> Result<(), Error> {
+    for (name, site) in sites {
+        for (target, state) in lock(&site.targets).iter() {
+            let labels = [("site", name.as_str()), ("target", target.as_str())];
+            let up = u32::from(state.0.load(Relaxed));
+            encoder.encode_family(&labels)?.encode_gauge(&up)?;
+        }
+    }
+    Ok(())
+}
