@@ -1,4 +1,19 @@
 //! Logging and tracing set-up, metric names, the access-log record.
+//!
+//! Three kinds of telling, kept apart: messages and spans of the process ([`init`], exported by
+//! OTLP when asked for), metrics ([`metrics`] of the edge, [`ControlMetrics`]), and the access log
+//! ([`access`]), which belongs to sites and not to the process.
 
 pub mod access;
+mod control_metrics;
+mod log;
 pub mod metrics;
+mod otlp;
+pub mod trace;
+
+pub use control_metrics::{ControlMetric, ControlMetrics, DeploymentOutcome, TaskOutcome};
+pub use log::{
+    Color, InitError, LogFormat, LogFormatError, LogOptions, Service, TelemetryGuard, init, stderr,
+};
+pub use otlp::{OtlpError, OtlpTarget};
+pub use trace::{Sampling, SpanId, TraceContext, TraceId, TraceParentError};
