@@ -1,1 +1,41 @@
 //! Use cases, authorisation, audit and background tasks of the control plane.
+//!
+//! Everything someone can do begins with a right: [`Control::sites`], [`Control::editor`],
+//! [`Control::operator`] and their like judge the actor and return a type whose methods are what
+//! the right permits. What one may not see is not found, because the queries know who asks.
+//!
+//! This crate deliberately knows no HTTP server and no terminal, and never handles a visitor's
+//! request.
+
+pub mod actor;
+mod audit;
+mod auth;
+mod bounds;
+mod certificates;
+mod control;
+mod deploy;
+mod diff;
+mod edge_client;
+mod error;
+mod health;
+mod history;
+mod idempotency;
+mod jwt;
+mod logs;
+mod metrics;
+mod page;
+pub mod password;
+pub mod rights;
+mod sites;
+mod tasks;
+mod tokens;
+mod users;
+
+pub use actor::{Actor, Resource, Scopes, Verb};
+pub use auth::{ClientInfo, Credentials};
+pub use control::{Control, ControlConfig, StartError, rotate_key};
+pub use edge_client::{EdgeClient, EdgeClientError};
+pub use error::ControlError;
+pub use idempotency::{Claimed, Idempotency};
+pub use sites::Precondition;
+pub use tasks::{Clock, TaskHandle, TaskInfo, TaskReport};

@@ -1,0 +1,136 @@
+//! Brings the edge to what is declared: changes first, then whatever else differs.
+//!
+//! The edge's own index is the truth about what it has; it is read when the manager meets the edge
+//! and whenever the digests disagree. A change costs what the touched sites cost.
+
+mod compile;
+mod progress;
+mod run;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    time::Duration,
+};
+
+use portway_model::{Id, RevisionNumber, Site};
+use portway_policy::{Digest, Index};
+use portway_store::Cursor;
+use tokio::sync::{Notify, watch};
+
+use crate::Control;
+
+/// What the deployer and those who wait for it share.
+#[derive(Debug)]
+pub(crate) struct Deploy {
+    wake: Notify,
+    /// The last revision that the edge has, as far as it can have it.
+    reached: watch::Sender<RevisionNumber>,
+    wanted: Mutex<Wanted>,
+    /// What went wrong when the edge was last spoken to.
+    fault: Mutex<Option<String>>,
+    state: tokio::sync::Mutex<State>,
+}
+
+/// What is to be looked at beside what was changed.
+#[derive(Debug, Default)]
+struct Wanted {
+    sites: BTreeSet<Id<Site>>,
+    everything: bool,
+}
+
+/// What is known of the edge.
+#[derive(Debug, Default)]
+struct State {
+    known: Option<Known>,
+    /// Where the look at everything goes on; nothing when there is none under way.
+    sweep: Option<Sweep>,
+}
+
+#[derive(Debug)]
+struct Known {
+    index: Index,
+    certificates: BTreeSet<Digest>,
+}
+
+/// A look at every site.
+#[derive(Debug, Default)]
+struct Sweep {
+    after: Option<Cursor>,
+    seen: BTreeSet<Id<Site>>,
+    /// The newest revision when it began.
+    from: Option<RevisionNumber>,
+}
+
+/// What a run did.
+#[derive(Debug, Default)]
+struct Done {
+    put: usize,
+    removed: usize,
+    held: usize,
+}
+
+impl Deploy {
+    pub(crate) fn new() -> Self {
+        Self {
+            wake: Notify::new(),
+            reached: watch::Sender::new(RevisionNumber(0)),
+            wanted: Mutex::default(),
+            fault: Mutex::default(),
+            state: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Has the deployer run soon.
+    pub(crate) fn poke(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Has these sites compiled again.
+    pub(crate) fn look_at(&self, sites: impl IntoIterator<Item = Id<Site>>) {
+        lock(&self.wanted).sites.extend(sites);
+        self.poke();
+    }
+
+    /// Has every site compiled again.
+    pub(crate) fn look_at_everything(&self) {
+        lock(&self.wanted).everything = true;
+        self.poke();
+    }
+
+    /// Waits until the edge has a revision, at most for `patience`. Returns whether it has.
+    pub(crate) async fn wait_for(&self, revision: RevisionNumber, patience: Duration) -> bool {
+        let mut reached = self.reached.subscribe();
+        let wait = reached.wait_for(|reached| *reached >= revision);
+        tokio::time::timeout(patience, wait).await.is_ok_and(|result| result.is_ok())
+    }
+
+    /// Returns what went wrong when the edge was last spoken to, if anything did.
+    pub(crate) fn fault(&self) -> Option<String> {
+        lock(&self.fault).clone()
+    }
+
+    /// Waits until there is something to do.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    fn take_wanted(&self) -> Wanted {
+        std::mem::take(&mut lock(&self.wanted))
+    }
+}
+
+/// A panic while the lock was held leaves plain data behind, which is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The bounds of owners, read once a run.
+type Owners = BTreeMap<Id<portway_model::User>, Option<portway_model::User>>;
+
+impl Control {
+    /// Tells the name under which the edge of this machine is known.
+    pub(crate) fn edge_name() -> &'static str {
+        "edge"
+    }
+}

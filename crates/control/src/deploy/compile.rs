@@ -1,0 +1,58 @@
+//! From a declared site to the policy that the edge is given.
+
+use portway_model::{Finding, Role, site::check};
+use portway_policy::{Blocked, CertificateObject, CompileInput, SitePolicy, compile};
+use portway_store::SiteRow;
+
+use super::Owners;
+use crate::{Control, ControlError, bounds, certificates::with_digest, sites::spec_of};
+
+/// A site as the edge is given it.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) policy: SitePolicy,
+    pub(super) certificate: Option<CertificateObject>,
+}
+
+impl Control {
+    /// Compiles a site. What keeps it from being compiled are findings; it is held with them.
+    pub(super) async fn compile_site(
+        &self,
+        row: &SiteRow,
+        owners: &mut Owners,
+    ) -> Result<Result<Compiled, Vec<Finding>>, ControlError> {
+        let (site, findings) = check(&row.name, &spec_of(row)?);
+        let Some(site) = site else { return Ok(Err(findings)) };
+        let guard = self.guard_of(row, owners).await?;
+        let certificate = match &site.https {
+            Some(_) => Some(with_digest(self.certificate_of(Some(row.id), &site.hosts).await?)),
+            None => None,
+        };
+        let input = CompileInput {
+            hashes: self.open_hashes(&site).await?,
+            certificate: certificate.as_ref().map(|(digest, _)| *digest),
+            blocked: row.blocked.as_ref().map(|block| Blocked { reason: block.reason.clone() }),
+            guard,
+        };
+        let (policy, findings) = compile(row.id, &site, &input);
+        if findings.iter().any(Finding::is_error) {
+            return Ok(Err(findings));
+        }
+        Ok(Ok(Compiled { policy, certificate: certificate.map(|(_, object)| object) }))
+    }
+
+    async fn guard_of(
+        &self,
+        row: &SiteRow,
+        owners: &mut Owners,
+    ) -> Result<Option<portway_policy::NetworkGuard>, ControlError> {
+        let Some(id) = row.owner else { return Ok(None) };
+        if !owners.contains_key(&id) {
+            owners.insert(id, self.user_with(id).await?);
+        }
+        let owner = owners.get(&id).and_then(Option::as_ref);
+        Ok(owner
+            .filter(|user| user.role == Role::Client)
+            .map(|user| bounds::guard(&user.bounds, &self.own_addresses())))
+    }
+}

@@ -1,0 +1,101 @@
+//! How far revisions have come.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portway_model::{Finding, Id, RevisionNumber, Site};
+use portway_store::{DeploymentRow, NodeRow, NodeSiteRow, PageRequest, Visible};
+use portway_wire::{Page, PageQuery, deploy::DeploymentView};
+use uuid::Uuid;
+
+use crate::{Control, ControlError, page, rights::Overseer};
+
+impl Overseer<'_> {
+    /// Lists deployments, the newest first.
+    pub async fn deployments(
+        &self,
+        query: PageQuery,
+    ) -> Result<Page<DeploymentView>, ControlError> {
+        let deployments = self.control.inner.store.deployments();
+        let found = deployments.list(None, &page::of(&query)?).await?;
+        Ok(page::map(found, view))
+    }
+
+    /// Returns one deployment.
+    pub async fn deployment(&self, id: Uuid) -> Result<DeploymentView, ControlError> {
+        let found = self.control.inner.store.deployments().get(Id::from_uuid(id)).await?;
+        found
+            .map(view)
+            .ok_or_else(|| ControlError::NotFound { what: "deployment", name: id.to_string() })
+    }
+}
+
+fn view(row: DeploymentRow) -> DeploymentView {
+    DeploymentView {
+        id: row.id.uuid(),
+        node: Control::edge_name().to_owned(),
+        from_revision: row.from.0,
+        to_revision: row.to.0,
+        stage: row.stage,
+        started_at: row.started_at,
+        finished_at: row.finished_at,
+        findings: row.findings,
+    }
+}
+
+impl Control {
+    /// Returns what the edge has of these sites.
+    pub(crate) async fn on_edge(
+        &self,
+        sites: &[Id<Site>],
+    ) -> Result<BTreeMap<Id<Site>, NodeSiteRow>, ControlError> {
+        let node = self.inner.node;
+        let rows = self.inner.store.nodes().of_sites(sites).await?;
+        Ok(rows
+            .into_iter()
+            .filter(|((_, on), _)| *on == node)
+            .map(|((site, _), row)| (site, row))
+            .collect())
+    }
+
+    /// Returns what the store knows of the edge.
+    pub(crate) async fn node_row(&self) -> Result<NodeRow, ControlError> {
+        let name = Self::edge_name()
+            .parse()
+            .map_err(|error| ControlError::internal("naming the edge", error))?;
+        let found = self.inner.store.nodes().by_name(&name).await?;
+        found.ok_or_else(|| ControlError::internal("finding the edge", "its row is gone"))
+    }
+
+    /// Returns why visible sites of a revision are held.
+    pub(crate) async fn held_of(
+        &self,
+        visible: Visible,
+        revision: RevisionNumber,
+    ) -> Result<Vec<Finding>, ControlError> {
+        let request = PageRequest::first(portway_store::MAX_LIMIT);
+        let changes = self.inner.store.revisions().changes_of(visible, revision, &request).await?;
+        let touched: BTreeSet<_> = changes.items.iter().map(|change| change.id).collect();
+        let held = self.inner.store.nodes().held(visible, self.inner.node, &request).await?;
+        Ok(held
+            .items
+            .into_iter()
+            .filter(|row| touched.contains(&row.site.uuid()))
+            .flat_map(|row| row.findings)
+            .collect())
+    }
+
+    /// Returns the latest deployments that carried a revision; for administrators and viewers.
+    pub(crate) async fn deployments_of(
+        &self,
+        visible: Visible,
+        revision: RevisionNumber,
+    ) -> Result<Vec<DeploymentView>, ControlError> {
+        if visible != Visible::All {
+            return Ok(Vec::new());
+        }
+        let request = PageRequest::first(20);
+        let found = self.inner.store.deployments().list(None, &request).await?;
+        let carried = |row: &DeploymentRow| row.from < revision && revision <= row.to;
+        Ok(found.items.into_iter().filter(carried).map(view).collect())
+    }
+}

@@ -1,0 +1,422 @@
+//! One run of the deployer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portway_model::{Finding, Id, RevisionNumber, Site, Stage};
+use portway_policy::{
+    Digest, FORMAT, Index, NodeSettings,
+    bundle::{Change, ChangeReport, IndexListing},
+};
+use portway_store::{DeploymentRow, NodeSiteRow, PageRequest, SiteFilter, SiteRow, Visible};
+use portway_telemetry::DeploymentOutcome;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::{Done, Known, Owners, State, Sweep, compile::Compiled, lock};
+use crate::{Control, ControlError, edge_client::EdgeClientError, tasks::TaskReport};
+
+/// As many sites as go into one change: large enough to be quick, small enough to let others in.
+const BATCH: u32 = 200;
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Edge(#[from] EdgeClientError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("the edge answered with the digest {got}, but it should be {expected}")]
+    Digest { expected: Digest, got: Digest },
+}
+
+impl From<portway_store::StoreError> for RunError {
+    fn from(error: portway_store::StoreError) -> Self {
+        Self::Control(error.into())
+    }
+}
+
+/// Sites that go to the edge together.
+#[derive(Default)]
+struct Batch {
+    put: Vec<(SiteRow, Compiled)>,
+    held: Vec<(SiteRow, Vec<Finding>)>,
+    remove: Vec<Id<Site>>,
+    /// What the edge has of these sites.
+    before: BTreeMap<Id<Site>, NodeSiteRow>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.put.is_empty() && self.held.is_empty() && self.remove.is_empty()
+    }
+}
+
+impl Control {
+    /// Brings the edge to what is declared, as far as one run goes.
+    pub(crate) async fn deploy(&self) -> TaskReport {
+        let mut state = self.inner.deploy.state.lock().await;
+        let result = self.deploy_with(&mut state).await;
+        let report = match result {
+            Ok(done) => Ok(format!(
+                "{} site(s) deployed, {} removed, {} held",
+                done.put, done.removed, done.held
+            )),
+            Err(error) => {
+                // Whatever the edge has now is read anew.
+                state.known = None;
+                Err(chain(&error))
+            }
+        };
+        *lock(&self.inner.deploy.fault) = report.as_ref().err().cloned();
+        report
+    }
+
+    async fn deploy_with(&self, state: &mut State) -> Result<Done, RunError> {
+        let mut done = Done::default();
+        if state.known.is_none() {
+            self.meet(state).await?;
+        }
+        let wanted = self.inner.deploy.take_wanted();
+        if wanted.everything {
+            state.sweep = Some(Sweep::default());
+        }
+        let Some(known) = state.known.as_mut() else { return Ok(done) };
+        let latest = self.inner.store.revisions().latest().await?;
+        if let Err(error) = self.changes(known, &wanted.sites, latest, &mut done).await {
+            self.inner.deploy.look_at(wanted.sites);
+            return Err(error);
+        }
+        if let Some(sweep) = state.sweep.as_mut() {
+            let began = *sweep.from.get_or_insert(latest);
+            if self.sweep(known, sweep, &mut done).await? {
+                state.sweep = None;
+                self.reached(began.max(latest));
+            } else {
+                self.inner.deploy.poke();
+            }
+        } else {
+            self.reached(latest);
+        }
+        Ok(done)
+    }
+
+    fn reached(&self, revision: RevisionNumber) {
+        self.inner.deploy.reached.send_if_modified(|reached| {
+            let later = revision > *reached;
+            *reached = revision.max(*reached);
+            later
+        });
+    }
+
+    /// Reads what the edge has, gives it the node's settings, and has everything looked at.
+    async fn meet(&self, state: &mut State) -> Result<(), RunError> {
+        let listing: IndexListing = self.inner.edge.index().await?;
+        let mut known = Known {
+            index: Index::from_sites(listing.settings, listing.sites),
+            certificates: listing.certificates.into_iter().collect(),
+        };
+        let (settings, fallback) = self.node_settings().await?;
+        if settings.digest() != listing.settings {
+            known.index.set_settings(settings.digest());
+            let change = Change {
+                format: FORMAT,
+                base: Some(listing.digest),
+                certificates: vec![fallback],
+                settings: Some(settings),
+                ..Change::default()
+            };
+            let report = self.inner.edge.change(&change).await?;
+            proven(&known.index, &report)?;
+        } else {
+            let report = ChangeReport { digest: listing.digest, refused: Vec::new() };
+            proven(&known.index, &report)?;
+        }
+        info!("met the edge: it has {} site(s)", known.index.len());
+        let node = self.node_row().await?;
+        if node.digest.as_deref() == Some(known.index.digest().to_string().as_str()) {
+            // It is as this installation left it: what was deployed is still there.
+            self.reached(node.deployed);
+        }
+        state.known = Some(known);
+        state.sweep = Some(Sweep::default());
+        Ok(())
+    }
+
+    async fn node_settings(
+        &self,
+    ) -> Result<(NodeSettings, portway_policy::CertificateObject), RunError> {
+        let hosts = [portway_model::HostPattern::Any];
+        let fallback = self.certificate_of(None, &hosts).await?;
+        let settings = NodeSettings {
+            trusted_proxies: self.inner.config.trusted_proxies.clone(),
+            fallback_certificate: Some(fallback.digest()),
+        };
+        Ok((settings, fallback))
+    }
+
+    /// Deploys what was changed since the last time, and what was asked to be looked at.
+    async fn changes(
+        &self,
+        known: &mut Known,
+        also: &BTreeSet<Id<Site>>,
+        latest: RevisionNumber,
+        done: &mut Done,
+    ) -> Result<(), RunError> {
+        let node = self.node_row().await?;
+        let mut touched = also.clone();
+        let mut request = Some(PageRequest::first(BATCH));
+        loop {
+            let mut to = latest;
+            if let Some(page) = request.take() {
+                let found =
+                    self.inner.store.revisions().changes_since(node.deployed, &page).await?;
+                touched.extend(found.items.iter().map(|change| Id::<Site>::from_uuid(change.id)));
+                request = page.next(&found);
+                // A page may end within a revision: it is done only when the next one is.
+                if request.is_some() {
+                    let last = found.items.last().map_or(0, |change| change.revision.0);
+                    to = RevisionNumber((last - 1).max(node.deployed.0));
+                }
+            }
+            let ids: Vec<_> = std::mem::take(&mut touched).into_iter().collect();
+            let batch = self.batch(known, &ids, true).await?;
+            if !batch.is_empty() || to > node.deployed {
+                self.send(known, batch, node.deployed, to, done).await?;
+            }
+            if request.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks at the next sites of a sweep. Returns whether it was the last part.
+    async fn sweep(
+        &self,
+        known: &mut Known,
+        sweep: &mut Sweep,
+        done: &mut Done,
+    ) -> Result<bool, RunError> {
+        let mut request = PageRequest::first(BATCH);
+        if let Some(after) = sweep.after.take() {
+            request = request.after(after);
+        }
+        let filter = SiteFilter::default();
+        let found = self.inner.store.sites().list(Visible::All, &filter, &request).await?;
+        let ids: Vec<_> = found.items.iter().map(|row| row.id).collect();
+        sweep.seen.extend(&ids);
+        let node = self.node_row().await?;
+        let mut batch = self.batch(known, &ids, false).await?;
+        sweep.after = found.next;
+        let last = sweep.after.is_none();
+        if last {
+            let gone: Vec<_> = known
+                .index
+                .iter()
+                .map(|(id, _)| id)
+                .filter(|id| !sweep.seen.contains(id))
+                .collect();
+            let still = self.inner.store.sites().by_ids(Visible::All, &gone).await?;
+            batch.remove.extend(gone.into_iter().filter(|id| !still.contains_key(id)));
+        }
+        if !batch.is_empty() {
+            self.send(known, batch, node.deployed, node.deployed, done).await?;
+        }
+        Ok(last)
+    }
+
+    /// Compiles sites for the edge. What it has already is left out; what it refused before is too,
+    /// unless it was `changed`.
+    async fn batch(
+        &self,
+        known: &Known,
+        ids: &[Id<Site>],
+        changed: bool,
+    ) -> Result<Batch, RunError> {
+        let mut batch = Batch::default();
+        let rows = self.inner.store.sites().by_ids(Visible::All, ids).await?;
+        batch.remove = ids
+            .iter()
+            .copied()
+            .filter(|id| !rows.contains_key(id) && known.index.get(*id).is_some())
+            .collect();
+        let on_node = self.on_edge(ids).await?;
+        let mut owners = Owners::new();
+        for (id, row) in rows {
+            let held = on_node.get(&id).and_then(|node| node.held);
+            if !changed && held == Some(row.revision) {
+                continue;
+            }
+            match self.compile_site(&row, &mut owners).await? {
+                Err(findings) => batch.held.push((row, findings)),
+                Ok(compiled) => {
+                    let there = known.index.get(id) == Some(compiled.policy.digest());
+                    let noted =
+                        on_node.get(&id).and_then(|node| node.revision) == Some(row.revision);
+                    if !there || !noted {
+                        batch.put.push((row, compiled));
+                    }
+                }
+            }
+        }
+        batch.before = on_node;
+        Ok(batch)
+    }
+
+    /// Sends a batch, proves what came of it, and writes it down.
+    async fn send(
+        &self,
+        known: &mut Known,
+        batch: Batch,
+        from: RevisionNumber,
+        to: RevisionNumber,
+        done: &mut Done,
+    ) -> Result<(), RunError> {
+        let mut deployment = DeploymentRow {
+            id: Id::from_uuid(Uuid::now_v7()),
+            node: self.inner.node,
+            from,
+            to,
+            stage: Stage::Staging,
+            started_at: self.now(),
+            finished_at: None,
+            findings: Vec::new(),
+            digest: None,
+        };
+        let deployments = self.inner.store.deployments();
+        if !batch.is_empty() {
+            deployments.record(&deployment).await?;
+        }
+        let outcome = self.activate(known, &batch).await;
+        let report = match outcome {
+            Ok(report) => report,
+            Err(error) => {
+                deployment.stage = Stage::Rejected;
+                deployment.finished_at = Some(self.now());
+                if !batch.is_empty() {
+                    deployments.record(&deployment).await?;
+                }
+                self.count_deployment(DeploymentOutcome::Rejected);
+                return Err(error);
+            }
+        };
+        let refused: BTreeMap<_, _> =
+            report.refused.into_iter().map(|refused| (refused.site, refused.findings)).collect();
+        let rows = self.outcome_rows(&batch, &refused);
+        self.inner
+            .store
+            .nodes()
+            .deployed(
+                self.inner.node,
+                to,
+                &report.digest.to_string(),
+                &rows,
+                &batch.remove,
+                self.now(),
+            )
+            .await?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        done.held += rows.iter().filter(|row| row.held.is_some()).count();
+        done.put += rows.iter().filter(|row| row.held.is_none()).count();
+        done.removed += batch.remove.len();
+        deployment.findings = rows.iter().flat_map(|row| row.findings.iter().cloned()).collect();
+        deployment.stage = Stage::Live;
+        deployment.finished_at = Some(self.now());
+        deployment.digest = Some(report.digest.to_string());
+        deployments.record(&deployment).await?;
+        self.count_deployment(DeploymentOutcome::Live);
+        Ok(())
+    }
+
+    /// Has the edge take a batch, and compares what it serves now with what it should.
+    async fn activate(&self, known: &mut Known, batch: &Batch) -> Result<ChangeReport, RunError> {
+        if batch.put.is_empty() && batch.remove.is_empty() {
+            let digest = known.index.digest();
+            return Ok(ChangeReport { digest, refused: Vec::new() });
+        }
+        let mut certificates = Vec::new();
+        for certificate in
+            batch.put.iter().filter_map(|(_, compiled)| compiled.certificate.as_ref())
+        {
+            if known.certificates.insert(certificate.digest()) {
+                certificates.push(certificate.clone());
+            }
+        }
+        let change = Change {
+            format: FORMAT,
+            base: Some(known.index.digest()),
+            settings: None,
+            certificates,
+            put: batch.put.iter().map(|(_, compiled)| compiled.policy.clone()).collect(),
+            remove: batch.remove.clone(),
+        };
+        let report = self.inner.edge.change(&change).await?;
+        let refused: BTreeSet<_> = report.refused.iter().map(|refused| refused.site).collect();
+        for site in &batch.remove {
+            known.index.remove(*site);
+        }
+        for policy in change.put.iter().filter(|policy| !refused.contains(&policy.id)) {
+            known.index.put(policy.id, policy.digest());
+        }
+        proven(&known.index, &report)?;
+        Ok(report)
+    }
+
+    fn outcome_rows(
+        &self,
+        batch: &Batch,
+        refused: &BTreeMap<Id<Site>, Vec<Finding>>,
+    ) -> Vec<NodeSiteRow> {
+        let now = self.now();
+        let held = |row: &SiteRow, findings: &[Finding]| {
+            warn!(site.name = %row.name, "the edge holds the site at its version before");
+            let before = batch.before.get(&row.id);
+            NodeSiteRow {
+                site: row.id,
+                revision: before.and_then(|before| before.revision),
+                digest: before.and_then(|before| before.digest.clone()),
+                held: Some(row.revision),
+                findings: findings.to_vec(),
+                updated_at: now,
+            }
+        };
+        let sent = batch.put.iter().map(|(row, compiled)| match refused.get(&row.id) {
+            Some(findings) => held(row, findings),
+            None => NodeSiteRow {
+                site: row.id,
+                revision: Some(row.revision),
+                digest: Some(compiled.policy.digest().to_string()),
+                held: None,
+                findings: Vec::new(),
+                updated_at: now,
+            },
+        });
+        let not_sent = batch.held.iter().map(|(row, findings)| held(row, findings));
+        sent.chain(not_sent).collect()
+    }
+}
+
+fn proven(index: &Index, report: &ChangeReport) -> Result<(), RunError> {
+    let expected = index.digest();
+    if report.digest == expected {
+        Ok(())
+    } else {
+        Err(RunError::Digest { expected, got: report.digest })
+    }
+}
+
+/// Returns an error with its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,170 @@
+//! The manager's side of the edge's control socket.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use camino::{Utf8Path, Utf8PathBuf};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use portway_policy::{
+    Digest,
+    bundle::{Change, ChangeReport, Conflict, IndexListing, Status},
+};
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+/// The most an edge may answer: the index of a million sites.
+const MAX_ANSWER: usize = 256 << 20;
+/// An edge answers at once, except to the first change after a restart with many sites.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Speaks with one edge.
+#[derive(Clone, Debug)]
+pub struct EdgeClient {
+    socket: Utf8PathBuf,
+}
+
+/// Why an edge could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeClientError {
+    /// Nobody answers on the socket.
+    #[error("no edge answers on {socket}")]
+    Unreachable {
+        /// The socket.
+        socket: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The edge did not answer in time.
+    #[error("the edge did not answer within {} s", DEADLINE.as_secs())]
+    TimedOut,
+    /// The conversation broke.
+    #[error("the conversation with the edge broke off")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The edge has other content than was believed.
+    #[error("the edge has other content ({0}) than was believed")]
+    Conflict(Digest),
+    /// The edge refused the request as a whole.
+    #[error("the edge refused the request ({status}): {text}")]
+    Refused {
+        /// The status.
+        status: StatusCode,
+        /// What it said.
+        text: String,
+    },
+}
+
+impl EdgeClient {
+    /// Returns a client of the edge behind this socket. Nothing is opened yet.
+    pub fn new(socket: impl Into<Utf8PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// Returns the socket.
+    pub fn socket(&self) -> &Utf8Path {
+        &self.socket
+    }
+
+    /// Asks how the edge is.
+    pub async fn status(&self) -> Result<Status, EdgeClientError> {
+        self.json(Method::GET, "/v1/status", Bytes::new()).await
+    }
+
+    /// Asks for everything the edge has, by digest.
+    pub async fn index(&self) -> Result<IndexListing, EdgeClientError> {
+        self.json(Method::GET, "/v1/index", Bytes::new()).await
+    }
+
+    /// Changes the edge's content.
+    pub async fn change(&self, change: &Change) -> Result<ChangeReport, EdgeClientError> {
+        let body = serde_json::to_vec(change).map_err(broken)?;
+        self.json(Method::POST, "/v1/change", Bytes::from(body)).await
+    }
+
+    /// Returns the edge's metrics in Prometheus' text format.
+    pub async fn metrics(&self) -> Result<String, EdgeClientError> {
+        let body = self.exchange(Method::GET, "/v1/metrics", Bytes::new()).await?;
+        String::from_utf8(body.into()).map_err(broken)
+    }
+
+    /// Asks the edge to finish what it does and end.
+    pub async fn stop(&self) -> Result<(), EdgeClientError> {
+        self.exchange(Method::POST, "/v1/stop", Bytes::new()).await.map(drop)
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, EdgeClientError> {
+        let answer = self.exchange(method, path, body).await?;
+        serde_json::from_slice(&answer).map_err(broken)
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Bytes, EdgeClientError> {
+        tokio::time::timeout(DEADLINE, self.exchange_once(method, path, body))
+            .await
+            .map_err(|_| EdgeClientError::TimedOut)?
+    }
+
+    async fn exchange_once(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Bytes, EdgeClientError> {
+        let stream = UnixStream::connect(self.socket.as_std_path()).await.map_err(|source| {
+            EdgeClientError::Unreachable { socket: self.socket.clone(), source }
+        })?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::HOST, "edge")
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(broken)?;
+        let exchange = async {
+            let answer = sender.send_request(request).await.map_err(broken)?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+            Ok((status, body.map_err(EdgeClientError::Broken)?.to_bytes()))
+        };
+        // The connection ends with the exchange; its own end says nothing more.
+        let (status, body) = tokio::select! {
+            result = exchange => result?,
+            end = connection => return Err(broken(ended(end))),
+        };
+        match status {
+            status if status.is_success() => Ok(body),
+            StatusCode::CONFLICT => {
+                let conflict: Conflict = serde_json::from_slice(&body).map_err(broken)?;
+                Err(EdgeClientError::Conflict(conflict.digest))
+            }
+            status => {
+                let text = String::from_utf8_lossy(&body).trim().to_owned();
+                Err(EdgeClientError::Refused { status, text })
+            }
+        }
+    }
+}
+
+fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EdgeClientError {
+    EdgeClientError::Broken(error.into())
+}
+
+fn ended(end: hyper::Result<()>) -> Box<dyn std::error::Error + Send + Sync> {
+    match end {
+        Ok(()) => "the edge closed the connection".into(),
+        Err(error) => error.into(),
+    }
+}

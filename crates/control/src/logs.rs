@@ -1,0 +1,349 @@
+//! Reading the logs of sites: the newest lines that fit, and lines as they are written.
+//!
+//! The files are the edge's; the manager reads them and never writes.
+
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom},
+    os::unix::fs::MetadataExt as _,
+    time::Duration,
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use futures_util::Stream;
+use jiff::Timestamp;
+use portway_model::Name;
+use portway_policy::log_folder;
+use portway_telemetry::access::{AccessRecord, ErrorRecord};
+use portway_wire::logs::{LogLine, LogLines, LogQuery};
+use tokio::sync::mpsc;
+
+use crate::{ControlError, rights::Sites};
+
+const DEFAULT_LINES: u32 = 100;
+const MAX_LINES: u32 = 10_000;
+/// Files are read from their end in pieces of this size.
+const PIECE: u64 = 256 << 10;
+/// A longer line is cut.
+const MAX_LINE: usize = 64 << 10;
+/// How often a followed log is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Which lines are wanted, checked.
+#[derive(Clone, Debug)]
+struct Wanted {
+    site: String,
+    folder: Utf8PathBuf,
+    log: Option<Name>,
+    errors: bool,
+    lines: usize,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    status: Option<StatusFilter>,
+    request_id: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum StatusFilter {
+    Exact(u16),
+    Class(u16),
+}
+
+impl Sites<'_> {
+    /// Returns the newest lines that fit, oldest first.
+    pub async fn logs(&self, site: &str, query: LogQuery) -> Result<LogLines, ControlError> {
+        let wanted = self.wanted(site, query).await?;
+        let lines = tokio::task::spawn_blocking(move || wanted.newest())
+            .await
+            .map_err(|error| ControlError::internal("reading a log", error))?
+            .map_err(|source| ControlError::Unavailable {
+                what: "the log",
+                source: source.into(),
+            })?;
+        Ok(LogLines { lines })
+    }
+
+    /// Returns the newest lines that fit and then each one that is written.
+    pub async fn follow(
+        &self,
+        site: &str,
+        query: LogQuery,
+    ) -> Result<impl Stream<Item = LogLine> + Send + use<>, ControlError> {
+        let wanted = self.wanted(site, query).await?;
+        let (sender, mut receiver) = mpsc::channel(256);
+        // It ends when nobody listens any more: sending fails then.
+        tokio::spawn(follow(wanted, sender));
+        Ok(futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)))
+    }
+
+    async fn wanted(&self, site: &str, query: LogQuery) -> Result<Wanted, ControlError> {
+        let row = self.control.site_row(self.actor, site).await?;
+        let bad = |text: String| ControlError::BadRequest(text);
+        let lines = query.lines.unwrap_or(DEFAULT_LINES);
+        if !(1..=MAX_LINES).contains(&lines) {
+            return Err(bad(format!("`lines` is 1 to {MAX_LINES}, not {lines}")));
+        }
+        let time = |text: Option<String>, what: &str| {
+            text.map(|text| {
+                text.parse::<Timestamp>().map_err(|_| {
+                    bad(format!("`{what}` is no time; write it as 2026-01-31T12:00:00Z"))
+                })
+            })
+            .transpose()
+        };
+        let log = query.log.map(|log| {
+            log.parse::<Name>().map_err(|error| bad(format!("`{log}` is no log: {error}")))
+        });
+        Ok(Wanted {
+            site: row.name.to_string(),
+            folder: self.control.inner.config.log_dir.join(log_folder(&row.name, row.id)),
+            log: log.transpose()?,
+            errors: query.errors,
+            lines: lines as usize,
+            since: time(query.since, "since")?,
+            until: time(query.until, "until")?,
+            status: query.status.as_deref().map(status_filter).transpose()?,
+            request_id: query.request_id,
+        })
+    }
+}
+
+fn status_filter(text: &str) -> Result<StatusFilter, ControlError> {
+    let class = text.strip_suffix("xx").and_then(|digit| digit.parse().ok());
+    match (class, text.parse()) {
+        (Some(class @ 1..=5), _) => Ok(StatusFilter::Class(class)),
+        (None, Ok(status @ 100..=599)) => Ok(StatusFilter::Exact(status)),
+        _ => Err(ControlError::BadRequest(format!(
+            "`{text}` is no status; write for example 404 or 5xx"
+        ))),
+    }
+}
+
+/// A log file and the log it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct LogFile {
+    /// The time in the name of a file that was put aside; the current one sorts last.
+    aside: Option<String>,
+    log: String,
+    path: Utf8PathBuf,
+}
+
+impl Wanted {
+    fn newest(&self) -> std::io::Result<Vec<LogLine>> {
+        let mut found: Vec<(Option<Timestamp>, LogLine)> = Vec::new();
+        let files = self.files()?;
+        let mut logs: Vec<&str> = files.iter().map(|file| file.log.as_str()).collect();
+        logs.sort_unstable();
+        logs.dedup();
+        for log in logs {
+            let mut of_log = Vec::new();
+            for file in files.iter().filter(|file| file.log == log) {
+                self.from_end(file, &mut of_log)?;
+                if of_log.len() >= self.lines {
+                    break;
+                }
+            }
+            found.extend(of_log);
+        }
+        found.sort_by_key(|(time, _)| *time);
+        let skip = found.len().saturating_sub(self.lines);
+        Ok(found.into_iter().skip(skip).map(|(_, line)| line).collect())
+    }
+
+    /// Lists the files of the wanted logs, the newest first.
+    fn files(&self) -> std::io::Result<Vec<LogFile>> {
+        let entries = match self.folder.read_dir_utf8() {
+            Ok(entries) => entries,
+            // No request came yet.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            files.extend(self.log_file(entry?.path()));
+        }
+        files.sort_by(|a, b| match (&a.aside, &b.aside) {
+            (None, None) => a.cmp(b),
+            (None, Some(_)) => std::cmp::Ordering::Less,
+            (Some(_), None) => std::cmp::Ordering::Greater,
+            (Some(a), Some(b)) => b.cmp(a),
+        });
+        Ok(files)
+    }
+
+    /// `main.access.log`, or `main.access.2026-01-31T12-00-00Z.log` once it was put aside.
+    fn log_file(&self, path: &Utf8Path) -> Option<LogFile> {
+        let kind = if self.errors { ".error." } else { ".access." };
+        let name = path.file_name()?.strip_suffix(".log")?;
+        let name = format!("{name}.");
+        let (log, aside) = name.split_once(kind)?;
+        let aside = aside.trim_end_matches('.');
+        let wanted = self.log.as_ref().is_none_or(|wanted| wanted.as_str() == log);
+        wanted.then(|| LogFile {
+            aside: (!aside.is_empty()).then(|| aside.to_owned()),
+            log: log.to_owned(),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Reads lines that fit from the end of a file until there are enough.
+    fn from_end(
+        &self,
+        file: &LogFile,
+        found: &mut Vec<(Option<Timestamp>, LogLine)>,
+    ) -> std::io::Result<()> {
+        let mut source = File::open(&file.path)?;
+        let mut end = source.metadata()?.len();
+        let mut rest: Vec<u8> = Vec::new();
+        while end > 0 && found.len() < self.lines {
+            let start = end.saturating_sub(PIECE);
+            source.seek(SeekFrom::Start(start))?;
+            let mut piece = Vec::new();
+            source.by_ref().take(end - start).read_to_end(&mut piece)?;
+            piece.append(&mut rest);
+            let (head, lines) =
+                if start == 0 { (&[][..], &piece[..]) } else { split_first(&piece) };
+            for line in lines.split(|byte| *byte == b'\n').rev().filter(|line| !line.is_empty()) {
+                let text = String::from_utf8_lossy(line.get(..MAX_LINE).unwrap_or(line));
+                match self.judge(&text) {
+                    Verdict::Fits(time) => found.push((time, self.line(&file.log, &text))),
+                    Verdict::Other => {}
+                    // Lines are in the order of time: all before are older.
+                    Verdict::TooOld => return Ok(()),
+                }
+                if found.len() >= self.lines {
+                    return Ok(());
+                }
+            }
+            rest = head.to_vec();
+            end = start;
+        }
+        Ok(())
+    }
+
+    fn line(&self, log: &str, text: &str) -> LogLine {
+        LogLine { site: self.site.clone(), log: log.to_owned(), line: text.to_owned() }
+    }
+
+    fn judge(&self, text: &str) -> Verdict {
+        let (time, request_id, status) = if self.errors {
+            match ErrorRecord::read(text) {
+                Ok(record) => (Some(record.time), record.request_id, None),
+                Err(_) => (None, None, None),
+            }
+        } else {
+            match AccessRecord::read(text) {
+                Ok(record) => (Some(record.time), Some(record.request_id), Some(record.status)),
+                Err(_) => (None, None, None),
+            }
+        };
+        // A request is written when it ends, so a slow one stands after later ones; an hour of
+        // grace finds it.
+        let too_old = |since: Timestamp| {
+            let grace = jiff::SignedDuration::from_hours(1);
+            time.is_some_and(|time| time.checked_add(grace).is_ok_and(|latest| latest < since))
+        };
+        if self.since.is_some_and(too_old) {
+            return Verdict::TooOld;
+        }
+        let fits = self.since.is_none_or(|since| time.is_some_and(|time| time >= since))
+            && self.until.is_none_or(|until| time.is_some_and(|time| time <= until))
+            && self.request_id.as_ref().is_none_or(|wanted| request_id.as_ref() == Some(wanted))
+            && self.status.is_none_or(|wanted| match (wanted, status) {
+                (StatusFilter::Exact(wanted), Some(status)) => wanted == status,
+                (StatusFilter::Class(wanted), Some(status)) => wanted == status / 100,
+                (_, None) => false,
+            });
+        if fits { Verdict::Fits(time) } else { Verdict::Other }
+    }
+}
+
+enum Verdict {
+    Fits(Option<Timestamp>),
+    Other,
+    TooOld,
+}
+
+/// Splits off what stands before the first line break: it is the end of a line that begins in an
+/// earlier piece.
+fn split_first(piece: &[u8]) -> (&[u8], &[u8]) {
+    match piece.iter().position(|byte| *byte == b'\n') {
+        Some(at) => piece.split_at(at),
+        None => (piece, &[]),
+    }
+}
+
+/// How far a followed file has been read.
+struct Followed {
+    inode: u64,
+    offset: u64,
+    partial: Vec<u8>,
+}
+
+async fn follow(wanted: Wanted, sender: mpsc::Sender<LogLine>) {
+    let mut places = std::collections::BTreeMap::<Utf8PathBuf, Followed>::new();
+    let newest = wanted.newest().unwrap_or_default();
+    // Begun at the present end; what was written meanwhile comes with the next look.
+    for file in wanted.files().unwrap_or_default().iter().filter(|file| file.aside.is_none()) {
+        if let Ok(meta) = std::fs::metadata(&file.path) {
+            let place = Followed { inode: meta.ino(), offset: meta.len(), partial: Vec::new() };
+            places.insert(file.path.clone(), place);
+        }
+    }
+    for line in newest {
+        if sender.send(line).await.is_err() {
+            return;
+        }
+    }
+    loop {
+        tokio::select! {
+            () = sender.closed() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        for line in wanted.grown(&mut places) {
+            if sender.send(line).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Wanted {
+    fn grown(
+        &self,
+        places: &mut std::collections::BTreeMap<Utf8PathBuf, Followed>,
+    ) -> Vec<LogLine> {
+        let mut lines = Vec::new();
+        for file in self.files().unwrap_or_default().iter().filter(|file| file.aside.is_none()) {
+            let Ok(mut source) = File::open(&file.path) else { continue };
+            let Ok(meta) = source.metadata() else { continue };
+            let place = places.entry(file.path.clone()).or_insert_with(|| Followed {
+                inode: meta.ino(),
+                offset: 0,
+                partial: Vec::new(),
+            });
+            if place.inode != meta.ino() || meta.len() < place.offset {
+                *place = Followed { inode: meta.ino(), offset: 0, partial: Vec::new() };
+            }
+            let mut fresh = Vec::new();
+            let read = source
+                .seek(SeekFrom::Start(place.offset))
+                .and_then(|_| source.take(PIECE).read_to_end(&mut fresh));
+            let Ok(read) = read else { continue };
+            place.offset += read as u64;
+            place.partial.append(&mut fresh);
+            while let Some(at) = place.partial.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = place.partial.drain(..=at).collect();
+                let text = String::from_utf8_lossy(&line);
+                let text = text.trim_end();
+                if matches!(self.judge(text), Verdict::Fits(_)) {
+                    lines.push(self.line(&file.log, text));
+                }
+            }
+            if place.partial.len() > MAX_LINE {
+                place.partial.clear();
+            }
+        }
+        lines
+    }
+}

@@ -1,0 +1,14 @@
+//! Sites: reading them, changing them, planning and applying site files.
+
+mod apply;
+mod prepare;
+mod read;
+mod seal;
+mod view;
+mod write;
+
+pub use write::Precondition;
+pub(crate) use {
+    view::spec_of,
+    write::{Draft, commit_error},
+};

@@ -1,0 +1,128 @@
+//! API tokens.
+
+use jiff::SignedDuration;
+use portway_model::{Id, ResourceKind};
+use portway_secrets::ApiToken;
+use portway_store::{StoreError, TokenRow};
+use portway_wire::{
+    Page, PageQuery,
+    user::{CreatedToken, NewToken, TokenView},
+};
+use uuid::Uuid;
+
+use crate::{
+    Control, ControlError, actor::Scopes, audit::Record, auth::later, page, rights::ApiTokens,
+};
+
+const DEFAULT_DAYS: u32 = 90;
+const MAX_DAYS: u32 = 3650;
+
+impl ApiTokens<'_> {
+    /// Lists tokens, the newest first.
+    pub async fn list(&self, query: PageQuery) -> Result<Page<TokenView>, ControlError> {
+        let control = self.control;
+        let visible = self.own_or_all();
+        let found = control.inner.store.tokens().list(visible, &page::of(&query)?).await?;
+        let mut items = Vec::new();
+        for row in found.items.iter().filter(|row| row.revoked_at.is_none()) {
+            items.push(control.token_view(row).await?);
+        }
+        Ok(Page { items, next: found.next.map(|cursor| cursor.to_string()) })
+    }
+
+    /// Makes a token of the actor's own; its secret is in the answer and nowhere else.
+    pub async fn create(&self, new: NewToken) -> Result<CreatedToken, ControlError> {
+        let control = self.control;
+        let Some(user) = self.actor.user() else {
+            return Err(ControlError::BadRequest(
+                "a token belongs to a user; log in as one (`portway login`)".to_owned(),
+            ));
+        };
+        if new.name.trim().is_empty() || new.name.chars().count() > 100 {
+            return Err(ControlError::BadRequest(
+                "give the token a name of 1 to 100 characters".into(),
+            ));
+        }
+        if new.scopes.is_empty() {
+            let text = "give the token scopes, for example `read:sites`";
+            return Err(ControlError::BadRequest(text.to_owned()));
+        }
+        Scopes::parse(&new.scopes).map_err(|error| ControlError::BadRequest(error.to_string()))?;
+        let days = new.days.unwrap_or(DEFAULT_DAYS);
+        if !(1..=MAX_DAYS).contains(&days) {
+            return Err(ControlError::BadRequest(format!("`days` is 1 to {MAX_DAYS}, not {days}")));
+        }
+        let token = ApiToken::generate()
+            .map_err(|error| ControlError::internal("making a token", error))?;
+        let now = control.now();
+        let row = TokenRow {
+            id: Id::from_uuid(Uuid::now_v7()),
+            user: user.id,
+            name: new.name.trim().to_owned(),
+            token_hash: token.hash().as_bytes().to_vec(),
+            prefix: token.hint(),
+            scopes: serde_json::to_value(&new.scopes)
+                .map_err(|error| ControlError::internal("making a token", error))?,
+            created_at: now,
+            expires_at: Some(later(now, SignedDuration::from_hours(24 * i64::from(days)))),
+            last_used_at: None,
+            revoked_at: None,
+        };
+        let entry = Record::of(self.actor, "token.create")
+            .resource(ResourceKind::Token, &row.name)
+            .entry(now);
+        match control.inner.store.tokens().create(&row, &entry).await {
+            Err(StoreError::Conflict { .. }) => {
+                Err(ControlError::Taken(format!("you have a token `{}` already", row.name)))
+            }
+            other => {
+                other?;
+                let view = control.token_view(&row).await?;
+                Ok(CreatedToken { view, token: token.expose().to_owned() })
+            }
+        }
+    }
+
+    /// Ends a token.
+    pub async fn revoke(&self, id: Uuid) -> Result<(), ControlError> {
+        let control = self.control;
+        let now = control.now();
+        let entry = Record::of(self.actor, "token.revoke")
+            .resource(ResourceKind::Token, &id.to_string())
+            .entry(now);
+        let visible = self.own_or_all();
+        let tokens = control.inner.store.tokens();
+        if tokens.revoke(visible, Id::from_uuid(id), &entry, now).await? {
+            Ok(())
+        } else {
+            Err(ControlError::NotFound { what: "token", name: id.to_string() })
+        }
+    }
+
+    /// Administrators see everybody's tokens, all others their own.
+    fn own_or_all(&self) -> portway_store::Visible {
+        match (self.actor.role(), self.actor.user_id()) {
+            (portway_model::Role::Admin, _) | (_, None) => portway_store::Visible::All,
+            (portway_model::Role::Client | portway_model::Role::Viewer, Some(id)) => {
+                portway_store::Visible::Owner(id)
+            }
+        }
+    }
+}
+
+impl Control {
+    async fn token_view(&self, row: &TokenRow) -> Result<TokenView, ControlError> {
+        let owner = self.user_with(row.user).await?;
+        Ok(TokenView {
+            id: row.id.uuid(),
+            name: row.name.clone(),
+            prefix: row.prefix.clone(),
+            owner: owner.map(|user| user.name.to_string()).unwrap_or_default(),
+            scopes: serde_json::from_value(row.scopes.clone())
+                .map_err(|error| ControlError::internal("reading a token's scopes", error))?,
+            expires_at: row.expires_at,
+            last_used_at: row.last_used_at,
+            created_at: row.created_at,
+        })
+    }
+}
