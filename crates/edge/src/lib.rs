@@ -1,10 +1,40 @@
 //! The built-in reverse proxy: the data plane. It reads neither the store nor the API.
+//!
+//! An edge is started with [`start`] or [`run`]. What it serves it reads from its own disk and
+//! takes as changes over its control socket (see [`portway_policy::bundle`]); it needs nothing
+//! else, and keeps serving when the control plane is gone. One worker thread per core accepts,
+//! answers and forwards; control, logs and the disk have threads of their own.
+//!
+//! The way of a request is written once, as a list, in `pipeline`.
 
+mod access;
+mod actions;
 mod body;
 mod canonical;
 mod compress;
+mod config;
+mod content;
+mod control;
+mod exchange;
 mod files;
+mod headers;
+mod listener;
 mod log;
 mod metrics;
 mod pages;
+mod pipeline;
+mod proxy;
 mod quality;
+mod stall;
+mod start;
+mod tls;
+mod worker;
+
+pub use crate::{
+    config::{DEFAULT_DRAIN, EdgeConfig},
+    content::StateError,
+    control::ControlError,
+    listener::BindError,
+    log::LogError,
+    start::{EdgeError, EdgeHandle, run, start},
+};

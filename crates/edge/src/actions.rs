@@ -1,0 +1,229 @@
+//! Who answers a request once it may: an upstream, files, a redirect, a fixed answer.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Response, StatusCode, header};
+
+use crate::{
+    body::{self, Body},
+    canonical,
+    content::{
+        CompiledAction, CompiledRedirect, CompiledRespond, CompiledRoute, CompiledSite,
+        CompiledUpstream,
+    },
+    exchange::{Exchange, Refusal},
+    files::{self, FileFault},
+    headers::{self, Arrival, REQUEST_ID},
+    metrics::SiteMetrics,
+    pages::Fault,
+    pipeline::{Inbound, Outcome},
+    proxy::{self, BodyFault, DialError, Observer, Outgoing, Peer, ProxyError},
+    worker::Worker,
+};
+
+/// Lets a route's action answer.
+pub(crate) async fn act(
+    worker: &Worker,
+    inbound: Inbound<'_>,
+    body: Body,
+    (site, route): (&Arc<CompiledSite>, &CompiledRoute),
+    exchange: &mut Exchange,
+) -> Result<Outcome, Refusal> {
+    match &route.action {
+        CompiledAction::Proxy(upstream) => {
+            let outgoing = outgoing(inbound, body, route)?;
+            forward(worker, upstream, outgoing, site, exchange).await
+        }
+        CompiledAction::Files(root) => {
+            let rest = canonical::decode(rest(&inbound, route)).map_err(|fault| {
+                Refusal::of_request(Fault::BadRequest(fault), fault.to_string())
+            })?;
+            let served = files::serve(root, &rest, &inbound.path, &inbound.parts).await;
+            served.map(Outcome::Answer).map_err(Refusal::from)
+        }
+        CompiledAction::Redirect(target) => send_on(target, &inbound, route),
+        CompiledAction::Respond(respond) => Ok(Outcome::Answer(respond_with(respond))),
+    }
+}
+
+/// Returns the path below the route's prefix.
+fn rest<'a>(inbound: &'a Inbound<'_>, route: &CompiledRoute) -> &'a str {
+    let prefix = route.prefix.as_ref();
+    prefix.and_then(|prefix| prefix.rest(&inbound.path)).unwrap_or(&inbound.path)
+}
+
+/// Writes the request that an upstream is to see.
+fn outgoing(inbound: Inbound<'_>, body: Body, route: &CompiledRoute) -> Result<Outgoing, Refusal> {
+    let stripped = route.prefix.as_ref().filter(|prefix| route.strip_prefix && !prefix.is_root());
+    let path = if stripped.is_some() { rest(&inbound, route) } else { &inbound.path };
+    let path_and_query = match inbound.parts.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let host = Some(inbound.host_text()).filter(|host| !host.is_empty());
+    let host = host.map(|host| HeaderValue::try_from(host)).transpose().map_err(|error| {
+        Refusal::of_edge(Fault::Internal, format!("cannot write the Host header: {error}"))
+    })?;
+    let mut sent = inbound.parts.headers;
+    let upgrade = inbound.upgrade.is_some().then(|| sent.get(header::UPGRADE).cloned()).flatten();
+    headers::strip_hop_by_hop(&mut sent);
+    // Ours to answer: the client is told to go on when its body is first asked for.
+    sent.remove(header::EXPECT);
+    sent.remove(header::HOST);
+    if let Some(protocol) = upgrade {
+        sent.insert(header::UPGRADE, protocol);
+        sent.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    let default_port = if inbound.origin.https { 443 } else { 80 };
+    let arrival = Arrival {
+        origin: inbound.origin,
+        peer: inbound.connection.peer.ip().to_canonical(),
+        host: host.as_ref(),
+        port: inbound.host.port.unwrap_or(default_port),
+        stripped: stripped.map(|prefix| prefix.as_str()),
+    };
+    headers::set_forwarded(&mut sent, &arrival);
+    route.request_headers.apply(&mut sent);
+    Ok(Outgoing {
+        method: inbound.parts.method,
+        path_and_query,
+        headers: sent,
+        host,
+        body,
+        upgrade: inbound.upgrade,
+    })
+}
+
+async fn forward(
+    worker: &Worker,
+    upstream: &CompiledUpstream,
+    outgoing: Outgoing,
+    site: &CompiledSite,
+    exchange: &mut Exchange,
+) -> Result<Outcome, Refusal> {
+    let metrics = || worker.shared.metrics.site(site.name.as_str());
+    let observer = TargetStates(site.runtime.metrics.get_or_init(metrics));
+    let reply = proxy::forward(&worker.pool, upstream, outgoing, &observer).await?;
+    exchange.answered(reply.peer.target.to_string(), reply.waited);
+    let mut response = reply.response;
+    let protocol = response.headers().get(header::UPGRADE).cloned();
+    headers::strip_hop_by_hop(response.headers_mut());
+    response.headers_mut().remove(REQUEST_ID);
+    let Some((client, upstream, permit)) = reply.tunnel else {
+        return Ok(Outcome::Answer(response));
+    };
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        response.headers_mut().insert(header::UPGRADE, protocol);
+    }
+    Ok(Outcome::Tunnel(response, client, upstream, permit))
+}
+
+/// Tells the counters which targets can be reached.
+struct TargetStates<'a>(&'a SiteMetrics);
+
+impl Observer for TargetStates<'_> {
+    fn target(&self, peer: &Peer, reached: bool) {
+        let state = self.0.upstream(&peer.target.to_string());
+        if reached {
+            state.up();
+        } else {
+            state.down();
+        }
+    }
+}
+
+fn send_on(
+    target: &CompiledRedirect,
+    inbound: &Inbound<'_>,
+    route: &CompiledRoute,
+) -> Result<Outcome, Refusal> {
+    let mut location = target.to.clone();
+    if target.keep_path {
+        let rest = rest(inbound, route);
+        location.truncate(location.trim_end_matches('/').len());
+        location.push_str(rest);
+        if let Some(query) = inbound.parts.uri.query() {
+            location.push(if location.contains('?') { '&' } else { '?' });
+            location.push_str(query);
+        }
+    }
+    let response = redirect(target.status, &location);
+    response.map(Outcome::Answer).ok_or_else(|| {
+        let reason = "the address of the redirect cannot stand in a header".to_owned();
+        Refusal::of_edge(Fault::Internal, reason)
+    })
+}
+
+/// Returns an answer that sends the client on, unless a header cannot carry the address.
+pub(crate) fn redirect(status: StatusCode, location: &str) -> Option<Response<Body>> {
+    let location = HeaderValue::from_str(location).ok()?;
+    let mut response = Response::new(body::empty());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::LOCATION, location);
+    Some(response)
+}
+
+fn respond_with(respond: &CompiledRespond) -> Response<Body> {
+    let mut response = Response::new(body::full(respond.body.clone()));
+    *response.status_mut() = respond.status;
+    let content_type = respond.content_type.clone();
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// What the client is told of an upstream's failure names no target; what the operator is told
+/// does.
+impl From<ProxyError> for Refusal {
+    fn from(error: ProxyError) -> Self {
+        let reason = body::chain(&error);
+        let fault = match error {
+            ProxyError::Full { .. } => Fault::UpstreamFull,
+            ProxyError::Dial { source, .. } => dial_fault(&source),
+            ProxyError::NoAnswer { .. } | ProxyError::UnaskedUpgrade { .. } => {
+                Fault::UpstreamInvalid
+            }
+            ProxyError::TimedOut { .. } => Fault::UpstreamTimeout,
+            ProxyError::Body(fault) => return of_body(fault),
+            ProxyError::Unwritable(_) => return Self::of_edge(Fault::Internal, reason),
+        };
+        Self::of_upstream(fault, reason)
+    }
+}
+
+fn dial_fault(error: &DialError) -> Fault {
+    match error {
+        DialError::Refused(_) => Fault::UpstreamRefused,
+        DialError::TimedOut(_) => Fault::UpstreamTimeout,
+        DialError::Resolve(_)
+        | DialError::OutOfBounds(_)
+        | DialError::Unreachable(_)
+        | DialError::Tls(_)
+        | DialError::TlsSetup(_)
+        | DialError::NoAddress => Fault::UpstreamUnreachable,
+        DialError::Http(_) => Fault::UpstreamInvalid,
+    }
+}
+
+impl From<FileFault> for Refusal {
+    fn from(error: FileFault) -> Self {
+        match &error {
+            FileFault::NotFound => Self::quiet(error.fault()),
+            FileFault::Method => Self::of_request(error.fault(), error.to_string()),
+            FileFault::Root { .. } | FileFault::Read { .. } => {
+                Self::of_edge(error.fault(), body::chain(&error))
+            }
+        }
+    }
+}
+
+fn of_body(fault: BodyFault) -> Refusal {
+    match fault {
+        BodyFault::TooLarge { limit } => {
+            let reason = format!("the body is larger than {limit} bytes");
+            Refusal::of_request(Fault::BodyTooLarge { limit }, reason)
+        }
+        BodyFault::Silent(reason) => Refusal::of_request(Fault::RequestTimeout, reason),
+        BodyFault::Broken(reason) => Refusal::of_request(Fault::BadBody, reason),
+    }
+}

@@ -1,0 +1,51 @@
+//! What an edge is told when it is started. Everything else it is given over its control socket.
+
+use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
+
+use camino::Utf8PathBuf;
+
+/// Where an edge listens, keeps its state and writes its logs.
+#[derive(Clone, Debug)]
+pub struct EdgeConfig {
+    /// The folder of its state; made with mode 0700.
+    pub state_dir: Utf8PathBuf,
+    /// The folder of the logs of its sites.
+    pub log_dir: Utf8PathBuf,
+    /// The unix socket on which it takes changes.
+    pub control_socket: Utf8PathBuf,
+    /// Addresses for plain HTTP.
+    pub http: Vec<SocketAddr>,
+    /// Addresses for HTTPS.
+    pub https: Vec<SocketAddr>,
+    /// The port under which clients reach HTTPS, where it is not the first of `https`.
+    pub public_https_port: Option<u16>,
+    /// The number of worker threads; one per core unless set.
+    pub workers: Option<NonZeroUsize>,
+    /// How long requests in flight may take to end after the edge was told to stop.
+    pub drain: Duration,
+}
+
+/// The time for requests in flight to end, unless set.
+pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
+
+impl EdgeConfig {
+    /// Returns the settings of an edge that keeps everything below one folder and listens nowhere.
+    pub fn below(dir: Utf8PathBuf) -> Self {
+        Self {
+            state_dir: dir.join("state"),
+            log_dir: dir.join("logs"),
+            control_socket: dir.join("run").join("edge.sock"),
+            http: Vec::new(),
+            https: Vec::new(),
+            public_https_port: None,
+            workers: None,
+            drain: DEFAULT_DRAIN,
+        }
+    }
+
+    /// Returns the number of worker threads.
+    pub(crate) fn worker_count(&self) -> usize {
+        let chosen = self.workers.or_else(|| std::thread::available_parallelism().ok());
+        chosen.map_or(1, NonZeroUsize::get)
+    }
+}

@@ -1,0 +1,197 @@
+//! What the edge serves: on disk, in memory, and how it changes.
+//!
+//! Memory holds what routing needs of each site; policies and certificates are read when they are
+//! first asked for. A change is checked, written to the disk, and only then made live by swapping
+//! one pointer; requests that began before keep what they began with.
+
+mod change;
+mod routes;
+mod site;
+mod snapshot;
+mod state;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use camino::Utf8Path;
+use portway_model::{Finding, Id, Site};
+use portway_policy::{CertificateObject, Digest, Index, SitePolicy, bundle::IndexListing};
+
+pub use self::state::StateError;
+use self::state::{Head, State};
+pub(crate) use self::{
+    change::{ChangeError, IncomingChange},
+    routes::{HostTable, Located},
+    site::{
+        AccessRule, BasicRule, CompiledAction, CompiledRedirect, CompiledRespond, CompiledRoute,
+        CompiledSite, CompiledUpstream,
+    },
+    snapshot::{HostEntry, Slot, Snapshot, TlsChoice},
+};
+
+/// Everything the edge serves.
+pub(crate) struct Content {
+    state: State,
+    snapshot: ArcSwap<Snapshot>,
+    ledger: Mutex<Ledger>,
+}
+
+/// The books of the one who changes things; requests never look here.
+struct Ledger {
+    index: Index,
+    /// How many sites, and the settings, refer to each certificate that is held.
+    certificates: HashMap<Digest, usize>,
+}
+
+/// Why something that the index names cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// A change took it away meanwhile; the snapshot that is live now has another.
+    #[error("it was replaced meanwhile")]
+    Gone,
+    /// The disk.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Not what was written there.
+    #[error("object {digest} on the disk is damaged")]
+    Damaged {
+        /// The object.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Not valid to this version of the edge.
+    #[error("the site is not valid: {}", first_text(.0))]
+    Invalid(Vec<Finding>),
+    /// The edge is stopping.
+    #[error("the edge is stopping")]
+    Stopping,
+}
+
+impl Content {
+    /// Opens what a folder holds.
+    pub(crate) fn open(dir: &Utf8Path) -> Result<Self, StateError> {
+        let state = State::open(dir)?;
+        let loaded = state.load()?;
+        for (site, error) in &loaded.damaged {
+            tracing::error!(site.id = %site, %error, "cannot read a site from the disk, it is not served");
+        }
+        let digests = loaded.sites.iter().map(|(id, head)| (*id, head.digest));
+        let index = Index::from_sites(loaded.settings.digest(), digests);
+        let mut certificates: HashMap<Digest, usize> =
+            loaded.certificates.iter().map(|digest| (*digest, 0)).collect();
+        let fallback = loaded.settings.fallback_certificate;
+        for digest in loaded.sites.iter().filter_map(|(_, head)| head.certificate()).chain(fallback)
+        {
+            *certificates.entry(digest).or_default() += 1;
+        }
+        let mut snapshot = Snapshot::empty(loaded.settings, index.digest());
+        for (id, head) in loaded.sites {
+            snapshot.put(id, head);
+        }
+        Ok(Self {
+            state,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            ledger: Mutex::new(Ledger { index, certificates }),
+        })
+    }
+
+    /// Returns what is served now.
+    pub(crate) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// Returns everything by digest.
+    pub(crate) fn listing(&self) -> IndexListing {
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut certificates: Vec<Digest> = ledger.certificates.keys().copied().collect();
+        certificates.sort_unstable();
+        IndexListing {
+            digest: ledger.index.digest(),
+            settings: self.snapshot.load().settings.digest(),
+            sites: ledger.index.iter().collect(),
+            certificates,
+        }
+    }
+
+    /// Returns the digest over everything and the number of sites.
+    pub(crate) fn summary(&self) -> (Digest, usize) {
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        (ledger.index.digest(), ledger.index.len())
+    }
+
+    /// Returns the sites and routes of a host. The first call for a host reads the disk, on a
+    /// thread for that.
+    pub(crate) async fn table(
+        self: &Arc<Self>,
+        entry: &Arc<HostEntry>,
+    ) -> Result<Arc<HostTable>, LoadError> {
+        if let Some(table) = entry.table.get() {
+            return Ok(Arc::clone(table));
+        }
+        let (content, entry) = (Arc::clone(self), Arc::clone(entry));
+        let load = move || {
+            let sites = entry.slots.iter().map(|slot| content.load(slot));
+            let table = HostTable { sites: sites.collect::<Result<_, _>>()? };
+            Ok(Arc::clone(entry.table.get_or_init(|| Arc::new(table))))
+        };
+        tokio::task::spawn_blocking(load).await.unwrap_or(Err(LoadError::Stopping))
+    }
+
+    /// Tells whether a certificate is still needed.
+    pub(crate) fn holds_certificate(&self, digest: Digest) -> bool {
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.certificates.contains_key(&digest)
+    }
+
+    /// Returns a certificate. Reads the disk.
+    pub(crate) fn certificate(&self, digest: Digest) -> Result<CertificateObject, LoadError> {
+        let bytes = self.state.certificate(digest)?.ok_or(LoadError::Gone)?;
+        serde_json::from_slice(&bytes).map_err(|source| LoadError::Damaged { digest, source })
+    }
+
+    /// Returns the compiled site of a slot. Reads the disk.
+    fn load(&self, slot: &Slot) -> Result<Arc<CompiledSite>, LoadError> {
+        if let Some(site) = slot.compiled.get() {
+            return Ok(Arc::clone(site));
+        }
+        let digest = slot.head.digest;
+        let bytes = self.state.policy(digest)?.ok_or(LoadError::Gone)?;
+        let policy: SitePolicy = serde_json::from_slice(&bytes)
+            .map_err(|source| LoadError::Damaged { digest, source })?;
+        let site = site::compile(policy, &slot.runtime).map_err(LoadError::Invalid)?;
+        Ok(Arc::clone(slot.compiled.get_or_init(|| Arc::new(site))))
+    }
+}
+
+impl Ledger {
+    /// Counts a reference more.
+    fn refer(&mut self, certificate: Option<Digest>) {
+        if let Some(digest) = certificate {
+            *self.certificates.entry(digest).or_default() += 1;
+        }
+    }
+
+    /// Counts a reference less.
+    fn release(&mut self, certificate: Option<Digest>) {
+        if let Some(count) = certificate.and_then(|digest| self.certificates.get_mut(&digest)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+/// Returns what a list of findings begins with, for a log line.
+fn first_text(findings: &[Finding]) -> &str {
+    findings.first().map_or("no reason was given", |finding| finding.text.as_str())
+}
+
+/// A site that is on its way in: checked, with the bytes of its policy.
+struct Candidate {
+    id: Id<Site>,
+    head: Head,
+    policy: Vec<u8>,
+}

@@ -1,0 +1,396 @@
+//! The edge's own disk: what it was last given, by digest, with an index of its sites. It starts
+//! from here without the control plane. A change is one transaction: all of it or nothing.
+//!
+//! What routing needs of a site is kept apart from its policy (a [`Head`]), so that a start reads
+//! a few hundred bytes per site and parses no policy.
+
+use std::{
+    fs::{DirBuilder, OpenOptions},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use portway_model::{HostPattern, Id, Name, Site, site::TlsVersion};
+use portway_policy::{Digest, NodeSettings, SitePolicy};
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// The format of the file. A reader takes its own and the one before.
+const FORMAT: u32 = 1;
+
+/// Pages kept in memory. A site is read once and then kept as it was compiled.
+const CACHE_BYTES: usize = 4 << 20;
+
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const SITES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("sites");
+const POLICIES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("policies");
+const CERTIFICATES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("certificates");
+
+/// The open state of an edge. No other process can open it meanwhile.
+pub(crate) struct State {
+    database: Database,
+    path: Utf8PathBuf,
+}
+
+/// What routing needs of a site before its policy is read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    /// The digest of the policy.
+    pub(crate) digest: Digest,
+    /// The name of the site.
+    pub(crate) name: Name,
+    /// What it answers to.
+    pub(crate) hosts: Vec<HostPattern>,
+    /// How handshakes for it are answered; nothing means plain HTTP only.
+    pub(crate) tls: Option<TlsHead>,
+    /// One number per route that is equal for equal matches, so that conflicts on a shared host
+    /// are found without reading the other sites.
+    pub(crate) matches: Vec<u64>,
+}
+
+/// How handshakes for a site are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TlsHead {
+    /// The certificate.
+    pub(crate) certificate: Option<Digest>,
+    /// The oldest TLS version.
+    pub(crate) min_version: TlsVersion,
+    /// Whether HTTP/2 is offered.
+    pub(crate) http2: bool,
+}
+
+/// Everything a start needs.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The settings of the node.
+    pub(crate) settings: NodeSettings,
+    /// The sites.
+    pub(crate) sites: Vec<(Id<Site>, Head)>,
+    /// The certificates that are held.
+    pub(crate) certificates: Vec<Digest>,
+    /// Entries that could not be read; the other sites are served.
+    pub(crate) damaged: Vec<(Id<Site>, serde_json::Error)>,
+}
+
+/// A change, ready to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// New settings.
+    pub(crate) settings: Option<NodeSettings>,
+    /// Sites that are new or changed, with the bytes of their policies.
+    pub(crate) put: Vec<(Id<Site>, Head, Vec<u8>)>,
+    /// Sites that are gone.
+    pub(crate) remove: Vec<Id<Site>>,
+    /// Policies that no site has any more.
+    pub(crate) drop_policies: Vec<Digest>,
+    /// New certificates.
+    pub(crate) certificates: Vec<(Digest, Vec<u8>)>,
+    /// Certificates that no site has any more.
+    pub(crate) drop_certificates: Vec<Digest>,
+}
+
+/// Why the state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another edge has it.
+    #[error("another edge uses the state in {path}; stop it, or give this one a folder of its own")]
+    InUse {
+        /// The file.
+        path: Utf8PathBuf,
+    },
+    /// A folder or file cannot be made.
+    #[error("cannot create {path}")]
+    Create {
+        /// What cannot be made.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A later version wrote it.
+    #[error(
+        "{path} has format {found}, this edge reads {FORMAT}; it was written by a later version"
+    )]
+    Format {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What it says.
+        found: u32,
+    },
+    /// It cannot be read or written.
+    #[error("cannot read or write {path}")]
+    Storage {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: Box<redb::Error>,
+    },
+    /// A value in it is not what it should be.
+    #[error("{path} is damaged: the {what} cannot be read")]
+    Damaged {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Which value.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A value cannot be written as JSON.
+    #[error("cannot write the {what} as JSON")]
+    Encode {
+        /// Which value.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl State {
+    /// Opens or creates the state in a folder.
+    pub(crate) fn open(dir: &Utf8Path) -> Result<Self, StateError> {
+        let create = |path: &Utf8Path, source| StateError::Create { path: path.to_owned(), source };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|source| create(dir, source))?;
+        let path = dir.join("edge.redb");
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| create(&path, source))?;
+        let database = Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create(&path)
+            .map_err(|error| open_error(&path, error))?;
+        let state = Self { database, path };
+        state.prepare()?;
+        Ok(state)
+    }
+
+    /// Reads everything a start needs.
+    pub(crate) fn load(&self) -> Result<Loaded, StateError> {
+        let storage = |error: redb::Error| self.storage(error);
+        let read = self.database.begin_read().map_err(|e| storage(e.into()))?;
+        let meta = read.open_table(META).map_err(|e| storage(e.into()))?;
+        let settings = match meta.get("settings").map_err(|e| storage(e.into()))? {
+            Some(bytes) => serde_json::from_slice(bytes.value())
+                .map_err(|source| self.damaged("settings", source))?,
+            None => NodeSettings::default(),
+        };
+        let mut loaded = Loaded { settings, sites: vec![], certificates: vec![], damaged: vec![] };
+        let sites = read.open_table(SITES).map_err(|e| storage(e.into()))?;
+        for entry in sites.iter().map_err(|e| storage(e.into()))? {
+            let (key, value) = entry.map_err(|e| storage(e.into()))?;
+            let id = Id::from_uuid(uuid::Uuid::from_bytes(*key.value()));
+            match serde_json::from_slice(value.value()) {
+                Ok(head) => loaded.sites.push((id, head)),
+                Err(error) => loaded.damaged.push((id, error)),
+            }
+        }
+        let certificates = read.open_table(CERTIFICATES).map_err(|e| storage(e.into()))?;
+        for entry in certificates.iter().map_err(|e| storage(e.into()))? {
+            let (key, _) = entry.map_err(|e| storage(e.into()))?;
+            loaded.certificates.push(Digest::from_bytes(*key.value()));
+        }
+        Ok(loaded)
+    }
+
+    /// Returns the bytes of a policy.
+    pub(crate) fn policy(&self, digest: Digest) -> Result<Option<Vec<u8>>, StateError> {
+        self.object(POLICIES, digest)
+    }
+
+    /// Returns the bytes of a certificate.
+    pub(crate) fn certificate(&self, digest: Digest) -> Result<Option<Vec<u8>>, StateError> {
+        self.object(CERTIFICATES, digest)
+    }
+
+    /// Writes a change. It is on the disk when this returns.
+    pub(crate) fn commit(&self, batch: &Batch) -> Result<(), StateError> {
+        let heads = batch.put.iter().map(|(_, head, _)| encode("index", head));
+        let heads = heads.collect::<Result<Vec<_>, _>>()?;
+        let settings =
+            batch.settings.as_ref().map(|settings| encode("settings", settings)).transpose()?;
+        self.write(batch, &heads, settings.as_deref()).map_err(|error| self.storage(error))
+    }
+
+    fn write(
+        &self,
+        batch: &Batch,
+        heads: &[Vec<u8>],
+        settings: Option<&[u8]>,
+    ) -> Result<(), redb::Error> {
+        let mut write = self.database.begin_write()?;
+        // After a kill the file is opened at once instead of being scanned.
+        write.set_quick_repair(true);
+        {
+            if let Some(settings) = settings {
+                write.open_table(META)?.insert("settings", settings)?;
+            }
+            let mut certificates = write.open_table(CERTIFICATES)?;
+            for digest in &batch.drop_certificates {
+                certificates.remove(digest.as_bytes())?;
+            }
+            for (digest, bytes) in &batch.certificates {
+                certificates.insert(digest.as_bytes(), bytes.as_slice())?;
+            }
+            let mut policies = write.open_table(POLICIES)?;
+            for digest in &batch.drop_policies {
+                policies.remove(digest.as_bytes())?;
+            }
+            let mut sites = write.open_table(SITES)?;
+            for id in &batch.remove {
+                sites.remove(id.uuid().as_bytes())?;
+            }
+            for ((id, head, policy), bytes) in batch.put.iter().zip(heads) {
+                policies.insert(head.digest.as_bytes(), policy.as_slice())?;
+                sites.insert(id.uuid().as_bytes(), bytes.as_slice())?;
+            }
+        }
+        write.commit()?;
+        Ok(())
+    }
+
+    fn object(
+        &self,
+        table: TableDefinition<'static, &'static [u8; 32], &'static [u8]>,
+        digest: Digest,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let read = || -> Result<Option<Vec<u8>>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(table)?;
+            Ok(table.get(digest.as_bytes())?.map(|bytes| bytes.value().to_vec()))
+        };
+        read().map_err(|error| self.storage(error))
+    }
+
+    /// Makes the tables, or checks who made them.
+    fn prepare(&self) -> Result<(), StateError> {
+        let found = self.prepare_tables().map_err(|error| self.storage(error))?;
+        if found == FORMAT {
+            Ok(())
+        } else {
+            Err(StateError::Format { path: self.path.clone(), found })
+        }
+    }
+
+    fn prepare_tables(&self) -> Result<u32, redb::Error> {
+        let write = self.database.begin_write()?;
+        let found = {
+            let mut meta = write.open_table(META)?;
+            let found = meta.get("format")?.map(|bytes| {
+                <[u8; 4]>::try_from(bytes.value()).map_or(u32::MAX, u32::from_le_bytes)
+            });
+            if found.is_none() {
+                meta.insert("format", FORMAT.to_le_bytes().as_slice())?;
+            }
+            found
+        };
+        if let Some(found) = found {
+            write.abort()?;
+            return Ok(found);
+        }
+        write.open_table(SITES)?;
+        write.open_table(POLICIES)?;
+        write.open_table(CERTIFICATES)?;
+        write.commit()?;
+        Ok(FORMAT)
+    }
+
+    fn storage(&self, error: redb::Error) -> StateError {
+        StateError::Storage { path: self.path.clone(), source: Box::new(error) }
+    }
+
+    fn damaged(&self, what: &'static str, source: serde_json::Error) -> StateError {
+        StateError::Damaged { path: self.path.clone(), what, source }
+    }
+}
+
+impl Head {
+    /// Returns the head of a policy.
+    pub(crate) fn of(policy: &SitePolicy) -> Result<Self, StateError> {
+        let matches = policy.routes.iter().map(|route| {
+            let bytes = encode("match", &route.matches)?;
+            let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(bytes));
+            Ok(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+        });
+        Ok(Self {
+            digest: policy.digest(),
+            name: policy.name.clone(),
+            hosts: policy.hosts.clone(),
+            tls: policy.https.as_ref().map(|https| TlsHead {
+                certificate: https.certificate,
+                min_version: https.min_version,
+                http2: https.http2,
+            }),
+            matches: matches.collect::<Result<_, StateError>>()?,
+        })
+    }
+
+    /// Returns the certificate that the site needs.
+    pub(crate) fn certificate(&self) -> Option<Digest> {
+        self.tls.and_then(|tls| tls.certificate)
+    }
+}
+
+fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, StateError> {
+    serde_json::to_vec(value).map_err(|source| StateError::Encode { what, source })
+}
+
+fn open_error(path: &Utf8Path, error: DatabaseError) -> StateError {
+    if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+        return StateError::InUse { path: path.to_owned() };
+    }
+    StateError::Storage { path: path.to_owned(), source: Box::new(error.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_after_a_restart_by_its_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(dir.path()).unwrap().join("state");
+        let state = State::open(&path).unwrap();
+        let id = Id::from_uuid(uuid::Uuid::from_u128(7));
+        let batch = Batch { put: vec![(id, head(), b"policy".to_vec())], ..Batch::default() };
+
+        state.commit(&batch).unwrap();
+        drop(state);
+        let state = State::open(&path).unwrap();
+
+        assert_eq!(state.load().unwrap().sites, [(id, head())]);
+        assert_eq!(state.policy(head().digest).unwrap().as_deref(), Some(b"policy".as_slice()));
+        let mode = |path: &Utf8Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&path.join("edge.redb"))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_second_edge_is_told_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(dir.path()).unwrap();
+        let _first = State::open(path).unwrap();
+        assert!(matches!(State::open(path), Err(StateError::InUse { .. })));
+    }
+
+    fn head() -> Head {
+        Head {
+            digest: Digest::of(b"policy"),
+            name: "a".parse().unwrap(),
+            hosts: vec!["a.example".parse().unwrap()],
+            tls: None,
+            matches: vec![1],
+        }
+    }
+}

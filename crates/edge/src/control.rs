@@ -1,0 +1,323 @@
+//! The control socket: HTTP/1.1 with JSON over a unix socket, as [`portway_policy::bundle`] has
+//! it. Who may open the socket may change everything, so its folder is its owner's alone.
+
+use std::{
+    convert::Infallible,
+    fs::{self, DirBuilder, Permissions},
+    io,
+    os::unix::{
+        fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _},
+        net::UnixListener as StdListener,
+    },
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use camino::{Utf8Path, Utf8PathBuf};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
+use portway_policy::{
+    FORMAT,
+    bundle::{Conflict, ListenerStatus, Status},
+};
+use serde::Serialize;
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    body,
+    content::{ChangeError, IncomingChange},
+    worker::Shared,
+};
+
+/// The largest change.
+const MAX_BODY: usize = 256 << 20;
+
+/// How long the head of a request may take.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a change may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The pause after an error of accepting.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long answers in flight may take to end when the edge stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// Why the control socket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Another edge answers on it.
+    #[error("another edge answers on {path}; stop it, or give this one a socket of its own")]
+    InUse {
+        /// The socket.
+        path: Utf8PathBuf,
+    },
+    /// Something else stands there.
+    #[error("{path} is in the way and is no socket")]
+    InTheWay {
+        /// The file.
+        path: Utf8PathBuf,
+    },
+    /// It cannot be made.
+    #[error("cannot open the control socket {path}")]
+    Open {
+        /// The socket.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The control socket, open.
+pub(crate) struct Control {
+    socket: StdListener,
+    path: Utf8PathBuf,
+}
+
+/// What the socket speaks of.
+pub(crate) struct Subject {
+    /// The edge.
+    pub(crate) shared: Arc<Shared>,
+    /// Its listeners.
+    pub(crate) listeners: Vec<ListenerStatus>,
+    /// When it started.
+    pub(crate) started_at: Timestamp,
+}
+
+/// Opens the control socket, over a stale one if need be.
+pub(crate) async fn open(path: &Utf8Path) -> Result<Control, ControlError> {
+    let failed = |source| ControlError::Open { path: path.to_owned(), source };
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    }
+    remove_stale(path).await?;
+    let socket = StdListener::bind(path).map_err(failed)?;
+    socket.set_nonblocking(true).map_err(failed)?;
+    fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(failed)?;
+    Ok(Control { socket, path: path.to_owned() })
+}
+
+/// A socket on which nobody answers was left by an edge that was killed.
+async fn remove_stale(path: &Utf8Path) -> Result<(), ControlError> {
+    let failed = |source| ControlError::Open { path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => {}
+        Ok(_) => return Err(ControlError::InTheWay { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(ControlError::InUse { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+impl Control {
+    /// Answers until the edge stops.
+    pub(crate) async fn serve(self, subject: Subject) -> io::Result<()> {
+        let socket = UnixListener::from_std(self.socket)?;
+        let subject = Arc::new(subject);
+        let stop = subject.shared.stop.clone();
+        let connections = TaskTracker::new();
+        loop {
+            // Accepting is cancel safe.
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(converse(Arc::clone(&subject), stream));
+                }
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept on the control socket, trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path, %error, "cannot remove the control socket");
+        }
+        connections.close();
+        if tokio::time::timeout(LAST_ANSWERS, connections.wait()).await.is_err() {
+            tracing::warn!("closing control connections whose requests did not end in time");
+        }
+        Ok(())
+    }
+}
+
+async fn converse(subject: Arc<Subject>, stream: UnixStream) {
+    let stop = subject.shared.stop.clone();
+    let service = service_fn(move |request| {
+        let subject = Arc::clone(&subject);
+        async move { Ok::<_, Infallible>(answer(&subject, request).await) }
+    });
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    // The connection is polled on after the branch that told it to end.
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a control connection ended");
+    }
+}
+
+async fn answer(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let path = request.uri().path().to_owned();
+    match (request.method(), path.as_str()) {
+        (&Method::GET, "/v1/status") => json(StatusCode::OK, &status(subject)),
+        (&Method::GET, "/v1/index") => json(StatusCode::OK, &subject.shared.content.listing()),
+        (&Method::GET, "/v1/metrics") => metrics(subject),
+        (&Method::POST, "/v1/change") => change(subject, request).await,
+        (&Method::POST, "/v1/stop") => {
+            tracing::info!("told to stop");
+            subject.shared.stop.cancel();
+            Response::builder()
+                .status(StatusCode::ACCEPTED)
+                .body(Full::default())
+                .unwrap_or_default()
+        }
+        _ => problem(StatusCode::NOT_FOUND, "unknown_operation", "there is no such operation"),
+    }
+}
+
+fn status(subject: &Subject) -> Status {
+    let (digest, sites) = subject.shared.content.summary();
+    Status {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started_at: subject.started_at,
+        digest,
+        sites,
+        listeners: subject.listeners.clone(),
+        connections: subject.shared.metrics.connections(),
+    }
+}
+
+fn metrics(subject: &Subject) -> Response<Full<Bytes>> {
+    match subject.shared.metrics.encode() {
+        Ok(text) => with_type(StatusCode::OK, METRICS_TYPE, text.into_bytes()),
+        Err(error) => {
+            let text = format!("cannot write the metrics: {error}");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "metrics_failed", &text)
+        }
+    }
+}
+
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Checks, writes and makes live on a thread that may block; once begun it is carried out even when
+/// the sender leaves.
+async fn change(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let bytes = match read(request).await {
+        Ok(bytes) => bytes,
+        Err(refusal) => return *refusal,
+    };
+    let subject = Arc::clone(subject);
+    let carry_out = move || {
+        let change = IncomingChange::parse(&bytes)?;
+        let removed = change.removed_names(&subject.shared.content);
+        let report = subject.shared.content.change(change)?;
+        for name in removed {
+            subject.shared.metrics.forget(name.as_str());
+        }
+        Ok(report)
+    };
+    match tokio::task::spawn_blocking(carry_out).await {
+        Ok(Ok(report)) => {
+            tracing::info!(digest = %report.digest, refused = report.refused.len(), "carried out a change");
+            json(StatusCode::OK, &report)
+        }
+        Ok(Err(error)) => change_problem(&error),
+        Err(error) => {
+            let text = format!("the change was broken off: {error}");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "change_failed", &text)
+        }
+    }
+}
+
+fn change_problem(error: &ChangeError) -> Response<Full<Bytes>> {
+    let (status, code) = match error {
+        ChangeError::Conflict { digest } => {
+            return json(StatusCode::CONFLICT, &Conflict { digest: *digest });
+        }
+        ChangeError::Unreadable(_) => (StatusCode::BAD_REQUEST, "unreadable_change"),
+        ChangeError::Format { .. } => (StatusCode::BAD_REQUEST, "unknown_format"),
+        ChangeError::Fallback { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "bad_fallback"),
+        ChangeError::State(_) => (StatusCode::INTERNAL_SERVER_ERROR, "state_failed"),
+    };
+    let text = body::chain(error);
+    tracing::warn!(code, "refused a change: {text}");
+    problem(status, code, &text)
+}
+
+async fn read(request: Request<Incoming>) -> Result<Bytes, Box<Response<Full<Bytes>>>> {
+    let reading = Limited::new(request.into_body(), MAX_BODY).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, reading).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let text = format!("a change has at most {MAX_BODY} bytes; send it in parts");
+            Err(Box::new(problem(StatusCode::PAYLOAD_TOO_LARGE, "change_too_large", &text)))
+        }
+        Ok(Err(error)) => {
+            let text = format!("the change did not arrive wholly: {error}");
+            Err(Box::new(problem(StatusCode::BAD_REQUEST, "broken_body", &text)))
+        }
+        Err(_) => {
+            let text = "the change took too long to arrive";
+            Err(Box::new(problem(StatusCode::REQUEST_TIMEOUT, "slow_body", text)))
+        }
+    }
+}
+
+/// An error as RFC 9457 has it.
+#[derive(Serialize)]
+struct Problem<'a> {
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+}
+
+fn problem(status: StatusCode, code: &str, detail: &str) -> Response<Full<Bytes>> {
+    let problem = Problem { status: status.as_u16(), code, detail };
+    let bytes = serde_json::to_vec(&problem).unwrap_or_default();
+    with_type(status, "application/problem+json", bytes)
+}
+
+fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Full<Bytes>> {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => with_type(status, "application/json", bytes),
+        Err(error) => {
+            let text = format!("the answer cannot be written: {error}");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "unwritable_answer", &text)
+        }
+    }
+}
+
+fn with_type(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,338 @@
+//! What an upstream is told of the client, and which headers end here. Strangers' claims are
+//! dropped; those of trusted proxies are believed and continued.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use ipnet::IpNet;
+use uuid::Uuid;
+
+/// The header by which a request is found in logs.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// See <https://www.w3.org/TR/trace-context/>.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Headers of one connection (RFC 9110 §7.6.1), whatever `Connection` says.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Who really asks, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The client's address.
+    pub(crate) client: IpAddr,
+    /// Whether the connection comes from a trusted proxy.
+    pub(crate) trusted: bool,
+    /// Whether the client speaks HTTPS, with us or with a trusted proxy in front.
+    pub(crate) https: bool,
+    /// The id of the request.
+    pub(crate) request_id: String,
+    /// The trace it belongs to: 32 hexadecimal digits.
+    pub(crate) trace_id: String,
+    /// The whole `traceparent`.
+    pub(crate) traceparent: String,
+}
+
+impl Origin {
+    /// Finds out who asks.
+    pub(crate) fn of(
+        headers: &HeaderMap,
+        peer: SocketAddr,
+        tls: bool,
+        trusted_proxies: &[IpNet],
+    ) -> Self {
+        let peer = peer.ip().to_canonical();
+        let trusts = |address: &IpAddr| trusted_proxies.iter().any(|net| net.contains(address));
+        let trusted = trusts(&peer);
+        let client = if trusted { last_stranger(headers, peer, trusts) } else { peer };
+        let claimed = trusted.then(|| text(headers, &FORWARDED_PROTO)).flatten();
+        let request_id = trusted.then(|| text(headers, &REQUEST_ID)).flatten();
+        let request_id = request_id.filter(|id| is_request_id(id)).map(str::to_owned);
+        let (trace_id, traceparent) = trace(headers);
+        Self {
+            client,
+            trusted,
+            https: claimed.map_or(tls, |proto| proto.eq_ignore_ascii_case("https")),
+            request_id: request_id.unwrap_or_else(|| Uuid::now_v7().simple().to_string()),
+            trace_id,
+            traceparent,
+        }
+    }
+}
+
+/// The right-most address that is no trusted proxy; what stands left of it may be invented.
+fn last_stranger(headers: &HeaderMap, peer: IpAddr, trusts: impl Fn(&IpAddr) -> bool) -> IpAddr {
+    let mut client = peer;
+    let values = headers.get_all(FORWARDED_FOR).iter().rev();
+    let items = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+    for item in items {
+        let Some(address) = parse_address(item.trim()) else { break };
+        client = address;
+        if !trusts(&address) {
+            break;
+        }
+    }
+    client
+}
+
+/// Reads an address, with or without port and brackets.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().ok();
+    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+    address.or_else(with_port).map(|address: IpAddr| address.to_canonical())
+}
+
+fn is_request_id(id: &str) -> bool {
+    (8..=128).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// Returns trace id and `traceparent`: the client's where they are valid, else new ones.
+fn trace(headers: &HeaderMap) -> (String, String) {
+    let given = text(headers, &TRACEPARENT);
+    if let Some((trace_id, whole)) = given.and_then(|value| Some((trace_id(value)?, value))) {
+        return (trace_id.to_owned(), whole.to_owned());
+    }
+    let trace_id = Uuid::new_v4().simple().to_string();
+    let parent: String = Uuid::new_v4().simple().to_string().chars().take(16).collect();
+    let whole = format!("00-{trace_id}-{parent}-00");
+    (trace_id, whole)
+}
+
+/// Returns the trace id of a valid `traceparent` of version 00.
+fn trace_id(value: &str) -> Option<&str> {
+    let mut parts = value.split('-');
+    let (version, trace, parent, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |part: &str, length: usize| {
+        part.len() == length
+            && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    };
+    let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+    let valid = version == "00"
+        && hex(trace, 32)
+        && !zero(trace)
+        && hex(parent, 16)
+        && !zero(parent)
+        && hex(flags, 2)
+        && parts.next().is_none();
+    valid.then_some(trace)
+}
+
+/// Removes the headers of one connection, and those that `Connection` names.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.to_str().unwrap_or_default().split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+    let trailers = names(headers, &header::TE, "trailers");
+    headers.remove(header::TE);
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Tells whether a header that holds a list holds this word.
+pub(crate) fn names(headers: &HeaderMap, header: &HeaderName, word: &str) -> bool {
+    let lists = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|item| item.trim().eq_ignore_ascii_case(word))
+}
+
+/// What an upstream is told of how a request came in.
+pub(crate) struct Arrival<'a> {
+    /// Who asks.
+    pub(crate) origin: &'a Origin,
+    /// The other end of the connection.
+    pub(crate) peer: IpAddr,
+    /// Host and port as the client named them.
+    pub(crate) host: Option<&'a HeaderValue>,
+    /// The port that the client uses.
+    pub(crate) port: u16,
+    /// The prefix that was taken off the path.
+    pub(crate) stripped: Option<&'a str>,
+}
+
+/// Says who asks. What strangers claimed of it is dropped first; hop-by-hop headers must be gone
+/// already, so that `Connection` cannot name what is set here.
+pub(crate) fn set_forwarded(headers: &mut HeaderMap, arrival: &Arrival<'_>) {
+    let origin = arrival.origin;
+    let mut chain = Vec::new();
+    if origin.trusted {
+        let values = headers.get_all(FORWARDED_FOR).iter();
+        chain.extend(values.filter_map(|value| value.to_str().ok()).map(str::to_owned));
+    }
+    chain.push(arrival.peer.to_string());
+    drop_claims(headers, origin.trusted);
+    set(headers, FORWARDED_FOR, &chain.join(", "));
+    set(headers, REAL_IP, &origin.client.to_string());
+    set(headers, FORWARDED_PROTO, if origin.https { "https" } else { "http" });
+    if !headers.contains_key(&FORWARDED_HOST)
+        && let Some(host) = arrival.host
+    {
+        headers.insert(FORWARDED_HOST, host.clone());
+    }
+    if !headers.contains_key(&FORWARDED_PORT) {
+        headers.insert(FORWARDED_PORT, HeaderValue::from(arrival.port));
+    }
+    if let Some(prefix) = arrival.stripped {
+        let outer = origin.trusted.then(|| text(headers, &FORWARDED_PREFIX)).flatten();
+        let whole = format!("{}{prefix}", outer.unwrap_or_default().trim_end_matches('/'));
+        set(headers, FORWARDED_PREFIX, &whole);
+    }
+    set(headers, REQUEST_ID, &origin.request_id);
+    if text(headers, &TRACEPARENT) != Some(&origin.traceparent) {
+        headers.remove(TRACESTATE);
+        set(headers, TRACEPARENT, &origin.traceparent);
+    }
+}
+
+/// Removes what says who asks. Applications read `X_Forwarded_For` as `X-Forwarded-For`, so such
+/// spellings go too, whoever sent them.
+fn drop_claims(headers: &mut HeaderMap, trusted: bool) {
+    let is_claim = |name: &str| {
+        name.starts_with("x-forwarded-")
+            || matches!(name, "forwarded" | "x-real-ip" | "x-request-id")
+    };
+    let kept_from_proxies = [&FORWARDED_HOST, &FORWARDED_PORT, &FORWARDED_PREFIX];
+    let claims: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_claim(&name.as_str().replace('_', "-")))
+        .filter(|name| !(trusted && kept_from_proxies.contains(name)))
+        .cloned()
+        .collect();
+    for name in claims {
+        headers.remove(name);
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// Returns the text of a header that is there exactly once.
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    value.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRANGER: &str = "192.0.2.9:1000";
+    const PROXY: &str = "10.0.0.1:1000";
+
+    #[test]
+    fn a_stranger_cannot_claim_to_be_someone_else() {
+        let headers = map(&[
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x_forwarded_for", "127.0.0.1"),
+            ("x-real-ip", "127.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil.example"),
+            ("forwarded", "for=127.0.0.1"),
+            ("x-request-id", "mine-mine-mine"),
+        ]);
+        let (origin, sent) = forward(headers, STRANGER);
+        assert_eq!(origin.client.to_string(), "192.0.2.9");
+        assert_eq!(sent["x-forwarded-for"], "192.0.2.9");
+        assert_eq!(sent["x-real-ip"], "192.0.2.9");
+        assert_eq!(sent["x-forwarded-proto"], "http");
+        assert_eq!(sent["x-forwarded-host"], "a.example");
+        assert_ne!(sent["x-request-id"], "mine-mine-mine");
+        assert!(!sent.contains_key("forwarded") && !sent.contains_key("x_forwarded_for"));
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_believed_up_to_the_first_stranger() {
+        let headers = map(&[
+            ("x-forwarded-for", "6.6.6.6, 198.51.100.7, 10.0.0.2"),
+            ("x-forwarded-proto", "https"),
+            ("x-request-id", "outer-request-1"),
+        ]);
+        let (origin, sent) = forward(headers, PROXY);
+        assert_eq!(origin.client.to_string(), "198.51.100.7");
+        assert!(origin.https);
+        assert_eq!(sent["x-forwarded-for"], "6.6.6.6, 198.51.100.7, 10.0.0.2, 10.0.0.1");
+        assert_eq!(sent["x-request-id"], "outer-request-1");
+    }
+
+    #[test]
+    fn connection_takes_its_headers_away_but_not_ours() {
+        let mut headers = map(&[
+            ("connection", "close, x-secret, x-forwarded-for, te"),
+            ("x-secret", "1"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("keep-alive", "1"),
+        ]);
+        strip_hop_by_hop(&mut headers);
+        assert!(headers.is_empty());
+        let (_, sent) = forward(headers, STRANGER);
+        assert_eq!(sent["x-forwarded-for"], "192.0.2.9");
+    }
+
+    #[test]
+    fn a_valid_trace_is_kept_and_any_other_begun_anew() {
+        let valid = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let origin = |value: &str| {
+            let headers = map(&[("traceparent", value)]);
+            Origin::of(&headers, STRANGER.parse().unwrap(), false, &[])
+        };
+        assert_eq!(origin(valid).traceparent, valid);
+        assert_eq!(origin(valid).trace_id, "0af7651916cd43dd8448eb211c80319c");
+        for wrong in ["", "00-0-0-0", &valid.to_uppercase(), &valid.replace("0af7", "zzzz")] {
+            let made = origin(wrong);
+            assert_ne!(made.traceparent, wrong);
+            assert!(trace_id(&made.traceparent).is_some());
+        }
+    }
+
+    fn forward(mut headers: HeaderMap, peer: &str) -> (Origin, HeaderMap) {
+        let peer: SocketAddr = peer.parse().unwrap();
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let origin = Origin::of(&headers, peer, false, &trusted);
+        let host = HeaderValue::from_static("a.example");
+        let arrival = Arrival {
+            origin: &origin,
+            peer: peer.ip(),
+            host: Some(&host),
+            port: 80,
+            stripped: None,
+        };
+        set_forwarded(&mut headers, &arrival);
+        (origin, headers)
+    }
+
+    fn map(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let typed = |(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        };
+        pairs.iter().map(typed).collect()
+    }
+}

@@ -1,0 +1,358 @@
+//! The way of a request through the edge, written once, as a list: see [`stages`].
+
+use std::{net::IpAddr, rc::Rc, sync::Arc};
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
+use hyper::{
+    body::{Body as _, Incoming},
+    upgrade::OnUpgrade,
+};
+use tracing::Instrument as _;
+
+use crate::{
+    access::{self, Denied},
+    actions,
+    body::{self, Body, Side},
+    canonical::{self, HostName, RequestHost},
+    compress,
+    content::{CompiledRoute, CompiledSite, HostEntry, HostTable, LoadError, Located},
+    exchange::{Exchange, Refusal, content_length},
+    headers::{self, Origin, REQUEST_ID},
+    pages::{self, Fault},
+    proxy::Permit,
+    worker::{Connection, Worker},
+};
+
+/// How long a client may send nothing of a body that it has announced.
+const CLIENT_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What is answered to methods that are not forwarded.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// A request, understood.
+pub(crate) struct Inbound<'a> {
+    /// The connection it came on.
+    pub(crate) connection: &'a Connection,
+    /// Who asks.
+    pub(crate) origin: &'a Origin,
+    /// The host that is meant.
+    pub(crate) host: RequestHost,
+    /// The path in its one form.
+    pub(crate) path: String,
+    /// The request as it came, without its body.
+    pub(crate) parts: Parts,
+    /// The client's connection, when it asks to leave HTTP.
+    pub(crate) upgrade: Option<OnUpgrade>,
+}
+
+/// What a request comes to.
+pub(crate) enum Outcome {
+    /// An answer.
+    Answer(Response<Body>),
+    /// The head of an answer after which the connection is a tunnel.
+    Tunnel(Response<Body>, OnUpgrade, OnUpgrade, Permit),
+}
+
+/// Answers a request.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let settings = Arc::clone(&worker.shared.content.snapshot().settings);
+    let (parts, incoming) = request.into_parts();
+    let tls = connection.tls.is_some();
+    let origin = Origin::of(&parts.headers, connection.peer, tls, &settings.trusted_proxies);
+    let accept = parts.headers.get(header::ACCEPT).cloned();
+    let mut exchange = Exchange::begin(&worker.shared, &connection, &origin, &parts);
+    let span = tracing::info_span!(
+        "request",
+        request.id = %origin.request_id,
+        trace.id = %origin.trace_id,
+        method = %parts.method,
+    );
+    let staged = stages(&worker, &connection, &origin, &mut exchange, parts, incoming);
+    // Boxed, as the future of everything that can happen to a request is large.
+    let outcome = Box::pin(staged.instrument(span)).await;
+    let outcome = outcome.unwrap_or_else(|refusal| {
+        exchange.refused(&refusal);
+        Outcome::Answer(pages::error(&refusal.fault, &origin.request_id, accept.as_ref()))
+    });
+    match outcome {
+        Outcome::Answer(response) => exchange.finish(with_id(response, &origin)),
+        Outcome::Tunnel(response, client, upstream, permit) => {
+            worker.tasks.spawn_local(async move {
+                exchange.tunnel_ended(crate::proxy::run_tunnel(client, upstream).await);
+                drop(permit);
+            });
+            with_id(response, &origin)
+        }
+    }
+}
+
+fn with_id(mut response: Response<Body>, origin: &Origin) -> Response<Body> {
+    if let Ok(id) = HeaderValue::from_str(&origin.request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// The stages of a request, in their order.
+async fn stages(
+    worker: &Worker,
+    connection: &Connection,
+    origin: &Origin,
+    exchange: &mut Exchange,
+    parts: Parts,
+    incoming: Incoming,
+) -> Result<Outcome, Refusal> {
+    let mut inbound = understand(connection, origin, parts)?;
+    exchange.understood(&inbound.host_text(), &inbound.path);
+    refuse_method(&inbound.parts.method)?;
+    let (entry, table) = find_host(worker, &inbound).await?;
+    let (site, located) = find_site(&table, &inbound)?;
+    exchange.found_site(&site);
+    refuse_misdirected(worker, &inbound, &entry)?;
+    refuse_blocked(&site)?;
+    if let Some(response) = redirect_to_https(worker, &inbound, &site) {
+        return Ok(Outcome::Answer(response));
+    }
+    let located = located.ok_or_else(no_route)?;
+    let route = located.route().ok_or_else(no_route)?;
+    exchange.found_route(route);
+    check_access(worker, &inbound, route, exchange).await?;
+    let body = limit_body(&inbound, route, exchange, incoming)?;
+    inbound.upgrade = asked_upgrade(&mut inbound.parts, &body);
+    let accept_encoding = inbound.parts.headers.get(header::ACCEPT_ENCODING).cloned();
+    let outcome = actions::act(worker, inbound, body, (&site, route), exchange).await?;
+    Ok(finish_response(outcome, route, accept_encoding.as_ref()))
+}
+
+impl Inbound<'_> {
+    /// Returns the host as logs and upstreams see it; empty when the client named none.
+    pub(crate) fn host_text(&self) -> String {
+        host_text(&self.host)
+    }
+}
+
+/// One canonical host and path, computed once.
+fn understand<'a>(
+    connection: &'a Connection,
+    origin: &'a Origin,
+    parts: Parts,
+) -> Result<Inbound<'a>, Refusal> {
+    let refused = |fault: canonical::RequestFault| {
+        Refusal::of_request(Fault::BadRequest(fault), fault.to_string())
+    };
+    let host = canonical::host(&parts).map_err(refused)?;
+    let path = canonical::path(parts.uri.path()).map_err(refused)?.into_owned();
+    Ok(Inbound { connection, origin, host, path, parts, upgrade: None })
+}
+
+/// A tunnel by CONNECT is a forward proxy's, and TRACE shows credentials to scripts.
+fn refuse_method(method: &Method) -> Result<(), Refusal> {
+    if matches!(*method, Method::CONNECT | Method::TRACE) {
+        let reason = format!("the method {method} is not forwarded");
+        return Err(Refusal::of_request(Fault::MethodNotAllowed { allow: METHODS }, reason));
+    }
+    Ok(())
+}
+
+/// The sites that answer to the host, and their routes.
+async fn find_host(
+    worker: &Worker,
+    inbound: &Inbound<'_>,
+) -> Result<(Arc<HostEntry>, Arc<HostTable>), Refusal> {
+    let content = &worker.shared.content;
+    let local = inbound.connection.local.ip().to_canonical();
+    let mut last = LoadError::Gone;
+    // A site may be replaced between its look-up and its first load; then the newer one counts.
+    for _ in 0..3 {
+        let entry = content.snapshot().find(&inbound.host.name, local).map(Arc::clone);
+        let entry = entry.ok_or_else(no_site)?;
+        match content.table(&entry).await {
+            Ok(table) => return Ok((entry, table)),
+            Err(error) => last = error,
+        }
+        if !matches!(last, LoadError::Gone) {
+            break;
+        }
+    }
+    Err(Refusal::of_edge(Fault::Internal, body::chain(&last)))
+}
+
+/// The site, and its route unless none takes the request. Sites without HTTPS are not there for
+/// who comes by TLS.
+fn find_site(
+    table: &HostTable,
+    inbound: &Inbound<'_>,
+) -> Result<(Arc<CompiledSite>, Option<Located>), Refusal> {
+    let tls = inbound.connection.tls.is_some();
+    let serves = |site: &CompiledSite| !tls || site.https.is_some();
+    if let Some(located) = table.find(&inbound.path, &inbound.parts, serves) {
+        return Ok((Arc::clone(&located.site), Some(located)));
+    }
+    let first = table.sites.iter().find(|site| serves(site)).ok_or_else(no_site)?;
+    Ok((Arc::clone(first), None))
+}
+
+/// A connection that was made for another site may be used for this one only when the handshake
+/// would have been answered in the same way (RFC 9110 §15.5.20).
+fn refuse_misdirected(
+    worker: &Worker,
+    inbound: &Inbound<'_>,
+    entry: &HostEntry,
+) -> Result<(), Refusal> {
+    let Some(tls) = &inbound.connection.tls else { return Ok(()) };
+    let same_name = match (&inbound.host.name, tls.server_name.as_deref()) {
+        (HostName::Dns(host), Some(name)) => host == name,
+        (HostName::Ip(address), None) => *address == inbound.connection.local.ip().to_canonical(),
+        (HostName::Nothing, None) => true,
+        (HostName::Dns(_), None) | (HostName::Ip(_) | HostName::Nothing, Some(_)) => false,
+    };
+    let fallback = worker.shared.content.snapshot().settings.fallback_certificate;
+    let certificate = entry.tls().map(|choice| choice.certificate).or(fallback);
+    let min_version = entry.tls().map_or(tls.choice.min_version, |choice| choice.min_version);
+    let same_answer =
+        certificate == Some(tls.choice.certificate) && min_version == tls.choice.min_version;
+    if same_name || same_answer {
+        return Ok(());
+    }
+    let made_for = tls.server_name.as_deref().unwrap_or("no name");
+    let reason = format!("the connection was made for {made_for}, which has another certificate");
+    Err(Refusal::of_request(Fault::Misdirected, reason))
+}
+
+fn refuse_blocked(site: &CompiledSite) -> Result<(), Refusal> {
+    match &site.blocked {
+        Some(blocked) => {
+            let fault = Fault::Blocked { reason: blocked.reason.clone() };
+            Err(Refusal::of_request(fault, "the site is blocked"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// 301 lets caches remember; 308 makes clients repeat other methods than GET and HEAD with their
+/// bodies.
+fn redirect_to_https(
+    worker: &Worker,
+    inbound: &Inbound<'_>,
+    site: &CompiledSite,
+) -> Option<Response<Body>> {
+    if inbound.origin.https || !site.https.is_some_and(|https| https.redirect) {
+        return None;
+    }
+    let host = match &inbound.host.name {
+        HostName::Nothing => HostName::Ip(inbound.connection.local.ip().to_canonical()),
+        name @ (HostName::Dns(_) | HostName::Ip(_)) => name.clone(),
+    };
+    let port = Some(worker.shared.https_port).filter(|port| *port != 443);
+    let host = host_text(&RequestHost { name: host, port });
+    let query = inbound.parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let location = format!("https://{host}{}{query}", inbound.path);
+    let status = match inbound.parts.method {
+        Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
+        _ => StatusCode::PERMANENT_REDIRECT,
+    };
+    actions::redirect(status, &location)
+}
+
+/// The address first, then name and password.
+async fn check_access(
+    worker: &Worker,
+    inbound: &Inbound<'_>,
+    route: &CompiledRoute,
+    exchange: &mut Exchange,
+) -> Result<(), Refusal> {
+    let Some(rule) = &route.access else { return Ok(()) };
+    access::check_address(rule, inbound.origin.client).map_err(denied)?;
+    let Some(basic) = &rule.basic else { return Ok(()) };
+    let authenticator = &worker.shared.authenticator;
+    let user = authenticator.check(basic, &inbound.parts.headers).await.map_err(denied)?;
+    exchange.found_user(user);
+    Ok(())
+}
+
+fn denied(denied: Denied) -> Refusal {
+    let reason = denied.to_string();
+    let fault = match denied {
+        Denied::Address(_) => Fault::AddressDenied,
+        Denied::Credentials { realm, .. } => Fault::Unauthorized { realm },
+        Denied::Busy => Fault::UpstreamFull,
+    };
+    Refusal::of_request(fault, reason)
+}
+
+/// A body that says it is too large is refused at once; any other when it becomes so.
+fn limit_body(
+    inbound: &Inbound<'_>,
+    route: &CompiledRoute,
+    exchange: &Exchange,
+    incoming: Incoming,
+) -> Result<Body, Refusal> {
+    if incoming.is_end_stream() {
+        return Ok(body::empty());
+    }
+    let limit = route.max_body;
+    if let Some(length) = content_length(&inbound.parts.headers).filter(|length| *length > limit) {
+        let reason = format!("the body has {length} bytes, {limit} are allowed");
+        return Err(Refusal::of_request(Fault::BodyTooLarge { limit }, reason));
+    }
+    let body = body::incoming(incoming, Side::Client);
+    let body = body::silence_limited(body, CLIENT_SILENCE, Side::Client);
+    Ok(exchange.count_received(body::limited(body, limit)))
+}
+
+/// Returns the client's connection when it asks to leave HTTP, as WebSocket does (RFC 9110 §7.8).
+fn asked_upgrade(parts: &mut Parts, body: &Body) -> Option<OnUpgrade> {
+    let asks = parts.version == Version::HTTP_11
+        && parts.method == Method::GET
+        && body.is_end_stream()
+        && parts.headers.contains_key(header::UPGRADE)
+        && headers::names(&parts.headers, &header::CONNECTION, "upgrade");
+    asks.then(|| parts.extensions.remove::<OnUpgrade>()).flatten()
+}
+
+/// The answer's headers as the route wants them, then compression.
+fn finish_response(
+    outcome: Outcome,
+    route: &CompiledRoute,
+    accept_encoding: Option<&HeaderValue>,
+) -> Outcome {
+    match outcome {
+        Outcome::Answer(mut response) => {
+            route.response_headers.apply(response.headers_mut());
+            if route.compress {
+                response = compress::compress(accept_encoding, response);
+            }
+            Outcome::Answer(response)
+        }
+        Outcome::Tunnel(mut response, client, upstream, permit) => {
+            route.response_headers.apply(response.headers_mut());
+            Outcome::Tunnel(response, client, upstream, permit)
+        }
+    }
+}
+
+/// Returns a host as it stands in headers and addresses.
+fn host_text(host: &RequestHost) -> String {
+    let name = match &host.name {
+        HostName::Dns(name) => name.clone(),
+        HostName::Ip(IpAddr::V6(address)) => format!("[{address}]"),
+        HostName::Ip(address @ IpAddr::V4(_)) => address.to_string(),
+        HostName::Nothing => return String::new(),
+    };
+    match host.port {
+        Some(port) => format!("{name}:{port}"),
+        None => name,
+    }
+}
+
+fn no_site() -> Refusal {
+    Refusal::of_request(Fault::NoSite, "no site answers to this host")
+}
+
+fn no_route() -> Refusal {
+    Refusal::of_request(Fault::NoRoute, "no route of the site takes this request")
+}

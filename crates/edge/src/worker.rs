@@ -1,0 +1,320 @@
+//! A worker: one thread with its own runtime, its own listening sockets and its own connections
+//! to upstreams. A connection stays on the thread that accepted it.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use http::Request;
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
+use portway_telemetry::access::{ErrorKind, ErrorLevel, ErrorRecord};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    task::LocalSet,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    access::Authenticator,
+    body,
+    content::Content,
+    log::Logs,
+    metrics::{ConnectionGuard, ListenerConnections, Metrics},
+    pipeline,
+    proxy::{LocalExecutor, Pool},
+    stall::StallGuard,
+    tls::{FailedHandshake, HandshakeError, TlsAcceptor, TlsFacts},
+};
+
+/// How long the head of a request may take to arrive, and a connection may be unused.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest head of a request.
+const MAX_HEADER_BYTES: usize = 64 * 1024;
+
+/// The most headers of a request.
+const MAX_HEADERS: usize = 128;
+
+/// The most requests at once on an HTTP/2 connection.
+const MAX_STREAMS: u32 = 128;
+
+/// The most streams that a client may have reset before they were looked at; more is an attack
+/// (CVE-2023-44487).
+const MAX_PENDING_RESETS: usize = 32;
+
+/// How often an HTTP/2 client is asked whether it is alive.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Pauses after errors of accepting, such as too many open files: doubled up to a second.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What all workers share.
+pub(crate) struct Shared {
+    /// What is served.
+    pub(crate) content: Arc<Content>,
+    /// TLS towards clients.
+    pub(crate) tls: TlsAcceptor,
+    /// Access and error logs.
+    pub(crate) logs: Logs,
+    /// Counters.
+    pub(crate) metrics: Metrics,
+    /// Passwords.
+    pub(crate) authenticator: Authenticator,
+    /// The port under which clients reach HTTPS.
+    pub(crate) https_port: u16,
+    /// Set when the edge is to stop.
+    pub(crate) stop: CancellationToken,
+    /// How long requests in flight may take to end then.
+    pub(crate) drain: Duration,
+}
+
+/// One thread's own.
+pub(crate) struct Worker {
+    /// What all share.
+    pub(crate) shared: Arc<Shared>,
+    /// Connections to upstreams.
+    pub(crate) pool: Rc<Pool>,
+    /// Connections of clients, and tunnels.
+    pub(crate) tasks: TaskTracker,
+}
+
+/// A socket to accept from.
+pub(crate) struct Listener {
+    /// The socket.
+    pub(crate) socket: std::net::TcpListener,
+    /// Whether TLS is spoken on it.
+    pub(crate) tls: bool,
+    /// Its open connections.
+    pub(crate) connections: ListenerConnections,
+}
+
+/// What is known of a client's connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// The other end.
+    pub(crate) peer: SocketAddr,
+    /// Our end.
+    pub(crate) local: SocketAddr,
+    /// TLS, where it is spoken.
+    pub(crate) tls: Option<TlsFacts>,
+}
+
+/// Runs a worker on this thread until the edge stops.
+pub(crate) fn run(shared: Arc<Shared>, listeners: Vec<Listener>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, work(shared, listeners))
+}
+
+async fn work(shared: Arc<Shared>, listeners: Vec<Listener>) -> io::Result<()> {
+    let worker =
+        Rc::new(Worker { shared, pool: Rc::new(Pool::default()), tasks: TaskTracker::new() });
+    // Both end with this thread at the latest.
+    let sweep = tokio::task::spawn_local(Rc::clone(&worker.pool).sweep_forever());
+    let mut accepting = tokio::task::JoinSet::new();
+    for listener in listeners {
+        let socket = TcpListener::from_std(listener.socket)?;
+        let (worker, connections) = (Rc::clone(&worker), listener.connections);
+        accepting.spawn_local(accept_forever(worker, socket, listener.tls, connections));
+    }
+    while accepting.join_next().await.is_some() {}
+    worker.shared.stop.cancelled().await;
+    worker.tasks.close();
+    if timeout(worker.shared.drain, worker.tasks.wait()).await.is_err() {
+        let open = worker.tasks.len();
+        tracing::warn!(open, "closing connections whose requests did not end in time");
+    }
+    sweep.abort();
+    Ok(())
+}
+
+/// Accepts until the edge stops. No error of one connection ends it.
+async fn accept_forever(
+    worker: Rc<Worker>,
+    socket: TcpListener,
+    tls: bool,
+    connections: ListenerConnections,
+) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        // Accepting is cancel safe.
+        let accepted = tokio::select! {
+            biased;
+            () = worker.shared.stop.cancelled() => return,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                pause = FIRST_PAUSE;
+                let guard = connections.connection();
+                worker.tasks.spawn_local(connect(Rc::clone(&worker), stream, peer, tls, guard));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "cannot accept connections, trying again in {pause:?}");
+                sleep(pause).await;
+                pause = LONGEST_PAUSE.min(pause * 2);
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}
+
+async fn connect(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: bool,
+    _open: ConnectionGuard,
+) {
+    let ends = stream.set_nodelay(true).and_then(|()| stream.local_addr());
+    let Ok(local) = ends else {
+        // The client is gone already.
+        return;
+    };
+    let stream = StallGuard::new(stream);
+    let mut connection = Connection { peer, local, tls: None };
+    if !tls {
+        return speak_http1(worker, Rc::new(connection), stream).await;
+    }
+    let accepted = worker.shared.tls.accept(stream, local.ip().to_canonical());
+    match Box::pin(accepted).await {
+        Ok((stream, facts)) => {
+            let http2 = facts.http2;
+            connection.tls = Some(facts);
+            if http2 {
+                speak_http2(worker, Rc::new(connection), stream).await;
+            } else {
+                speak_http1(worker, Rc::new(connection), stream).await;
+            }
+        }
+        Err(failed) => log_handshake(&worker.shared, peer.ip(), failed).await,
+    }
+}
+
+async fn speak_http1<S>(worker: Rc<Worker>, connection: Rc<Connection>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (shared, peer) = (Arc::clone(&worker.shared), connection.peer);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let served = pipeline::serve(Rc::clone(&worker), Rc::clone(&connection), request);
+        async move { Ok::<_, Infallible>(served.await) }
+    });
+    let mut served = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(MAX_HEADER_BYTES)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+    );
+    // The connection is polled on after the branch that told it to end.
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = shared.stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    log_connection(&shared, peer.ip(), ended);
+}
+
+async fn speak_http2<S>(worker: Rc<Worker>, connection: Rc<Connection>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (shared, peer) = (Arc::clone(&worker.shared), connection.peer);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let served = pipeline::serve(Rc::clone(&worker), Rc::clone(&connection), request);
+        async move { Ok::<_, Infallible>(served.await) }
+    });
+    let mut served = std::pin::pin!(
+        http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .adaptive_window(true)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .max_local_error_reset_streams(MAX_PENDING_RESETS)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(HEADER_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    // The connection is polled on after the branch that told it to end.
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = shared.stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    log_connection(&shared, peer.ip(), ended);
+}
+
+/// What is no HTTP at all has no site; it stands in the edge's own log.
+fn log_connection(shared: &Shared, client: IpAddr, ended: hyper::Result<()>) {
+    let Err(error) = ended else { return };
+    if !error.is_parse() {
+        tracing::debug!(%client, error = body::chain(&error), "a client's connection ended");
+        return;
+    }
+    let record = ErrorRecord {
+        time: Timestamp::now(),
+        level: ErrorLevel::Info,
+        kind: ErrorKind::Refused,
+        request_id: None,
+        client: Some(client.to_canonical()),
+        host: None,
+        code: "not_http".to_owned(),
+        message: body::chain(&error),
+    };
+    shared.logs.error(shared.logs.edge(), record);
+}
+
+/// A handshake that failed stands in the log of the site it meant.
+async fn log_handshake(shared: &Shared, client: IpAddr, failed: FailedHandshake) {
+    if matches!(failed.error, HandshakeError::Nothing) {
+        return;
+    }
+    shared.metrics.handshake_failed();
+    let table = match &failed.entry {
+        Some(entry) => shared.content.table(entry).await.ok(),
+        None => None,
+    };
+    let site = table.as_ref().and_then(|table| table.sites.first());
+    let log = site.map_or_else(|| shared.logs.edge(), |site| &site.log);
+    let record = ErrorRecord {
+        time: Timestamp::now(),
+        level: ErrorLevel::Info,
+        kind: ErrorKind::Handshake,
+        request_id: None,
+        client: Some(client.to_canonical()),
+        host: failed.server_name.map(String::from),
+        code: "handshake_failed".to_owned(),
+        message: body::chain(&failed.error),
+    };
+    shared.logs.error(log, record);
+}
