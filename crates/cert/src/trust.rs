@@ -83,20 +83,32 @@ struct Store {
     folder: &'static str,
     /// The program that takes the folder over, with its arguments.
     update: &'static [&'static str],
+    /// Where the program leaves a link to an anchor that is gone. It is out of the bundle then, and
+    /// the link leads nowhere; it is removed for order's sake.
+    links: Option<&'static str>,
 }
 
 /// In this order; a machine uses the first that it has whole.
 const STORES: [Store; 4] = [
     // Debian, Ubuntu, Alpine.
-    Store { folder: "/usr/local/share/ca-certificates", update: &["update-ca-certificates"] },
+    Store {
+        folder: "/usr/local/share/ca-certificates",
+        update: &["update-ca-certificates"],
+        links: Some("/etc/ssl/certs"),
+    },
     // RHEL, Fedora and relatives.
-    Store { folder: "/etc/pki/ca-trust/source/anchors", update: &["update-ca-trust", "extract"] },
+    Store {
+        folder: "/etc/pki/ca-trust/source/anchors",
+        update: &["update-ca-trust", "extract"],
+        links: None,
+    },
     // openSUSE.
-    Store { folder: "/etc/pki/trust/anchors", update: &["update-ca-certificates"] },
+    Store { folder: "/etc/pki/trust/anchors", update: &["update-ca-certificates"], links: None },
     // Arch.
     Store {
         folder: "/etc/ca-certificates/trust-source/anchors",
         update: &["trust", "extract-compat"],
+        links: None,
     },
 ];
 
@@ -182,11 +194,18 @@ impl TrustedRoot {
         let Some(store) = store(machine) else {
             return Vec::new();
         };
-        vec![TrustStep::Remove { path: self.anchor(store) }, update(store)]
+        let link = store.links.map(|folder| Utf8Path::new(folder).join(self.file_name("pem")));
+        let paths = [self.anchor(store)].into_iter().chain(link);
+        let removals = paths.map(|path| TrustStep::Remove { path });
+        removals.chain([update(store)]).collect()
     }
 
     fn anchor(&self, store: &Store) -> Utf8PathBuf {
-        Utf8Path::new(store.folder).join(format!("{}.crt", self.file_stem))
+        Utf8Path::new(store.folder).join(self.file_name("crt"))
+    }
+
+    fn file_name(&self, extension: &str) -> String {
+        format!("{}.{extension}", self.file_stem)
     }
 
     fn tell_macos(&self, verb: &str, copy: &Utf8Path) -> TrustStep {
@@ -300,9 +319,19 @@ mod tests {
             let update = format!("{program}{update}");
             let install = root.install(&machine, COPY.into());
             assert_eq!(commands(&install), [format!("write {file}"), update.clone()]);
-            let remove = root.remove(&machine, COPY.into());
-            assert_eq!(commands(&remove), [format!("remove {file}"), update]);
+            let remove = commands(&root.remove(&machine, COPY.into()));
+            assert_eq!(remove.first(), Some(&format!("remove {file}")));
+            assert_eq!(remove.last(), Some(&update));
         }
+    }
+
+    #[test]
+    fn the_link_that_debian_leaves_is_removed_too() {
+        let machine =
+            linux(&["/usr/local/share/ca-certificates"], &["update-ca-certificates"], &[]);
+        let root = root();
+        let remove = commands(&root.remove(&machine, COPY.into()));
+        assert_eq!(remove[1], format!("remove /etc/ssl/certs/{}.pem", root.file_stem));
     }
 
     #[test]
@@ -327,7 +356,7 @@ mod tests {
         let install = root.install(&machine, COPY.into());
         assert_eq!(commands(&install)[2..], [delete.clone(), add]);
         let remove = root.remove(&machine, COPY.into());
-        assert_eq!(commands(&remove)[2..], [delete]);
+        assert_eq!(commands(&remove)[3..], [delete]);
     }
 
     #[test]
