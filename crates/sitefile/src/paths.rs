@@ -1,0 +1,228 @@
+//! Paths in a site: relative ones are meant from the folder of the file they stand in. Password
+//! files and certificate authorities are read and take the place of their paths.
+
+use std::{io, sync::Arc};
+
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use portway_model::{
+    FieldPath, FindingCode, SiteSpec,
+    site::spec::{
+        AccessRulesSpec, AccessSpec, BasicAuthSpec, FileSettingsSpec, FilesSpec, PasswordSpec,
+        ToSpec, UpstreamTlsSpec,
+    },
+};
+
+use crate::{
+    files::Files,
+    htpasswd,
+    source::{Pos, SourceFile},
+    walk::Walker,
+};
+
+/// Makes every path in a site absolute and reads the files that belong into it.
+pub(crate) fn resolve(spec: &mut SiteSpec, walker: &mut Walker<'_>, reader: &dyn Files) {
+    let mut resolver = Resolver { walker, reader };
+    let root = FieldPath::root();
+    resolver.action(&mut spec.to, &mut spec.files, &root);
+    resolver.access(&mut spec.access, &root.key("access"));
+    for (index, route) in spec.routes.iter_mut().enumerate() {
+        let path = resolver.walker.original(&root.key("routes").index(index));
+        resolver.action(&mut route.to, &mut route.files, &path);
+        resolver.access(&mut route.access, &path.key("access"));
+    }
+}
+
+struct Resolver<'a, 'w> {
+    walker: &'a mut Walker<'w>,
+    reader: &'a dyn Files,
+}
+
+impl Resolver<'_, '_> {
+    fn action(&mut self, to: &mut Option<ToSpec>, files: &mut Option<FilesSpec>, path: &FieldPath) {
+        match files {
+            Some(FilesSpec::Root(root)) => self.make_absolute(root, &path.key("files")),
+            Some(FilesSpec::Settings(FileSettingsSpec { root, .. })) => {
+                self.make_absolute(root, &path.key("files").key("root"));
+            }
+            None => {}
+        }
+        let path = path.key("to");
+        match to {
+            Some(ToSpec::One(target)) => self.target(target, &path),
+            Some(ToSpec::Many(targets)) => self.targets(targets, &path),
+            Some(ToSpec::Upstream(upstream)) => {
+                self.targets(&mut upstream.targets, &path.key("targets"));
+                self.authority(upstream.tls.as_mut(), &path.key("tls"));
+            }
+            None => {}
+        }
+    }
+
+    fn targets(&mut self, targets: &mut [String], path: &FieldPath) {
+        for (index, target) in targets.iter_mut().enumerate() {
+            let path = self.walker.original(&path.index(index));
+            self.target(target, &path);
+        }
+    }
+
+    fn target(&mut self, target: &mut String, path: &FieldPath) {
+        for scheme in ["unix:", "unix+h2c:"] {
+            let Some(socket) = target.strip_prefix(scheme).filter(|socket| !socket.is_empty())
+            else {
+                continue;
+            };
+            let mut socket = socket.to_owned();
+            self.make_absolute(&mut socket, path);
+            *target = format!("{scheme}{socket}");
+            return;
+        }
+    }
+
+    fn make_absolute(&mut self, text: &mut String, path: &FieldPath) {
+        if text.starts_with('/') || text.is_empty() {
+            return;
+        }
+        if text == "~" || text.starts_with("~/") {
+            let pos = self.walker.positions.pos(path);
+            self.walker
+                .report
+                .field(
+                    FindingCode::InvalidPath,
+                    self.walker.resource,
+                    path,
+                    pos,
+                    "`~` stands for no folder here",
+                )
+                .remedy("write `${HOME}` instead, or the whole path");
+        }
+        if let Some(pos) = self.walker.positions.pos(path) {
+            *text = join(&pos.file.folder, text).into_string();
+        }
+    }
+
+    fn authority(&mut self, tls: Option<&mut UpstreamTlsSpec>, path: &FieldPath) {
+        let path = path.key("ca");
+        let Some(ca) = tls.and_then(|tls| tls.ca.as_mut()) else {
+            return;
+        };
+        if ca.contains("-----BEGIN") || ca.is_empty() {
+            return;
+        }
+        self.make_absolute(ca, &path);
+        match self.reader.read(Utf8Path::new(ca)) {
+            // Not repeated in a finding when it is no certificate: it may be anything.
+            Ok(text) => *ca = text,
+            Err(error) => {
+                self.unreadable(ca, &error, &path);
+                // A sound stand-in, so that the one fault is reported once.
+                "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----".clone_into(ca);
+            }
+        }
+    }
+
+    fn access(&mut self, access: &mut Option<AccessSpec>, path: &FieldPath) {
+        let Some(AccessSpec::Rules(AccessRulesSpec { basic: Some(basic), .. })) = access else {
+            return;
+        };
+        let path = path.key("basic");
+        let Some(mut file) = basic.htpasswd.take() else {
+            return;
+        };
+        let path_of_file = path.key("htpasswd");
+        self.make_absolute(&mut file, &path_of_file);
+        match self.reader.read(Utf8Path::new(&file)) {
+            Ok(text) => self.take_users(&text, &file, basic, &path),
+            Err(error) => {
+                self.unreadable(&file, &error, &path_of_file);
+                self.walker.dropped.push(path.key("users"));
+            }
+        }
+    }
+
+    fn take_users(&mut self, text: &str, name: &str, basic: &mut BasicAuthSpec, path: &FieldPath) {
+        let source = Arc::new(SourceFile { name: name.to_owned(), folder: Utf8PathBuf::new() });
+        let users = path.key("users");
+        for (line, read) in htpasswd::read(text) {
+            let pos = Pos { file: Arc::clone(&source), line, column: 1 };
+            let Ok((user, hash)) = read else {
+                self.walker
+                    .report
+                    .place(FindingCode::Syntax, &pos, "this line is not `name:hash`")
+                    .remedy("write lines as `htpasswd -nB NAME` prints them");
+                self.walker.dropped.push(users.clone());
+                continue;
+            };
+            if basic.users.contains_key(&user) {
+                let text = format!("the user `{}` is there already", user.escape_debug());
+                self.walker
+                    .report
+                    .place(FindingCode::DuplicateField, &pos, text)
+                    .remedy("remove the line, or the user in the site file");
+                continue;
+            }
+            self.walker.positions.set(users.key(&user), pos);
+            basic.users.insert(user, PasswordSpec::Hash(hash));
+        }
+        if basic.users.is_empty() && !self.walker.is_incomplete(&users) {
+            let pos = Pos { file: source, line: 1, column: 1 };
+            self.walker
+                .report
+                .place(
+                    FindingCode::MissingField,
+                    &pos,
+                    "the file has no users, so nobody can log in",
+                )
+                .remedy("add lines as `htpasswd -nB NAME` prints them");
+            self.walker.dropped.push(users);
+        }
+    }
+
+    fn unreadable(&mut self, file: &str, error: &io::Error, path: &FieldPath) {
+        let (text, remedy) = if error.kind() == io::ErrorKind::NotFound {
+            let remedy = "a relative path is meant from the folder of the site file";
+            (format!("there is no file `{file}`"), remedy)
+        } else if error.kind() == io::ErrorKind::PermissionDenied {
+            let remedy = "let the user who applies the site file read it";
+            (format!("`{file}` may not be read"), remedy)
+        } else {
+            (format!("`{file}` cannot be read: {error}"), "name a readable file of text")
+        };
+        let pos = self.walker.positions.pos(path);
+        self.walker
+            .report
+            .field(FindingCode::UnreadableFile, self.walker.resource, path, pos, text)
+            .remedy(remedy);
+    }
+}
+
+/// Joins a relative path to a folder, without `.` and `..`.
+fn join(folder: &Utf8Path, text: &str) -> Utf8PathBuf {
+    let mut whole = Utf8PathBuf::new();
+    for component in folder.join(text).components() {
+        match component {
+            Utf8Component::CurDir => {}
+            Utf8Component::ParentDir => {
+                whole.pop();
+            }
+            Utf8Component::Prefix(_) | Utf8Component::RootDir | Utf8Component::Normal(_) => {
+                whole.push(component);
+            }
+        }
+    }
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_path_is_meant_from_the_folder() {
+        let join = |text| join(Utf8Path::new("/srv/site"), text).into_string();
+        assert_eq!(join("www"), "/srv/site/www");
+        assert_eq!(join("./www/./x"), "/srv/site/www/x");
+        assert_eq!(join("../www"), "/srv/www");
+        assert_eq!(join("../../../../www"), "/www");
+        assert_eq!(join("/www"), "/www");
+    }
+}
