@@ -82,7 +82,7 @@ pub struct Whoami {
     /// The caller's name.
     pub name: String,
     /// What the caller may do.
-    #[schema(value_type = String)]
+    #[schema(value_type = crate::RoleSchema)]
     pub role: portway_model::Role,
     /// How the caller came in: `session`, `token`, `jwt` or `local`.
     pub via: String,

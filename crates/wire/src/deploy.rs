@@ -40,6 +40,7 @@ pub struct DeploymentView {
 pub struct WaitQuery {
     /// Seconds, at most 60 (default 30).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 60)]
     pub timeout: Option<u64>,
 }
 

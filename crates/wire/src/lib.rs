@@ -17,4 +17,4 @@ pub mod user;
 
 pub use page::{Page, PageQuery};
 pub use problem::{Problem, ProblemCode};
-pub use schema::{FindingSchema, SiteSpecSchema};
+pub use schema::{FindingSchema, RoleSchema, SiteSpecSchema};

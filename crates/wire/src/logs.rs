@@ -15,6 +15,7 @@ pub struct LogQuery {
     pub errors: bool,
     /// At most this many lines, the newest (1 to 10000, default 100).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 10000)]
     pub lines: Option<u32>,
     /// Not before: RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use portway_model::{Finding, SiteSpec};
+use portway_model::{Finding, Role, SiteSpec};
 use schemars::{JsonSchema, generate::SchemaSettings};
+use serde_json::Value;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{RefOr, Schema},
@@ -16,6 +17,10 @@ pub struct SiteSpecSchema;
 /// Stands for [`Finding`] in OpenAPI.
 #[derive(Debug)]
 pub struct FindingSchema;
+
+/// Stands for [`Role`] in OpenAPI.
+#[derive(Debug)]
+pub struct RoleSchema;
 
 macro_rules! bridge {
     ($stand_in:ty, $type:ty, $name:literal) => {
@@ -38,6 +43,7 @@ macro_rules! bridge {
 }
 bridge!(SiteSpecSchema, SiteSpec, "SiteSpec");
 bridge!(FindingSchema, Finding, "Finding");
+bridge!(RoleSchema, Role, "Role");
 
 /// Returns the schema of a type and of those it refers to. JSON Schema 2020-12 is what OpenAPI 3.1
 /// speaks, so the one reads the other.
@@ -48,10 +54,12 @@ fn components<T: JsonSchema>() -> (RefOr<Schema>, Vec<(String, RefOr<Schema>)>) 
         settings.meta_schema = None;
     });
     let mut root = settings.into_generator().into_root_schema_for::<T>().to_value();
-    let definitions = root.as_object_mut().and_then(|object| object.remove("$defs"));
+    // They stand where `definitions_path` points.
+    let mut place = root.as_object_mut().and_then(|object| object.remove("components"));
+    let definitions = place.as_mut().and_then(|place| place.get_mut("schemas")).map(Value::take);
     let read = |value| serde_json::from_value(value).expect("JSON Schema reads as OpenAPI 3.1");
     let others = match definitions {
-        Some(serde_json::Value::Object(map)) => {
+        Some(Value::Object(map)) => {
             map.into_iter().map(|(name, value)| (name, read(value))).collect()
         }
         Some(_) | None => Vec::new(),

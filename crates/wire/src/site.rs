@@ -92,6 +92,7 @@ pub struct SiteQuery {
     pub cursor: Option<String>,
     /// At most this many (1 to 500, default 50).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
 }
 

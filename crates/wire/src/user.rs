@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use crate::RoleSchema;
+
 /// A user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UserView {
@@ -17,7 +19,7 @@ pub struct UserView {
     /// The mail address.
     pub email: Option<String>,
     /// `admin`, `client` or `viewer`.
-    #[schema(value_type = String)]
+    #[schema(value_type = RoleSchema)]
     pub role: Role,
     /// What a client may reach.
     #[schema(value_type = BoundsSchema)]
@@ -55,7 +57,7 @@ pub struct NewUser {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
     /// What the user may do.
-    #[schema(value_type = String)]
+    #[schema(value_type = RoleSchema)]
     pub role: Role,
     /// What a client may reach.
     #[serde(default)]
@@ -86,7 +88,7 @@ pub struct EditUser {
     pub email: Option<String>,
     /// What the user may do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<RoleSchema>)]
     pub role: Option<Role>,
     /// What a client may reach.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,10 +142,11 @@ pub struct NewToken {
     /// What it is for.
     pub name: String,
     /// What it may do: `verb:resource` with the verb `read`, `write` or `*` and the resource
-    /// `sites`, `users`, `tokens`, `audit`, `revisions`, `system` or `*`.
+    /// `sites`, `logs`, `users`, `tokens`, `audit`, `revisions`, `system` or `*`.
     pub scopes: Vec<String>,
     /// Days until it ends (1 to 3650, default 90).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 3650)]
     pub days: Option<u32>,
 }
 
@@ -201,5 +204,6 @@ pub struct AuditQuery {
     pub cursor: Option<String>,
     /// At most this many (1 to 500, default 50).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
 }

@@ -1,0 +1,59 @@
+//! The operations, one module for each kind of thing. A handler reads its request, asks the control
+//! plane, and returns the answer.
+
+mod history;
+mod login;
+mod logs;
+mod sites;
+mod system;
+mod users;
+
+use axum::Json;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{openapi, problem::Refusal, state::ApiState};
+
+/// An answer in JSON.
+type Answer<T> = Result<Json<T>, Refusal>;
+
+/// Returns all operations with their descriptions.
+pub(crate) fn routes() -> OpenApiRouter<ApiState> {
+    let api = OpenApiRouter::new()
+        .routes(routes!(login::set_up))
+        .routes(routes!(login::log_in))
+        .routes(routes!(login::refresh))
+        .routes(routes!(login::log_out))
+        .routes(routes!(login::begin_session, login::end_session))
+        .routes(routes!(login::whoami))
+        .routes(routes!(login::redeem_link))
+        .routes(routes!(login::change_password))
+        .routes(routes!(sites::list_sites, sites::create_site))
+        .routes(routes!(sites::show_site, sites::edit_site, sites::remove_site))
+        .routes(routes!(sites::block_site))
+        .routes(routes!(sites::unblock_site))
+        .routes(routes!(sites::revert_site))
+        .routes(routes!(logs::site_logs))
+        .routes(routes!(sites::plan))
+        .routes(routes!(sites::apply))
+        .routes(routes!(sites::export))
+        .routes(routes!(history::list_revisions))
+        .routes(routes!(history::show_revision))
+        .routes(routes!(history::revision_progress))
+        .routes(routes!(history::revert_revision))
+        .routes(routes!(history::diff))
+        .routes(routes!(users::list_users, users::create_user))
+        .routes(routes!(users::show_user, users::edit_user, users::remove_user))
+        .routes(routes!(users::reset_user))
+        .routes(routes!(users::list_tokens, users::create_token))
+        .routes(routes!(users::revoke_token))
+        .routes(routes!(users::list_audit))
+        .routes(routes!(system::health))
+        .routes(routes!(system::list_tasks))
+        .routes(routes!(system::list_certificates))
+        .routes(routes!(system::list_deployments))
+        .routes(routes!(system::show_deployment))
+        .routes(routes!(system::local_root));
+    OpenApiRouter::with_openapi(openapi::frame())
+        .nest("/api/v1", api)
+        .routes(routes!(system::metrics))
+}

@@ -1,0 +1,134 @@
+//! The installation: health, tasks, certificates, deployments, metrics.
+
+use axum::{Json, extract::State, response::IntoResponse};
+use http::header;
+use portway_control::Resource;
+use portway_wire::{
+    Page, PageQuery, ProblemCode,
+    deploy::DeploymentView,
+    system::{CertificateView, Health, TaskView},
+};
+use uuid::Uuid;
+
+use super::Answer;
+use crate::{
+    auth::Caller,
+    context::Context,
+    extract::{Path, Query},
+    host::Way,
+    problem::Refusal,
+    state::ApiState,
+};
+
+/// Tells how Portway is.
+///
+/// Whoever is logged in also sees each check. The status is 200 also where something is wrong: the
+/// question was answered.
+#[utoipa::path(
+    get, path = "/health", tag = "system", security((), ("bearer" = []), ("cookie" = [])),
+    responses((status = 200, description = "How it is.", body = Health)),
+)]
+pub(crate) async fn health(State(api): State<ApiState>, caller: Option<Caller>) -> Answer<Health> {
+    let actor = caller.map(|Caller(actor)| actor);
+    Ok(Json(api.control().health(actor.as_ref()).await))
+}
+
+/// Lists the background tasks.
+#[utoipa::path(
+    get, path = "/tasks", tag = "system",
+    responses((status = 200, description = "All tasks.", body = Page<TaskView>)),
+)]
+pub(crate) async fn list_tasks(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+) -> Answer<Page<TaskView>> {
+    let overseer = api.control().overseer(&actor, Resource::System, "task.read").await?;
+    Ok(Json(Page { items: overseer.tasks(), next: None }))
+}
+
+/// Lists certificates, without their keys.
+#[utoipa::path(
+    get, path = "/certificates", tag = "system", params(PageQuery),
+    responses((status = 200, description = "A part of the list.", body = Page<CertificateView>)),
+)]
+pub(crate) async fn list_certificates(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Query(page): Query<PageQuery>,
+) -> Answer<Page<CertificateView>> {
+    let overseer = api.control().overseer(&actor, Resource::System, "certificate.read").await?;
+    Ok(Json(overseer.certificates(page).await?))
+}
+
+/// Lists deployments, the newest first.
+#[utoipa::path(
+    get, path = "/deployments", tag = "system", params(PageQuery),
+    responses((status = 200, description = "A part of the list.", body = Page<DeploymentView>)),
+)]
+pub(crate) async fn list_deployments(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Query(page): Query<PageQuery>,
+) -> Answer<Page<DeploymentView>> {
+    let overseer = api.control().overseer(&actor, Resource::System, "deployment.read").await?;
+    Ok(Json(overseer.deployments(page).await?))
+}
+
+/// Shows a deployment.
+#[utoipa::path(
+    get, path = "/deployments/{id}", tag = "system",
+    params(("id" = Uuid, Path, description = "The deployment.")),
+    responses((status = 200, description = "The deployment.", body = DeploymentView)),
+)]
+pub(crate) async fn show_deployment(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(id): Path<Uuid>,
+) -> Answer<DeploymentView> {
+    let overseer = api.control().overseer(&actor, Resource::System, "deployment.read").await?;
+    Ok(Json(overseer.deployment(id).await?))
+}
+
+/// Returns the root certificate of the local authority.
+#[utoipa::path(
+    get, path = "/ca", tag = "system", security(()),
+    responses((
+        status = 200, description = "The certificate in PEM.",
+        body = String, content_type = "application/x-pem-file",
+    )),
+)]
+pub(crate) async fn local_root(State(api): State<ApiState>) -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, "application/x-pem-file"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"portway-root.pem\""),
+    ];
+    (headers, api.control().local_root_pem())
+}
+
+/// Returns the metrics of the control plane and the edge, for Prometheus.
+///
+/// From this machine no login is needed; through the edge a token with `read:system` is.
+#[utoipa::path(
+    get, path = "/metrics", tag = "system", security((), ("bearer" = [])),
+    responses((
+        status = 200, description = "The text format.", body = String, content_type = "text/plain",
+    )),
+)]
+pub(crate) async fn metrics(
+    State(api): State<ApiState>,
+    context: Context,
+    caller: Option<Caller>,
+) -> Result<impl IntoResponse, Refusal> {
+    match (context.way, caller) {
+        (Way::Loopback | Way::Socket, _) => {}
+        (Way::Edge, Some(Caller(actor))) => {
+            api.control().overseer(&actor, Resource::System, "metrics.read").await?;
+        }
+        (Way::Edge, None) => {
+            let detail = "send a token with the scope `read:system`";
+            return Err(Refusal::new(ProblemCode::Unauthenticated, detail));
+        }
+    }
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], api.control().metrics().await))
+}
