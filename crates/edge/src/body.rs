@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use http::{HeaderValue, Method, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
@@ -99,6 +100,22 @@ pub(crate) fn empty() -> Body {
 /// Returns the body that arrives on a connection from `side`.
 pub(crate) fn incoming(body: Incoming, side: Side) -> Body {
     body.map_err(move |source| BodyError::Broken { side, source }).boxed_unsync()
+}
+
+/// Returns an answer without its body where the protocol allows none: to HEAD, and with a status that
+/// has none (RFC 9110 §6.4.1). The answer to HEAD tells the length that GET would have.
+pub(crate) fn fit(method: &Method, response: Response<Body>) -> Response<Body> {
+    let status = response.status();
+    let never = status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !(never || *method == Method::HEAD) || response.body().is_end_stream() {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact().filter(|_| !never) {
+        parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+    Response::from_parts(parts, empty())
 }
 
 /// Returns a body that fails once more than `limit` bytes have passed.
@@ -361,6 +378,23 @@ pub(crate) mod tests {
         let (bytes, outcome) = end(3, limited(chunks(&["ab", "c"]), 2)).await;
         assert_eq!(bytes, 2);
         assert!(matches!(outcome, BodyOutcome::Broken(Side::Client, _)));
+    }
+
+    #[test]
+    fn head_and_statuses_without_content_get_no_body() {
+        let answer = |method, status| {
+            let mut response = Response::new(full("abc"));
+            *response.status_mut() = status;
+            let response = fit(&method, response);
+            let length = response.headers().get(CONTENT_LENGTH).cloned();
+            (response.body().is_end_stream(), length)
+        };
+        assert_eq!(answer(Method::GET, StatusCode::OK), (false, None));
+        assert_eq!(answer(Method::HEAD, StatusCode::OK), (true, Some(HeaderValue::from(3))));
+        assert_eq!(answer(Method::GET, StatusCode::NO_CONTENT), (true, None));
+        assert_eq!(answer(Method::HEAD, StatusCode::NOT_MODIFIED), (true, None));
+        let forwarded = fit(&Method::HEAD, Response::new(empty()));
+        assert!(forwarded.headers().is_empty(), "the length of an upstream's answer is not known");
     }
 
     #[test]

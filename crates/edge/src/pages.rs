@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use self::accept::Media;
 use crate::{
-    body::{self, Body, Side},
+    body::{self, Body},
     canonical::RequestFault,
 };
 
@@ -55,19 +55,13 @@ pub(crate) enum Fault {
     },
     /// The request took too long to arrive.
     RequestTimeout,
-    /// The body must come with its length.
-    LengthRequired,
     /// The body is larger than the route takes.
     BodyTooLarge {
         /// The limit in bytes.
         limit: u64,
     },
-    /// The address of the request is too long.
-    UriTooLong,
     /// The connection was made for another site.
     Misdirected,
-    /// The headers of the request are too large.
-    HeadersTooLarge,
     /// Something is wrong with the edge or its machine.
     Internal,
     /// No target accepts connections.
@@ -157,11 +151,8 @@ fn add_fault_headers(fault: &Fault, headers: &mut HeaderMap) {
         | Fault::NoRoute
         | Fault::NoFile
         | Fault::RequestTimeout
-        | Fault::LengthRequired
         | Fault::BodyTooLarge { .. }
-        | Fault::UriTooLong
         | Fault::Misdirected
-        | Fault::HeadersTooLarge
         | Fault::Internal
         | Fault::UpstreamRefused
         | Fault::UpstreamUnreachable
@@ -195,11 +186,8 @@ impl Fault {
             Self::NoSite | Self::NoRoute | Self::NoFile => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::UpstreamRefused | Self::UpstreamUnreachable | Self::UpstreamInvalid => {
                 StatusCode::BAD_GATEWAY
@@ -222,44 +210,14 @@ impl Fault {
             Self::NoFile => "no_file",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
-            Self::LengthRequired => "length_required",
             Self::BodyTooLarge { .. } => "body_too_large",
-            Self::UriTooLong => "uri_too_long",
             Self::Misdirected => "misdirected",
-            Self::HeadersTooLarge => "headers_too_large",
             Self::Internal => "internal",
             Self::UpstreamRefused => "upstream_refused",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamInvalid => "upstream_invalid",
             Self::UpstreamFull => "upstream_full",
             Self::UpstreamTimeout => "upstream_timeout",
-        }
-    }
-
-    /// Returns the side on which it arose.
-    pub(crate) fn side(&self) -> Side {
-        match self {
-            Self::BadRequest(_)
-            | Self::BadBody
-            | Self::Unauthorized { .. }
-            | Self::AddressDenied
-            | Self::Blocked { .. }
-            | Self::NoSite
-            | Self::NoRoute
-            | Self::NoFile
-            | Self::MethodNotAllowed { .. }
-            | Self::RequestTimeout
-            | Self::LengthRequired
-            | Self::BodyTooLarge { .. }
-            | Self::UriTooLong
-            | Self::Misdirected
-            | Self::HeadersTooLarge => Side::Client,
-            Self::Internal => Side::Edge,
-            Self::UpstreamRefused
-            | Self::UpstreamUnreachable
-            | Self::UpstreamInvalid
-            | Self::UpstreamFull
-            | Self::UpstreamTimeout => Side::Upstream,
         }
     }
 
@@ -274,11 +232,8 @@ impl Fault {
             Self::NoRoute | Self::NoFile => "Page not found",
             Self::MethodNotAllowed { .. } => "Method not allowed",
             Self::RequestTimeout => "Request timed out",
-            Self::LengthRequired => "Length required",
             Self::BodyTooLarge { .. } => "Upload too large",
-            Self::UriTooLong => "Address too long",
             Self::Misdirected => "Wrong connection",
-            Self::HeadersTooLarge => "Headers too large",
             Self::Internal => "Server error",
             Self::UpstreamRefused | Self::UpstreamUnreachable => "Application not reachable",
             Self::UpstreamInvalid => "Invalid answer",
@@ -314,13 +269,8 @@ impl Fault {
                 "Your client used a method that this address does not support."
             }
             Self::RequestTimeout => "Your client took too long to send its request.",
-            Self::LengthRequired => "Your client must state the length of what it sends.",
-            Self::UriTooLong => "Your client asked for an address that is too long.",
             Self::Misdirected => {
                 "Your client reused a connection that belongs to another site; try again."
-            }
-            Self::HeadersTooLarge => {
-                "Your client sent headers that are too large; deleting this site's cookies may help."
             }
             Self::Internal => "Something went wrong on our side; it is not your fault.",
             Self::UpstreamRefused => {

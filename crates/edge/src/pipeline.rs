@@ -64,6 +64,7 @@ pub(crate) async fn serve(
     let tls = connection.tls.is_some();
     let origin = Origin::of(&parts.headers, connection.peer, tls, &settings.trusted_proxies);
     let accept = parts.headers.get(header::ACCEPT).cloned();
+    let method = parts.method.clone();
     let mut exchange = Exchange::begin(&worker.shared, &connection, &origin, &parts);
     let span = tracing::info_span!(
         "request",
@@ -79,7 +80,9 @@ pub(crate) async fn serve(
         Outcome::Answer(pages::error(&refusal.fault, &origin.request_id, accept.as_ref()))
     });
     match outcome {
-        Outcome::Answer(response) => exchange.finish(with_id(response, &origin)),
+        Outcome::Answer(response) => {
+            exchange.finish(body::fit(&method, with_id(response, &origin)))
+        }
         Outcome::Tunnel(response, client, upstream, permit) => {
             worker.tasks.spawn_local(async move {
                 exchange.tunnel_ended(crate::proxy::run_tunnel(client, upstream).await);
