@@ -123,7 +123,9 @@ fn view(row: AuditRow) -> AuditView {
     let detail = match entry.detail {
         Value::Null => String::new(),
         Value::String(text) => text,
-        other => other.to_string(),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            other.to_string()
+        }
     };
     AuditView {
         at: entry.at,

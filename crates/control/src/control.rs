@@ -165,10 +165,6 @@ impl Control {
         &self.inner.keys
     }
 
-    pub(crate) fn new_id<T>(&self) -> Id<T> {
-        Id::from_uuid(Uuid::now_v7())
-    }
-
     pub(crate) fn own_addresses(&self) -> Vec<IpAddr> {
         self.inner.config.own_addresses.clone()
     }

@@ -138,7 +138,7 @@ impl Wanted {
         for log in logs {
             let mut of_log = Vec::new();
             for file in files.iter().filter(|file| file.log == log) {
-                self.from_end(file, &mut of_log)?;
+                self.read_back(file, &mut of_log)?;
                 if of_log.len() >= self.lines {
                     break;
                 }
@@ -187,7 +187,7 @@ impl Wanted {
     }
 
     /// Reads lines that fit from the end of a file until there are enough.
-    fn from_end(
+    fn read_back(
         &self,
         file: &LogFile,
         found: &mut Vec<(Option<Timestamp>, LogLine)>,

@@ -1,5 +1,7 @@
 //! From a declared site to the policy that the edge is given.
 
+use std::collections::btree_map::Entry;
+
 use portway_model::{Finding, Role, site::check};
 use portway_policy::{Blocked, CertificateObject, CompileInput, SitePolicy, compile};
 use portway_store::SiteRow;
@@ -47,11 +49,12 @@ impl Control {
         owners: &mut Owners,
     ) -> Result<Option<portway_policy::NetworkGuard>, ControlError> {
         let Some(id) = row.owner else { return Ok(None) };
-        if !owners.contains_key(&id) {
-            owners.insert(id, self.user_with(id).await?);
-        }
-        let owner = owners.get(&id).and_then(Option::as_ref);
+        let owner = match owners.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(self.user_with(id).await?),
+        };
         Ok(owner
+            .as_ref()
             .filter(|user| user.role == Role::Client)
             .map(|user| bounds::guard(&user.bounds, &self.own_addresses())))
     }

@@ -116,7 +116,10 @@ impl Control {
             certificates: listing.certificates.into_iter().collect(),
         };
         let (settings, fallback) = self.node_settings().await?;
-        if settings.digest() != listing.settings {
+        if settings.digest() == listing.settings {
+            let report = ChangeReport { digest: listing.digest, refused: Vec::new() };
+            proven(&known.index, &report)?;
+        } else {
             known.index.set_settings(settings.digest());
             let change = Change {
                 format: FORMAT,
@@ -126,9 +129,6 @@ impl Control {
                 ..Change::default()
             };
             let report = self.inner.edge.change(&change).await?;
-            proven(&known.index, &report)?;
-        } else {
-            let report = ChangeReport { digest: listing.digest, refused: Vec::new() };
             proven(&known.index, &report)?;
         }
         info!("met the edge: it has {} site(s)", known.index.len());

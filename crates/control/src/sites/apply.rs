@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portway_model::{Finding, FindingCode, Findings, Name, Origin, ResourceKind, SiteSpec};
+use portway_model::{Finding, FindingCode, Findings, Id, Name, Origin, ResourceKind, SiteSpec};
 use portway_store::{ChangeDraft, Expected, PageRequest, SealedSecret, SiteFilter, SiteRow};
 use portway_wire::site::{ApplySites, Changed, Plan, PlannedChange};
+
+use uuid::Uuid;
 
 use super::{
     prepare::{Owner, Prepared},
@@ -91,7 +93,7 @@ impl Control {
                 Some(row) => self.owner_of(row).await?,
                 None => compared.owner.clone(),
             };
-            let id = current.as_ref().map_or_else(|| self.new_id(), |row| row.id);
+            let id = current.as_ref().map_or_else(|| Id::from_uuid(Uuid::now_v7()), |row| row.id);
             match self.prepare(id, name, sent, &owner, &beside).await? {
                 Err(findings) => compared.findings.extend(findings),
                 Ok(prepared) => {

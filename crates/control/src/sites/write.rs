@@ -46,7 +46,7 @@ impl Editor<'_> {
         let control = self.control;
         let owner = control.owner_of_new(self.actor, new.owner.as_deref()).await?;
         let name = name_of(&new)?;
-        let id = control.new_id();
+        let id = Id::from_uuid(Uuid::now_v7());
         let prepared = control
             .prepare(id, &name, &new.spec, &owner, &BTreeSet::new())
             .await?
