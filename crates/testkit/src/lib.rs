@@ -1,1 +1,5 @@
-//! Test servers and conformance suites.
+//! Test servers and conformance suites. Everything here listens on loopback or on unix sockets in
+//! the caller's folder, on ports that were free, and ends when it is dropped.
+
+pub mod ca;
+pub mod origin;

@@ -1,0 +1,301 @@
+//! A small application to put behind a proxy. It answers by path:
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/big/N` | N bytes |
+//! | `/sink` | the number of bytes it was sent |
+//! | `/hang` | nothing, ever |
+//! | `/ws` | 101, then every byte back |
+//! | `/trailers` | the trailers it was sent, as JSON |
+//! | `/gzip` | an answer that says it is compressed |
+//! | any other | what it was asked, as JSON: method, path, headers, body |
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    task::{JoinHandle, JoinSet},
+};
+use tokio_rustls::TlsAcceptor;
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// What an origin speaks.
+#[derive(Clone)]
+pub enum Speaks {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS.
+    H2c,
+    /// HTTP/1.1 over TLS.
+    Tls(Arc<rustls::ServerConfig>),
+}
+
+/// A running origin.
+pub struct Origin {
+    address: Option<SocketAddr>,
+    state: Arc<State>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct State {
+    connections: AtomicUsize,
+    open: AtomicUsize,
+    seen: Mutex<Vec<Seen>>,
+}
+
+/// A request that arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The method.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// The headers, names in lower case, values of one name joined by commas.
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Origin {
+    /// Starts an origin on a free port of 127.0.0.1.
+    pub async fn tcp(speaks: Speaks) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = Some(listener.local_addr()?);
+        let state = Arc::<State>::default();
+        let shared = Arc::clone(&state);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(Arc::clone(&shared).converse(stream, speaks.clone()));
+            }
+        });
+        Ok(Self { address, state, task })
+    }
+
+    /// Starts an origin on a unix socket.
+    pub fn unix(path: &Path) -> anyhow::Result<Self> {
+        let listener = UnixListener::bind(path)?;
+        let state = Arc::<State>::default();
+        let shared = Arc::clone(&state);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(Arc::clone(&shared).converse(stream, Speaks::Http1));
+            }
+        });
+        Ok(Self { address: None, state, task })
+    }
+
+    /// Returns its address; a unix socket has none.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Returns how many connections were made to it.
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many connections to it are open.
+    pub fn open_connections(&self) -> usize {
+        self.state.open.load(Ordering::SeqCst)
+    }
+
+    /// Returns the requests that arrived.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Open(Arc<State>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl State {
+    async fn converse<S>(self: Arc<Self>, stream: S, speaks: Speaks)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.connections.fetch_add(1, Ordering::SeqCst);
+        self.open.fetch_add(1, Ordering::SeqCst);
+        let _open = Open(Arc::clone(&self));
+        let service = service_fn(move |request| {
+            let state = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(state.answer(request).await) }
+        });
+        // A connection that breaks is the test's business, not the origin's.
+        match speaks {
+            Speaks::Http1 => {
+                let connection =
+                    http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                drop(connection.with_upgrades().await);
+            }
+            Speaks::H2c => {
+                let builder = http2::Builder::new(TokioExecutor::new());
+                drop(builder.serve_connection(TokioIo::new(stream), service).await);
+            }
+            Speaks::Tls(config) => {
+                if let Ok(stream) = TlsAcceptor::from(config).accept(stream).await {
+                    let connection =
+                        http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                    drop(connection.await);
+                }
+            }
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let seen = Seen::of(&request);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen.clone());
+        let path = request.uri().path().to_owned();
+        match path.as_str() {
+            "/hang" => std::future::pending().await,
+            "/ws" => upgrade(request),
+            "/sink" => text(&sink(request.into_body()).await.to_string()),
+            "/trailers" => trailers(request.into_body()).await,
+            "/gzip" => {
+                let mut response = text("not really compressed");
+                let gzip = HeaderValue::from_static("gzip");
+                response.headers_mut().insert(header::CONTENT_ENCODING, gzip);
+                response
+            }
+            path => match path.strip_prefix("/big/").and_then(|size| size.parse().ok()) {
+                Some(size) => big(size),
+                None => echo(&seen, request.into_body()).await,
+            },
+        }
+    }
+}
+
+impl Seen {
+    fn of(request: &Request<Incoming>) -> Self {
+        let mut headers = BTreeMap::<String, String>::new();
+        for (name, value) in request.headers() {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            headers
+                .entry(name.to_string())
+                .and_modify(|all| {
+                    all.push_str(", ");
+                    all.push_str(&value);
+                })
+                .or_insert_with(|| value.to_string());
+        }
+        let target = request.uri().path_and_query().map(ToString::to_string);
+        Self { method: request.method().to_string(), target: target.unwrap_or_default(), headers }
+    }
+}
+
+async fn echo(seen: &Seen, body: Incoming) -> Response<Body> {
+    let body = match body.collect().await {
+        Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+        Err(error) => format!("broken: {error}"),
+    };
+    let echo = serde_json::json!({
+        "method": seen.method,
+        "target": seen.target,
+        "headers": seen.headers,
+        "body": body,
+    });
+    let mut response = text(&echo.to_string());
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+async fn sink(mut body: Incoming) -> u64 {
+    let mut length = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        length += frame.data_ref().map_or(0, |data| data.len() as u64);
+    }
+    length
+}
+
+async fn trailers(body: Incoming) -> Response<Body> {
+    let mut found = BTreeMap::new();
+    if let Ok(body) = body.collect().await {
+        for (name, value) in body.trailers().into_iter().flatten() {
+            found.insert(name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned());
+        }
+    }
+    text(&serde_json::json!(found).to_string())
+}
+
+fn big(size: u64) -> Response<Body> {
+    const CHUNK: u64 = 16 * 1024;
+    let mut left = size;
+    let chunks = futures_stream(move || {
+        if left == 0 {
+            return None;
+        }
+        let length = left.min(CHUNK);
+        left -= length;
+        Some(Bytes::from(vec![b'x'; usize::try_from(length).unwrap_or_default()]))
+    });
+    Response::new(StreamBody::new(chunks).boxed_unsync())
+}
+
+fn futures_stream(
+    mut next: impl FnMut() -> Option<Bytes> + Send + 'static,
+) -> impl futures_util::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send {
+    futures_util::stream::poll_fn(move |_| Poll::Ready(next().map(|data| Ok(Frame::data(data)))))
+}
+
+fn upgrade(mut request: Request<Incoming>) -> Response<Body> {
+    let mut response = text("");
+    if !request.headers().contains_key(header::UPGRADE) {
+        *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+        return response;
+    }
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        if let Ok(upgraded) = upgraded.await {
+            let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
+            // Ends when either side does, which is what the test is about.
+            drop(tokio::io::copy(&mut read, &mut write).await);
+            drop(tokio::io::AsyncWriteExt::shutdown(&mut write).await);
+        }
+    });
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    response
+}
+
+fn text(text: &str) -> Response<Body> {
+    let mut response = Response::new(Full::from(text.to_owned()).boxed_unsync());
+    let plain = HeaderValue::from_static("text/plain");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
