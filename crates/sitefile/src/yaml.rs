@@ -172,9 +172,16 @@ impl Composer<'_> {
 
     fn refuse_syntax(&mut self, line: usize, column: usize, reason: &str) {
         let pos = self.pos(line, column);
+        let remedy = if reason.contains("anchor") || reason.contains("alias") {
+            "put text that begins with `*` or `&` into quotes, for example `\"*.example.org\"`"
+        } else if reason.contains("tab") {
+            "indent with spaces; YAML takes no tabs there"
+        } else {
+            "check indentation, quotes and brackets here and in the line before"
+        };
         self.report
             .place(FindingCode::Syntax, &pos, format!("this is not YAML: {reason}"))
-            .remedy("check indentation, quotes and brackets here and in the line before");
+            .remedy(remedy);
     }
 
     fn begin_document(&mut self, pos: &Pos) -> Result<(), Unreadable> {

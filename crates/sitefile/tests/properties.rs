@@ -1,8 +1,6 @@
 //! What holds for every text and every site: the reader never panics, its findings point into the
 //! text, and what is exported is read back as it was.
 
-#![expect(clippy::unwrap_used, reason = "what is unexpected ends the test")]
-
 use std::io;
 
 use camino::Utf8Path;
@@ -285,7 +283,7 @@ fn spec() -> impl Strategy<Value = SiteSpec> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_gets_findings_that_point_into_it(text in "\\PC{0,80}") {

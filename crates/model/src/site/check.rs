@@ -10,6 +10,8 @@ mod settings;
 mod target;
 mod upstream;
 
+use std::collections::BTreeSet;
+
 use super::{
     Access, HeaderEdits, Route, Site, defaults,
     spec::{HeadersSpec, SiteSpec},
@@ -104,16 +106,16 @@ fn hosts(
             .remedy("say what it answers to, for example `hosts: [app.example.org]`, or `*`");
         return Err(Faulty);
     }
-    let mut seen: Vec<HostPattern> = Vec::new();
+    let mut seen = BTreeSet::new();
     each(written, path, |text, path| {
-        let host = text.parse().map_err(|error| refuse_host(text, &error, path, findings))?;
-        if seen.contains(&host) {
+        let host: HostPattern =
+            text.parse().map_err(|error| refuse_host(text, &error, path, findings))?;
+        if !seen.insert(host.clone()) {
             findings
                 .error(FindingCode::DuplicateField, path, format!("`{text}` stands here twice"))
                 .remedy("remove one of them");
             return Err(Faulty);
         }
-        seen.push(host.clone());
         Ok(host)
     })
 }

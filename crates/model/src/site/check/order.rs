@@ -35,13 +35,14 @@ fn conditions(matches: &Match) -> usize {
 /// Reports routes that match the same requests, that can never be reached, or that send clients
 /// round in a circle. Expects them sorted.
 pub(super) fn review(routes: &[(FieldPath, Route)], findings: &mut Findings) {
+    let unconditional = Unconditional::of(routes);
     for (position, (path, route)) in routes.iter().enumerate() {
         let earlier =
             routes.iter().take(position).find(|(_, other)| covers(&other.matches, &route.matches));
         if let Some((other_path, other)) = earlier {
             report_covered((path, &route.matches), (other_path, &other.matches), findings);
         }
-        if circles(route, routes) {
+        if unconditional.circles(route) {
             findings
                 .warning(
                     FindingCode::Advice,
@@ -100,26 +101,40 @@ fn is_subset(inner: &[String], outer: &[String]) -> bool {
     !inner.is_empty() && inner.iter().all(|method| outer.contains(method))
 }
 
-fn circles(route: &Route, routes: &[(FieldPath, Route)]) -> bool {
-    let Action::Redirect(redirect) = &route.action else {
-        return false;
-    };
-    if !redirect.to.starts_with('/') {
-        return false;
-    }
-    let path = redirect.to.split(['?', '#']).next().unwrap_or_default();
-    // A route with conditions may not be there for the second request.
-    let unconditional = || routes.iter().filter(|(_, other)| conditions(&other.matches) == 0);
-    let next = unconditional().find(|(_, other)| takes(&other.matches.path, path));
-    next.is_some_and(|(_, next)| std::ptr::eq(next, route))
+/// Routes that take every request for their paths. One with conditions may not take the request
+/// that follows a redirect.
+struct Unconditional<'a> {
+    routes: Vec<(&'a Route, Option<regex::Regex>)>,
 }
 
-fn takes(matcher: &PathMatch, path: &str) -> bool {
-    match matcher {
-        PathMatch::Exact(exact) => exact == path,
-        PathMatch::Prefix(prefix) => prefix.rest(path).is_some(),
-        PathMatch::Regex(pattern) => {
-            regex::Regex::new(pattern).is_ok_and(|regex| regex.is_match(path))
+impl<'a> Unconditional<'a> {
+    fn of(routes: &'a [(FieldPath, Route)]) -> Self {
+        let routes = routes.iter().map(|(_, route)| route);
+        let routes = routes.filter(|route| conditions(&route.matches) == 0);
+        Self { routes: routes.map(|route| (route, expression(&route.matches.path))).collect() }
+    }
+
+    /// Tells whether a redirect leads back to its own route.
+    fn circles(&self, route: &Route) -> bool {
+        let Action::Redirect(redirect) = &route.action else {
+            return false;
+        };
+        if !redirect.to.starts_with('/') {
+            return false;
         }
+        let path = redirect.to.split(['?', '#']).next().unwrap_or_default();
+        let next = self.routes.iter().find(|(other, expression)| match &other.matches.path {
+            PathMatch::Exact(exact) => exact == path,
+            PathMatch::Prefix(prefix) => prefix.rest(path).is_some(),
+            PathMatch::Regex(_) => expression.as_ref().is_some_and(|regex| regex.is_match(path)),
+        });
+        next.is_some_and(|(next, _)| std::ptr::eq(*next, route))
+    }
+}
+
+fn expression(matcher: &PathMatch) -> Option<regex::Regex> {
+    match matcher {
+        PathMatch::Regex(pattern) => regex::Regex::new(pattern).ok(),
+        PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
     }
 }

@@ -16,6 +16,9 @@ use crate::{
 /// The compiled form of a larger expression would cost more memory than all else of a site.
 const REGEX_SIZE: usize = 1 << 20;
 
+/// Routes are compared with each other, which costs the square of their number.
+const MOST_ROUTES: usize = 2000;
+
 /// A route that does not know its site yet. What is `None` comes from the site.
 pub(super) struct Draft {
     pub(super) path: FieldPath,
@@ -93,6 +96,13 @@ pub(super) fn read_all(
         findings
             .error(FindingCode::MissingField, &root, "the site has nothing to answer with")
             .remedy("give one of `to`, `files`, `redirect`, `respond` and `routes`");
+        return Err(Faulty);
+    }
+    if spec.routes.len() > MOST_ROUTES {
+        let text = format!("the site has more than {MOST_ROUTES} routes");
+        findings
+            .error(FindingCode::InvalidValue, &path, text)
+            .remedy("say the same with fewer expressions, or divide the site by hosts");
         return Err(Faulty);
     }
     let of_site = if names.is_empty() { None } else { Some(written.read(&root, findings)) };

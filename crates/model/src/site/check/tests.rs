@@ -247,6 +247,20 @@ fn https_can_be_off() {
     assert_eq!(sound(&spec).https, None);
 }
 
+#[test]
+fn the_number_of_routes_is_bounded_and_the_most_are_checked_in_time() {
+    let mut spec = SiteSpec { hosts: vec!["a.example".to_owned()], ..SiteSpec::default() };
+    let route = |index: usize| RouteSpec {
+        regex: Some(format!("^/{index}$")),
+        redirect: Some(RedirectSpec::To(format!("/{}", index + 1))),
+        ..RouteSpec::default()
+    };
+    spec.routes = (0..2000).map(route).collect();
+    sound(&spec);
+    spec.routes.push(route(2000));
+    assert_eq!(paths(&spec), ["routes"]);
+}
+
 fn name() -> Name {
     "blog".parse().unwrap()
 }

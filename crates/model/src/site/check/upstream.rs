@@ -1,6 +1,6 @@
 //! Upstreams: targets of one scheme and how they are spoken to.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
     Checked, Faulty, each,
@@ -48,9 +48,9 @@ fn endpoints(list: &[String], path: &FieldPath, findings: &mut Findings) -> Chec
     }
     let endpoints = each(list, path, |text, path| endpoint(text, path, findings))?;
     let mut sound = true;
+    let mut seen = BTreeSet::new();
     for (index, endpoint) in endpoints.iter().enumerate() {
-        let earlier = endpoints.iter().take(index);
-        if earlier.clone().any(|other| other.target == endpoint.target) {
+        if !seen.insert(&endpoint.target) {
             findings
                 .error(
                     FindingCode::DuplicateField,
