@@ -1,0 +1,340 @@
+//! Certificates with their sealed keys, and which site uses which.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use portway_model::{Certificate, CertificateSource, HostPattern, Id, Site};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{Expr, OnConflict, Query, SelectStatement},
+};
+use uuid::Uuid;
+
+use crate::{
+    Page, PageRequest, StoreError, Visible,
+    column::{CHUNK, Columns, json, micros, word},
+    connection::{Db, Transaction},
+    entity::{certificate_names, certificates, site_certificates, sites},
+    error::failed,
+};
+
+/// A certificate with its private key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealedCertificate {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Its private key, sealed.
+    pub sealed_key: Vec<u8>,
+    /// The key it is sealed with.
+    pub key_id: String,
+}
+
+/// The certificates.
+#[derive(Clone, Copy, Debug)]
+pub struct Certificates<'a> {
+    db: &'a Db,
+}
+
+impl<'a> Certificates<'a> {
+    pub(crate) fn new(db: &'a Db) -> Self {
+        Self { db }
+    }
+
+    /// Keeps a new certificate and lets `sites` use it instead of what they used.
+    pub async fn put(
+        self,
+        certificate: &SealedCertificate,
+        sites: &[Id<Site>],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "keep a certificate";
+        let transaction = self.db.begin(DOING).await?;
+        let row = certificate.row(DOING, now)?;
+        certificates::Entity::insert(row)
+            .exec_without_returning(&transaction)
+            .await
+            .map_err(failed(DOING))?;
+        let id = certificate.certificate.id;
+        for names in certificate.certificate.names.chunks(CHUNK) {
+            let rows = names.iter().map(|name| certificate_names::ActiveModel {
+                name: Set(name.to_string()),
+                certificate_id: Set(id.uuid()),
+            });
+            certificate_names::Entity::insert_many(rows)
+                .exec_without_returning(&transaction)
+                .await
+                .map_err(failed(DOING))?;
+        }
+        assign(&transaction, id, sites, DOING).await?;
+        transaction.commit(DOING).await
+    }
+
+    /// Lets `sites` use a certificate instead of what they used. Sites that are gone are a
+    /// [`StoreError::Conflict`].
+    pub async fn assign(
+        self,
+        certificate: Id<Certificate>,
+        sites: &[Id<Site>],
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "give a certificate to sites";
+        let transaction = self.db.begin(DOING).await?;
+        assign(&transaction, certificate, sites, DOING).await?;
+        transaction.commit(DOING).await
+    }
+
+    /// Returns the certificate with this id.
+    pub async fn get(self, id: Id<Certificate>) -> Result<Option<SealedCertificate>, StoreError> {
+        self.one(certificates::Entity::find_by_id(id.uuid())).await
+    }
+
+    /// Returns the certificates with these ids that are there.
+    pub async fn by_ids(
+        self,
+        ids: &[Id<Certificate>],
+    ) -> Result<BTreeMap<Id<Certificate>, SealedCertificate>, StoreError> {
+        const DOING: &str = "read certificates";
+        let mut found = BTreeMap::new();
+        for ids in ids.chunks(CHUNK) {
+            let query = certificates::Entity::find()
+                .filter(certificates::Column::Id.is_in(ids.iter().map(|id| id.uuid())));
+            for row in query.all(self.db.reader()).await.map_err(failed(DOING))? {
+                let certificate = SealedCertificate::read(DOING, row)?;
+                found.insert(certificate.certificate.id, certificate);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the certificate for exactly these names (sorted) that is valid longest.
+    pub async fn by_names(
+        self,
+        names: &[HostPattern],
+    ) -> Result<Option<SealedCertificate>, StoreError> {
+        let Some(first) = names.first() else { return Ok(None) };
+        let with_first = Query::select()
+            .column(certificate_names::Column::CertificateId)
+            .from(certificate_names::Entity)
+            .and_where(certificate_names::Column::Name.eq(first.to_string()))
+            .take();
+        let query = certificates::Entity::find()
+            .filter(certificates::Column::Id.in_subquery(with_first))
+            .filter(certificates::Column::Names.eq(json("read a certificate", &names)?))
+            .filter(not_root()?)
+            .order_by_desc(certificates::Column::NotAfter)
+            .limit(1);
+        self.one(query).await
+    }
+
+    /// Returns the root of Portway's own authority that is valid longest.
+    pub async fn local_root(self) -> Result<Option<SealedCertificate>, StoreError> {
+        let root = word("read the root certificate", &CertificateSource::LocalRoot)?;
+        let query = certificates::Entity::find()
+            .filter(certificates::Column::Source.eq(root))
+            .order_by_desc(certificates::Column::NotAfter)
+            .limit(1);
+        self.one(query).await
+    }
+
+    /// Returns which certificate each of these sites uses; sites without one are left out.
+    pub async fn of_sites(
+        self,
+        sites: &[Id<Site>],
+    ) -> Result<BTreeMap<Id<Site>, Id<Certificate>>, StoreError> {
+        const DOING: &str = "read which certificates sites use";
+        let mut found = BTreeMap::new();
+        for sites in sites.chunks(CHUNK) {
+            let links = site_certificates::Entity::find()
+                .filter(site_certificates::Column::SiteId.is_in(sites.iter().map(|id| id.uuid())))
+                .all(self.db.reader())
+                .await
+                .map_err(failed(DOING))?;
+            found.extend(
+                links
+                    .into_iter()
+                    .map(|link| (Id::from_uuid(link.site_id), Id::from_uuid(link.certificate_id))),
+            );
+        }
+        Ok(found)
+    }
+
+    /// Lists the sites that use a certificate, by id.
+    pub async fn sites_of(
+        self,
+        id: Id<Certificate>,
+        page: &PageRequest,
+    ) -> Result<Page<Id<Site>>, StoreError> {
+        const LIST: &str = "sites of a certificate";
+        let mut query = site_certificates::Entity::find()
+            .filter(site_certificates::Column::CertificateId.eq(id.uuid()))
+            .order_by_asc(site_certificates::Column::SiteId)
+            .limit(page.rows());
+        if let Some(after) = page.key::<Uuid>(LIST)? {
+            query = query.filter(site_certificates::Column::SiteId.gt(after));
+        }
+        let rows =
+            query.all(self.db.reader()).await.map_err(failed("list the sites of a certificate"))?;
+        page.page(LIST, rows, |row| row.site_id)?.try_map(|row| Ok(Id::from_uuid(row.site_id)))
+    }
+
+    /// Lists certificates, the first to expire first. An owner sees those that own sites use.
+    pub async fn list(
+        self,
+        visible: Visible,
+        page: &PageRequest,
+    ) -> Result<Page<Certificate>, StoreError> {
+        let seen = match visible {
+            Visible::All => Condition::all(),
+            Visible::Owner(_) => Condition::all().add(Expr::exists(users_of_certificate(visible))),
+        };
+        self.by_expiry(seen, page).await
+    }
+
+    /// Lists certificates that sites use and that expire before `before`, the first to expire first.
+    pub async fn expiring(
+        self,
+        before: Timestamp,
+        page: &PageRequest,
+    ) -> Result<Page<Certificate>, StoreError> {
+        let due = Condition::all()
+            .add(certificates::Column::NotAfter.lt(micros(before)))
+            .add(Expr::exists(users_of_certificate(Visible::All)));
+        self.by_expiry(due, page).await
+    }
+
+    /// Forgets leaves, made before `before`, that no site uses. Returns how many.
+    pub async fn delete_unused(self, before: Timestamp) -> Result<u64, StoreError> {
+        const DOING: &str = "forget certificates";
+        let deleted = certificates::Entity::delete_many()
+            .filter(not_root()?)
+            .filter(certificates::Column::CreatedAt.lt(micros(before)))
+            .filter(Expr::exists(users_of_certificate(Visible::All)).not())
+            .exec(self.db.writer())
+            .await
+            .map_err(failed(DOING))?;
+        Ok(deleted.rows_affected)
+    }
+
+    async fn by_expiry(
+        self,
+        condition: Condition,
+        page: &PageRequest,
+    ) -> Result<Page<Certificate>, StoreError> {
+        const DOING: &str = "list certificates";
+        const LIST: &str = "certificates";
+        let mut query = certificates::Entity::find()
+            .filter(condition)
+            .order_by_asc(certificates::Column::NotAfter)
+            .order_by_asc(certificates::Column::Id)
+            .limit(page.rows());
+        if let Some((expiry, id)) = page.key::<(i64, Uuid)>(LIST)? {
+            let same = Condition::all()
+                .add(certificates::Column::NotAfter.eq(expiry))
+                .add(certificates::Column::Id.gt(id));
+            let place = Condition::any().add(certificates::Column::NotAfter.gt(expiry)).add(same);
+            query = query.filter(place);
+        }
+        let rows = query.all(self.db.reader()).await.map_err(failed(DOING))?;
+        page.page(LIST, rows, |row| (row.not_after, row.id))?
+            .try_map(|row| SealedCertificate::read(DOING, row).map(|sealed| sealed.certificate))
+    }
+
+    async fn one(
+        self,
+        query: sea_orm::Select<certificates::Entity>,
+    ) -> Result<Option<SealedCertificate>, StoreError> {
+        const DOING: &str = "read a certificate";
+        let row = query.one(self.db.reader()).await.map_err(failed(DOING))?;
+        row.map(|row| SealedCertificate::read(DOING, row)).transpose()
+    }
+}
+
+async fn assign(
+    transaction: &Transaction,
+    certificate: Id<Certificate>,
+    sites: &[Id<Site>],
+    doing: &'static str,
+) -> Result<(), StoreError> {
+    for sites in sites.chunks(CHUNK) {
+        let rows = sites.iter().map(|site| site_certificates::ActiveModel {
+            site_id: Set(site.uuid()),
+            certificate_id: Set(certificate.uuid()),
+        });
+        let replace = OnConflict::column(site_certificates::Column::SiteId)
+            .update_column(site_certificates::Column::CertificateId)
+            .to_owned();
+        site_certificates::Entity::insert_many(rows)
+            .on_conflict(replace)
+            .exec_without_returning(transaction)
+            .await
+            .map_err(failed(doing))?;
+    }
+    Ok(())
+}
+
+fn not_root() -> Result<sea_orm::sea_query::SimpleExpr, StoreError> {
+    let root = word("read certificates", &CertificateSource::LocalRoot)?;
+    Ok(certificates::Column::Source.ne(root))
+}
+
+/// Selects the visible sites that use the certificate the outer query is at.
+fn users_of_certificate(visible: Visible) -> SelectStatement {
+    let mut users = Query::select();
+    users.expr(Expr::val(1)).from(site_certificates::Entity).and_where(
+        Expr::col((site_certificates::Entity, site_certificates::Column::CertificateId))
+            .equals((certificates::Entity, certificates::Column::Id)),
+    );
+    if visible != Visible::All {
+        let of_site = Expr::col((sites::Entity, sites::Column::Id))
+            .equals((site_certificates::Entity, site_certificates::Column::SiteId));
+        users.inner_join(sites::Entity, of_site).cond_where(visible.on(sites::Column::OwnerId));
+    }
+    users
+}
+
+impl SealedCertificate {
+    fn row(
+        &self,
+        doing: &'static str,
+        now: Timestamp,
+    ) -> Result<certificates::ActiveModel, StoreError> {
+        let certificate = &self.certificate;
+        Ok(certificates::ActiveModel {
+            id: Set(certificate.id.uuid()),
+            source: Set(word(doing, &certificate.source)?),
+            names: Set(json(doing, &certificate.names)?),
+            not_before: Set(micros(certificate.not_before)),
+            not_after: Set(micros(certificate.not_after)),
+            fingerprint: Set(certificate.fingerprint.clone()),
+            chain_pem: Set(certificate.chain_pem.clone()),
+            sealed_key: Set(self.sealed_key.clone()),
+            key_id: Set(self.key_id.clone()),
+            created_at: Set(micros(now)),
+        })
+    }
+
+    fn read(doing: &'static str, row: certificates::Model) -> Result<Self, StoreError> {
+        let columns = Columns::of("certificates", doing);
+        Ok(Self {
+            certificate: Certificate {
+                id: Id::from_uuid(row.id),
+                source: columns.word("source", row.source)?,
+                names: columns.json("names", &row.names)?,
+                not_before: columns.time("not_before", row.not_before)?,
+                not_after: columns.time("not_after", row.not_after)?,
+                fingerprint: row.fingerprint,
+                chain_pem: row.chain_pem,
+            },
+            sealed_key: row.sealed_key,
+            key_id: row.key_id,
+        })
+    }
+}
+
+impl std::fmt::Debug for SealedCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealedCertificate")
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
+    }
+}

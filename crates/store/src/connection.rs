@@ -1,0 +1,265 @@
+//! Connections: one writer and several readers on `SQLite`, one pool on PostgreSQL. Every statement
+//! ends within a limit, whatever the other side does.
+
+use std::{fmt, time::Duration};
+
+use camino::Utf8Path;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
+    QueryResult, SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector, Statement,
+    TransactionOptions, TransactionTrait,
+    sqlx::{
+        self, Executor,
+        postgres::{PgConnectOptions, PgPoolOptions},
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    },
+};
+use tokio::time::timeout;
+
+use crate::{DatabaseUrl, StoreError, address::Place, error, error::failed, migration};
+
+/// How long one statement may take, and how long one waits for a connection.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long `SQLite` waits for another process that writes.
+const BUSY: Duration = Duration::from_secs(10);
+const READERS: u32 = 4;
+const POSTGRES_CONNECTIONS: u32 = 16;
+
+/// What every PostgreSQL connection is told first. A query's plan is made for its values: a plan for
+/// any value would walk all sites to search for a rare word.
+const POSTGRES_SESSION: &str = "SET statement_timeout = '14s'; SET lock_timeout = '12s'; \
+     SET idle_in_transaction_session_timeout = '30s'; SET plan_cache_mode = force_custom_plan; \
+     SET TIME ZONE 'UTC'";
+
+/// The kind of database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// A file of this machine, for one manager.
+    Sqlite,
+    /// A server, for any number of managers.
+    Postgres,
+}
+
+/// The connections of a store.
+pub(crate) struct Db {
+    reader: Guarded<DatabaseConnection>,
+    writer: Guarded<DatabaseConnection>,
+    backend: Backend,
+    text_index: TextIndex,
+}
+
+/// Whether there is an index for searching within text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TextIndex {
+    Present,
+    /// PostgreSQL's `pg_trgm` may not be created by our user.
+    Missing,
+}
+
+/// A connection or transaction whose statements end within [`PATIENCE`].
+pub(crate) struct Guarded<C>(C);
+
+/// A transaction; dropped without a commit it is undone.
+pub(crate) type Transaction = Guarded<DatabaseTransaction>;
+
+impl Db {
+    pub(crate) async fn open(url: &DatabaseUrl) -> Result<Self, StoreError> {
+        let (backend, writer, reader) = match url.place() {
+            Place::File(path) => {
+                let (writer, reader) = open_sqlite(path, url).await?;
+                (Backend::Sqlite, writer, reader)
+            }
+            Place::Server(options) => {
+                let pool = open_postgres(options, url).await?;
+                (Backend::Postgres, pool.clone(), pool)
+            }
+        };
+        let text_index = migration::run(&writer).await?;
+        Ok(Self { reader: Guarded(reader), writer: Guarded(writer), backend, text_index })
+    }
+
+    pub(crate) async fn close(&self) -> Result<(), StoreError> {
+        self.reader.0.close_by_ref().await.map_err(failed("close the database"))?;
+        self.writer.0.close_by_ref().await.map_err(failed("close the database"))
+    }
+
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    pub(crate) fn text_index(&self) -> TextIndex {
+        self.text_index
+    }
+
+    /// For statements that only read.
+    pub(crate) fn reader(&self) -> &Guarded<DatabaseConnection> {
+        &self.reader
+    }
+
+    /// For one statement that writes.
+    pub(crate) fn writer(&self) -> &Guarded<DatabaseConnection> {
+        &self.writer
+    }
+
+    /// Begins a transaction that writes. On `SQLite` it is the only one from its beginning, so that
+    /// it never finds in its middle that another process wrote.
+    pub(crate) async fn begin(&self, doing: &'static str) -> Result<Transaction, StoreError> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        guard(self.writer.0.begin_with_options(options)).await.map(Guarded).map_err(failed(doing))
+    }
+}
+
+impl Transaction {
+    pub(crate) async fn commit(self, doing: &'static str) -> Result<(), StoreError> {
+        guard(self.0.commit()).await.map_err(failed(doing))
+    }
+
+    /// Waits until every other transaction that called this with the same `lock` has ended. `SQLite`
+    /// has one writer anyway.
+    pub(crate) async fn lock(&self, lock: Lock, doing: &'static str) -> Result<(), StoreError> {
+        let backend = self.get_database_backend();
+        if backend == DbBackend::Postgres {
+            let sql = "SELECT pg_advisory_xact_lock($1)";
+            let statement = Statement::from_sql_and_values(backend, sql, [lock.key().into()]);
+            self.execute_raw(statement).await.map_err(failed(doing))?;
+        }
+        Ok(())
+    }
+}
+
+/// What only one manager does at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lock {
+    /// Changing the schema.
+    Schema,
+    /// Writing a revision.
+    Revision,
+}
+
+impl Lock {
+    /// The upper half is "PWAY", so that other programs in the same database have other keys.
+    pub(crate) fn key(self) -> i64 {
+        let number = match self {
+            Self::Schema => 1,
+            Self::Revision => 2,
+        };
+        (0x5057_4159 << 32) | number
+    }
+}
+
+async fn guard<T>(work: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+    timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(error::timed_out(PATIENCE)))
+}
+
+#[async_trait::async_trait]
+impl<C: ConnectionTrait> ConnectionTrait for Guarded<C> {
+    fn get_database_backend(&self) -> DbBackend {
+        self.0.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        guard(self.0.execute_raw(statement)).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        guard(self.0.execute_unprepared(sql)).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        guard(self.0.query_one_raw(statement)).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        guard(self.0.query_all_raw(statement)).await
+    }
+}
+
+async fn open_sqlite(
+    path: &Utf8Path,
+    url: &DatabaseUrl,
+) -> Result<(DatabaseConnection, DatabaseConnection), StoreError> {
+    make_private(path)
+        .await
+        .map_err(|source| StoreError::File { path: path.to_owned(), source })?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY)
+        // What is deleted is overwritten: sealed keys and password hashes do not linger.
+        .pragma("secure_delete", "FAST")
+        .pragma("trusted_schema", "OFF")
+        .pragma("cache_size", "-16384");
+    let pool = |connections| {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(PATIENCE)
+            .idle_timeout(None)
+            .max_lifetime(None)
+    };
+    let open = |source| could_not_open(url, source);
+    let writer = pool(1).connect_with(options.clone()).await.map_err(open)?;
+    let readers = options.pragma("query_only", "ON");
+    let reader = pool(READERS).connect_with(readers).await.map_err(open)?;
+    Ok((
+        SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
+        SqlxSqliteConnector::from_sqlx_sqlite_pool(reader),
+    ))
+}
+
+/// Makes the file before `SQLite` does, readable by its owner alone; `SQLite` gives its companions
+/// (`-wal`, `-shm`) the same mode.
+async fn make_private(path: &Utf8Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    if let Some(folder) = path.parent() {
+        tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).await?;
+    }
+    let mut options = tokio::fs::OpenOptions::new();
+    let file = options.create(true).truncate(false).read(true).write(true).mode(0o600);
+    let file = file.open(path).await?;
+    if file.metadata().await?.permissions().mode() & 0o077 != 0 {
+        tracing::warn!(%path, "the database could be read by others; its mode is 0600 from here on");
+        file.set_permissions(std::fs::Permissions::from_mode(0o600)).await?;
+    }
+    Ok(())
+}
+
+async fn open_postgres(
+    options: &PgConnectOptions,
+    url: &DatabaseUrl,
+) -> Result<DatabaseConnection, StoreError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(POSTGRES_CONNECTIONS)
+        .acquire_timeout(PATIENCE)
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(POSTGRES_SESSION).await.map(|_| ()) })
+        })
+        .connect_with(options.clone().application_name("portway"))
+        .await
+        .map_err(|source| could_not_open(url, source))?;
+    Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
+}
+
+fn could_not_open(url: &DatabaseUrl, source: sqlx::Error) -> StoreError {
+    StoreError::Open { url: url.to_string(), source: Box::new(source) }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Db").field("backend", &self.backend).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres => "PostgreSQL",
+        })
+    }
+}

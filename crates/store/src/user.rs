@@ -1,0 +1,179 @@
+//! Users. They are declared: made, changed and deleted through [`crate::Revisions::commit`]. Their
+//! passwords are not, and are set here.
+
+use jiff::Timestamp;
+use portway_model::{Id, RevisionNumber, Role, User, UserName};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, sea_query::Expr,
+};
+
+use crate::{
+    AuditEntry, Page, PageRequest, StoreError, audit,
+    column::{Columns, micros},
+    connection::Db,
+    entity::{sessions, users},
+    error::failed,
+};
+
+/// A user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserRow {
+    /// The user.
+    pub user: User,
+    /// The password's argon2id hash, in its own text form; nothing until it is set.
+    pub password_hash: Option<String>,
+    /// Counts the passwords; sessions of an earlier one are not valid.
+    pub generation: i64,
+    /// The last revision that changed the user.
+    pub revision: RevisionNumber,
+}
+
+/// The users.
+#[derive(Clone, Copy, Debug)]
+pub struct Users<'a> {
+    db: &'a Db,
+}
+
+impl<'a> Users<'a> {
+    pub(crate) fn new(db: &'a Db) -> Self {
+        Self { db }
+    }
+
+    /// Returns the user with this id.
+    pub async fn get(self, id: Id<User>) -> Result<Option<UserRow>, StoreError> {
+        self.one(users::Entity::find_by_id(id.uuid())).await
+    }
+
+    /// Returns the user with this name.
+    pub async fn by_name(self, name: &UserName) -> Result<Option<UserRow>, StoreError> {
+        self.one(users::Entity::find().filter(users::Column::Name.eq(name.as_str()))).await
+    }
+
+    /// Lists users by name.
+    pub async fn list(self, page: &PageRequest) -> Result<Page<UserRow>, StoreError> {
+        const DOING: &str = "list users";
+        const LIST: &str = "users";
+        let mut query = users::Entity::find().order_by_asc(users::Column::Name).limit(page.rows());
+        if let Some(after) = page.key::<String>(LIST)? {
+            query = query.filter(users::Column::Name.gt(after));
+        }
+        let rows = query.all(self.db.reader()).await.map_err(failed(DOING))?;
+        page.page(LIST, rows, |row| row.name.clone())?.try_map(|row| UserRow::read(DOING, row))
+    }
+
+    /// Returns how many users may log in.
+    pub async fn count_active(self) -> Result<u64, StoreError> {
+        users::Entity::find()
+            .filter(users::Column::Active.eq(true))
+            .count(self.db.reader())
+            .await
+            .map_err(failed("count users"))
+    }
+
+    /// Tells whether an active administrator with a password exists: whether set-up is done.
+    pub async fn has_administrator(self) -> Result<bool, StoreError> {
+        let administrators = users::Entity::find()
+            .filter(users::Column::Role.eq(Role::Admin.as_str()))
+            .filter(users::Column::Active.eq(true))
+            .filter(users::Column::PasswordHash.is_not_null())
+            .count(self.db.reader())
+            .await
+            .map_err(failed("look for an administrator"))?;
+        Ok(administrators > 0)
+    }
+
+    /// Sets a password hash and ends every session of the user. Returns whether the user exists.
+    pub async fn set_password(
+        self,
+        id: Id<User>,
+        hash: &str,
+        entry: &AuditEntry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "set a password";
+        let transaction = self.db.begin(DOING).await?;
+        let changed = users::Entity::update_many()
+            .set(users::ActiveModel {
+                password_hash: Set(Some(hash.to_owned())),
+                updated_at: Set(micros(now)),
+                ..users::ActiveModel::default()
+            })
+            .col_expr(users::Column::Generation, Expr::col(users::Column::Generation).add(1))
+            .filter(users::Column::Id.eq(id.uuid()))
+            .exec(&transaction)
+            .await
+            .map_err(failed(DOING))?;
+        if changed.rows_affected == 0 {
+            return Ok(false);
+        }
+        sessions::Entity::update_many()
+            .col_expr(sessions::Column::RevokedAt, Expr::value(micros(now)))
+            .filter(sessions::Column::UserId.eq(id.uuid()))
+            .filter(sessions::Column::RevokedAt.is_null())
+            .exec(&transaction)
+            .await
+            .map_err(failed(DOING))?;
+        audit::append(&transaction, entry, None).await?;
+        transaction.commit(DOING).await?;
+        Ok(true)
+    }
+
+    /// Replaces a password hash by one of the same password with newer parameters. Sessions stay.
+    /// Returns whether `old` was still the hash.
+    pub async fn rehash_password(
+        self,
+        id: Id<User>,
+        old: &str,
+        new: &str,
+    ) -> Result<bool, StoreError> {
+        let changed = users::Entity::update_many()
+            .col_expr(users::Column::PasswordHash, Expr::value(new))
+            .filter(users::Column::Id.eq(id.uuid()))
+            .filter(users::Column::PasswordHash.eq(old))
+            .exec(self.db.writer())
+            .await
+            .map_err(failed("renew a password hash"))?;
+        Ok(changed.rows_affected > 0)
+    }
+
+    async fn one(
+        self,
+        query: sea_orm::Select<users::Entity>,
+    ) -> Result<Option<UserRow>, StoreError> {
+        const DOING: &str = "read a user";
+        let row = query.one(self.db.reader()).await.map_err(failed(DOING))?;
+        row.map(|row| UserRow::read(DOING, row)).transpose()
+    }
+}
+
+impl UserRow {
+    pub(crate) fn read(doing: &'static str, row: users::Model) -> Result<Self, StoreError> {
+        let columns = Columns::of("users", doing);
+        Ok(Self {
+            user: User {
+                id: Id::from_uuid(row.id),
+                name: columns.read("name", row.name.parse())?,
+                email: row.email,
+                role: columns.read("role", row.role.parse())?,
+                bounds: columns.json("bounds", &row.bounds)?,
+                active: row.active,
+                created_at: columns.time("created_at", row.created_at)?,
+            },
+            password_hash: row.password_hash,
+            generation: row.generation,
+            revision: RevisionNumber(row.revision),
+        })
+    }
+}
+
+impl std::fmt::Debug for UserRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserRow")
+            .field("user", &self.user)
+            .field("has_password", &self.password_hash.is_some())
+            .field("generation", &self.generation)
+            .field("revision", &self.revision)
+            .finish()
+    }
+}

@@ -1,0 +1,399 @@
+//! What is not declared: audit, secrets, certificates, deployments, tasks.
+
+use portway_model::{
+    Certificate, CertificateSource, Finding, FindingCode, Id, Location, ResourceKind,
+    RevisionNumber, Role, Severity, Site, Stage,
+};
+use portway_store::{
+    AuditFilter, AuditOutcome, Backend, ChangeDraft, Claim, DeploymentRow, Expected,
+    IdempotencyKey, NodeRow, NodeSiteRow, PageRequest, Resealed, SealedCertificate, SealedItem,
+    SealedSecret, SecretKind, TaskOutcome, Visible,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::{
+    TestDb, add_site, add_user, all_pages, audit_entry, commit, draft, hosts, id, later, name, now,
+    site, user,
+};
+
+fn page() -> PageRequest {
+    PageRequest::first(100)
+}
+
+pub(crate) async fn the_audit_log_is_filtered_and_paged(db: &TestDb) {
+    let store = &db.store;
+    let (ann, bob, thing) = (id(), id(), Uuid::now_v7());
+    for (number, actor) in [ann, bob, ann, bob, ann].into_iter().enumerate() {
+        let mut entry = audit_entry(if number < 3 { "site.update" } else { "login" });
+        entry.at = later(i64::try_from(number).unwrap());
+        entry.actor = Some(actor);
+        entry.owner = (number == 3).then_some(ann);
+        entry.resource_id = (number == 1).then_some(thing);
+        entry.resource_kind = (number != 4).then_some(ResourceKind::Site);
+        entry.outcome = if number == 2 { AuditOutcome::Refused } else { AuditOutcome::Done };
+        entry.detail = json!({ "number": number, "odd": "nul \0 text" });
+        store.audit().append(&entry).await.unwrap();
+    }
+    let numbers = async |visible, filter: AuditFilter| {
+        let rows = all_pages(2, |page| {
+            let (store, filter) = (store.clone(), filter.clone());
+            async move { store.audit().list(visible, &filter, &page).await }
+        });
+        let numbers = rows.await.into_iter().map(|row| row.entry.detail["number"].clone());
+        numbers.map(|number| number.as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    let all = AuditFilter::default();
+
+    assert_eq!(numbers(Visible::All, all.clone()).await, [4, 3, 2, 1, 0]);
+    assert_eq!(numbers(Visible::Owner(ann), all.clone()).await, [4, 3, 2, 0]);
+    assert_eq!(numbers(Visible::Owner(bob), all.clone()).await, [3, 1]);
+    assert_eq!(numbers(Visible::Owner(id()), all.clone()).await, [0_i64; 0]);
+    for (filter, expected) in [
+        (AuditFilter { actor: Some(bob), ..all.clone() }, &[3, 1][..]),
+        (AuditFilter { resource_id: Some(thing), ..all.clone() }, &[1]),
+        (AuditFilter { resource_kind: Some(ResourceKind::Site), ..all.clone() }, &[3, 2, 1, 0]),
+        (AuditFilter { action: Some("login".to_owned()), ..all.clone() }, &[4, 3]),
+        (AuditFilter { outcome: Some(AuditOutcome::Refused), ..all.clone() }, &[2]),
+        (AuditFilter { since: Some(later(1)), until: Some(later(3)), ..all.clone() }, &[2, 1]),
+    ] {
+        assert_eq!(numbers(Visible::All, filter.clone()).await, expected, "{filter:?}");
+    }
+    let row = store.audit().list(Visible::All, &all, &page()).await.unwrap().items.remove(0);
+    assert_eq!(row.entry.detail["odd"], "nul \0 text");
+    assert_eq!((row.entry.at, row.revision), (later(4), None));
+}
+
+fn secret(reference: &str, site: Option<Id<Site>>, sealed: &[u8]) -> SealedSecret {
+    SealedSecret {
+        reference: reference.to_owned(),
+        kind: SecretKind::PasswordHash,
+        owner: None,
+        site,
+        sealed: sealed.to_vec(),
+        key_id: "first".to_owned(),
+        created_at: now(),
+    }
+}
+
+pub(crate) async fn secrets_are_kept_once_and_forgotten_when_nothing_refers_to_them(db: &TestDb) {
+    let store = &db.store;
+    let shop = id();
+    let mut version = site("shop", None, &["shop.example"]);
+    version.spec = json!({ "access": { "basic": "secret:used" } });
+    let mut write = draft(vec![ChangeDraft::site(shop, Expected::New, version)]);
+    write.secrets = vec![secret("secret:used", Some(shop), b"one")];
+    store.revisions().commit(&write, Visible::All, now()).await.unwrap();
+    let secrets = store.secrets();
+    secrets
+        .put_if_absent(&[
+            secret("secret:used", Some(shop), b"two"),
+            secret("secret:lost", Some(shop), b"three"),
+            secret("secret:own", None, b"four"),
+        ])
+        .await
+        .unwrap();
+
+    let found = secrets.get(&["secret:used", "secret:lost", "nothing"]).await.unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(found["secret:used"], secret("secret:used", Some(shop), b"one"));
+    assert_eq!(secrets.delete_unreferenced(now()).await.unwrap(), 0);
+    // The version that refers to it is no longer current, but can be restored.
+    let plain = ChangeDraft::site(shop, Expected::Any, site("shop", None, &[]));
+    commit(store, vec![plain]).await.unwrap();
+    assert_eq!(secrets.delete_unreferenced(later(1)).await.unwrap(), 1);
+    let left = secrets.get(&["secret:used", "secret:lost", "secret:own"]).await.unwrap();
+    assert_eq!(left.keys().collect::<Vec<_>>(), ["secret:own", "secret:used"]);
+}
+
+pub(crate) async fn an_installation_is_made_once(db: &TestDb) {
+    let installation = db.store.installation();
+    assert_eq!(installation.get().await.unwrap(), None);
+
+    let (one, two) = tokio::join!(
+        installation.init(Uuid::now_v7(), "one", b"1", now()),
+        installation.init(Uuid::now_v7(), "two", b"2", now()),
+    );
+
+    let row = one.unwrap();
+    assert_eq!(row, two.unwrap());
+    assert_eq!((&row.settings, row.revision), (&json!({}), RevisionNumber(0)));
+    let settings = json!({ "approval": true });
+    let change = ChangeDraft::settings(row.id, Expected::At(RevisionNumber(0)), settings.clone());
+    let number = commit(&db.store, vec![change.clone()]).await.unwrap();
+    let row = installation.get().await.unwrap().unwrap();
+    assert_eq!((row.settings, row.revision), (settings, number));
+    assert!(commit(&db.store, vec![change]).await.is_err());
+}
+
+pub(crate) async fn a_rotation_seals_everything_or_nothing(db: &TestDb) {
+    let store = &db.store;
+    store.installation().init(Uuid::now_v7(), "first", b"check", now()).await.unwrap();
+    let many: Vec<_> =
+        (0..1001).map(|n| secret(&format!("s{n}"), None, format!("old{n}").as_bytes())).collect();
+    store.secrets().put_if_absent(&many).await.unwrap();
+    let certificate = certificate("a.example", 100);
+    store.certificates().put(&certificate, &[], now()).await.unwrap();
+    let anew = |item: SealedItem<'_>| {
+        let (SealedItem::Secret { sealed, .. } | SealedItem::CertificateKey { sealed, .. }) = item;
+        String::from_utf8(sealed.to_vec()).unwrap().replace("old", "new").into_bytes()
+    };
+
+    let failing = |item: SealedItem<'_>| match item {
+        SealedItem::Secret { reference: "s1000", .. } => Err("no"),
+        item @ (SealedItem::Secret { .. } | SealedItem::CertificateKey { .. }) => Ok(anew(item)),
+    };
+    let undone = store.reseal("second", b"check2", failing).await.unwrap();
+    assert!(matches!(undone, Resealed::Undone("no")), "{undone:?}");
+    let found = store.secrets().get(&["s7"]).await.unwrap();
+    assert_eq!(
+        (found["s7"].sealed.as_slice(), found["s7"].key_id.as_str()),
+        (&b"old7"[..], "first")
+    );
+
+    let done = store.reseal("second", b"check2", |item| Ok::<_, ()>(anew(item))).await.unwrap();
+    assert!(matches!(done, Resealed::Done(1002)), "{done:?}");
+    let found = store.secrets().get(&["s7", "s1000"]).await.unwrap();
+    assert_eq!(
+        (found["s7"].sealed.as_slice(), found["s7"].key_id.as_str()),
+        (&b"new7"[..], "second")
+    );
+    assert_eq!(found["s1000"].sealed, b"new1000");
+    let resealed = store.certificates().get(certificate.certificate.id).await.unwrap().unwrap();
+    assert_eq!((resealed.sealed_key.as_slice(), resealed.key_id.as_str()), (&b"new"[..], "second"));
+    let installation = store.installation().get().await.unwrap().unwrap();
+    assert_eq!(
+        (installation.key_id.as_str(), installation.key_check),
+        ("second", b"check2".into())
+    );
+}
+
+fn certificate(host: &str, days: i64) -> SealedCertificate {
+    SealedCertificate {
+        certificate: Certificate {
+            id: id(),
+            source: CertificateSource::Local,
+            names: hosts(&[host, "z.example"]),
+            not_before: now(),
+            not_after: later(days * 86_400),
+            fingerprint: Uuid::now_v7().simple().to_string(),
+            chain_pem: "-----BEGIN CERTIFICATE-----".to_owned(),
+        },
+        sealed_key: b"old".to_vec(),
+        key_id: "first".to_owned(),
+    }
+}
+
+pub(crate) async fn certificates_follow_their_sites(db: &TestDb) {
+    let store = &db.store;
+    let ann = add_user(store, user("ann", Role::Client)).await;
+    let of_ann = add_site(store, site("ann", Some(ann), &["a.example"])).await;
+    let other = add_site(store, site("other", None, &["z.example"])).await;
+    let (first, second) = (certificate("a.example", 10), certificate("a.example", 90));
+    let ids = (first.certificate.id, second.certificate.id);
+    let mut root = certificate("root.example", 3650);
+    root.certificate.source = CertificateSource::LocalRoot;
+    let certificates = store.certificates();
+    certificates.put(&root, &[], now()).await.unwrap();
+    certificates.put(&first, &[of_ann, other], now()).await.unwrap();
+
+    assert_eq!(certificates.get(ids.0).await.unwrap(), Some(first.clone()));
+    assert_eq!(certificates.local_root().await.unwrap(), Some(root.clone()));
+    assert_eq!(certificates.by_names(&first.certificate.names).await.unwrap(), Some(first.clone()));
+    assert_eq!(certificates.by_names(&hosts(&["a.example"])).await.unwrap(), None);
+    let due = certificates.expiring(later(11 * 86_400), &page()).await.unwrap();
+    assert_eq!(due.items, std::slice::from_ref(&first.certificate));
+    assert!(certificates.expiring(later(86_400), &page()).await.unwrap().items.is_empty());
+
+    certificates.put(&second, &[of_ann], now()).await.unwrap();
+    let used = certificates.of_sites(&[of_ann, other, id()]).await.unwrap();
+    assert_eq!(used, [(of_ann, ids.1), (other, ids.0)].into());
+    assert_eq!(certificates.sites_of(ids.1, &page()).await.unwrap().items, [of_ann]);
+    let seen = certificates.list(Visible::Owner(ann), &page()).await.unwrap().items;
+    assert_eq!(seen, std::slice::from_ref(&second.certificate));
+    let all = all_pages(1, |page| {
+        let store = store.clone();
+        async move { store.certificates().list(Visible::All, &page).await }
+    });
+    assert_eq!(all.await.len(), 3);
+    assert_eq!(certificates.by_names(&second.certificate.names).await.unwrap(), Some(second));
+
+    certificates.assign(ids.1, &[other]).await.unwrap();
+    assert_eq!(certificates.delete_unused(later(1)).await.unwrap(), 1);
+    assert_eq!(certificates.by_ids(&[ids.0, ids.1]).await.unwrap().len(), 1);
+    let gone = [of_ann, other].map(|id| ChangeDraft::delete_site(id, Expected::Any));
+    commit(store, gone.into()).await.unwrap();
+    assert_eq!(certificates.delete_unused(later(1)).await.unwrap(), 1);
+    assert!(certificates.local_root().await.unwrap().is_some());
+    assert!(certificates.put(&root, &[], now()).await.is_err());
+}
+
+fn node() -> NodeRow {
+    NodeRow {
+        id: id(),
+        name: name("local"),
+        engine: "edge".to_owned(),
+        deployed: RevisionNumber(0),
+        digest: None,
+        created_at: now(),
+        updated_at: now(),
+    }
+}
+
+fn finding(text: &str) -> Finding {
+    Finding {
+        code: FindingCode::Held,
+        severity: Severity::Error,
+        at: Location::Installation,
+        text: text.to_owned(),
+        remedy: None,
+    }
+}
+
+pub(crate) async fn a_deployment_advances_once(db: &TestDb) {
+    let store = &db.store;
+    let node = store.nodes().ensure(&node()).await.unwrap();
+    let mut deployment = DeploymentRow {
+        id: id(),
+        node: node.id,
+        from: RevisionNumber(0),
+        to: RevisionNumber(3),
+        stage: Stage::Queued,
+        started_at: now(),
+        finished_at: None,
+        findings: Vec::new(),
+        digest: None,
+    };
+    let deployments = store.deployments();
+    deployments.record(&deployment).await.unwrap();
+
+    let advance = || deployments.advance(deployment.id, Stage::Queued, Stage::Staging, later(1));
+    let (one, two) = tokio::join!(advance(), advance());
+
+    assert!(one.unwrap() != two.unwrap());
+    let unfinished = deployments.unfinished(&page()).await.unwrap().items;
+    assert_eq!(unfinished[0].stage, Stage::Staging);
+    let to_end = deployments.advance(deployment.id, Stage::Staging, Stage::Rejected, later(2));
+    assert!(to_end.await.unwrap());
+    assert!(deployments.unfinished(&page()).await.unwrap().items.is_empty());
+    let row = deployments.get(deployment.id).await.unwrap().unwrap();
+    assert_eq!((row.stage, row.finished_at), (Stage::Rejected, Some(later(2))));
+    deployment = DeploymentRow { findings: vec![finding("no")], ..row };
+    deployments.record(&deployment).await.unwrap();
+    assert_eq!(deployments.get(deployment.id).await.unwrap(), Some(deployment.clone()));
+    for _ in 0..4 {
+        let next = DeploymentRow { id: id(), finished_at: None, ..deployment.clone() };
+        deployments.record(&next).await.unwrap();
+    }
+    let all = all_pages(2, |page| {
+        let store = store.clone();
+        async move { store.deployments().list(Some(node.id), &page).await }
+    });
+    let all = all.await;
+    assert_eq!(all.len(), 5);
+    assert_eq!(all[4].id, deployment.id);
+    assert_eq!(deployments.prune(later(3)).await.unwrap(), 1);
+}
+
+pub(crate) async fn a_node_keeps_what_was_proven_there(db: &TestDb) {
+    let store = &db.store;
+    let ann = add_user(store, user("ann", Role::Client)).await;
+    let shop = add_site(store, site("shop", Some(ann), &[])).await;
+    let other = add_site(store, site("other", None, &[])).await;
+    let nodes = store.nodes();
+    let first = nodes.ensure(&node()).await.unwrap();
+    assert_eq!(nodes.ensure(&node()).await.unwrap(), first);
+    let at = |site, revision| NodeSiteRow {
+        site,
+        revision: Some(RevisionNumber(revision)),
+        digest: Some("d1".to_owned()),
+        held: None,
+        findings: Vec::new(),
+        updated_at: now(),
+    };
+    let both = [at(shop, 2), at(other, 3)];
+
+    nodes.deployed(first.id, RevisionNumber(3), "n1", &both, &[], later(1)).await.unwrap();
+    let held = NodeSiteRow {
+        held: Some(RevisionNumber(4)),
+        findings: vec![finding("refused")],
+        ..at(shop, 2)
+    };
+    nodes.put_sites(first.id, std::slice::from_ref(&held)).await.unwrap();
+
+    let row = nodes.by_name(&name("local")).await.unwrap().unwrap();
+    assert_eq!((row.deployed, row.digest.as_deref()), (RevisionNumber(3), Some("n1")));
+    assert_eq!(row.updated_at, later(1));
+    assert_eq!(nodes.list(&page()).await.unwrap().items, [row]);
+    let sites = all_pages(1, |page| {
+        let store = store.clone();
+        async move { store.nodes().sites(first.id, &page).await }
+    });
+    assert_eq!(sites.await, [held.clone(), at(other, 3)]);
+    let seen = nodes.held(Visible::Owner(ann), first.id, &page()).await.unwrap().items;
+    assert_eq!(seen, std::slice::from_ref(&held));
+    assert!(nodes.held(Visible::Owner(id()), first.id, &page()).await.unwrap().items.is_empty());
+    let of_sites = nodes.of_sites(&[shop]).await.unwrap();
+    assert_eq!(of_sites, [((shop, first.id), held)].into());
+    nodes.deployed(first.id, RevisionNumber(5), "n2", &[], &[shop], later(2)).await.unwrap();
+    assert_eq!(nodes.sites(first.id, &page()).await.unwrap().items, [at(other, 3)]);
+}
+
+pub(crate) async fn a_task_is_run_by_one_manager(db: &TestDb) {
+    let tasks = db.store.tasks();
+    let begin = |seconds| tasks.begin("renew", later(seconds - 600), later(seconds));
+
+    let (one, two) = tokio::join!(begin(0), begin(0));
+    assert!(one.unwrap() != two.unwrap());
+    assert!(!begin(10).await.unwrap());
+    tasks
+        .finish("renew", TaskOutcome::Failed, "no network", Some(later(60)), later(20))
+        .await
+        .unwrap();
+    let row = tasks.all().await.unwrap().remove(0);
+    assert_eq!((row.name.as_str(), row.outcome), ("renew", Some(TaskOutcome::Failed)));
+    assert_eq!((row.last_started, row.last_finished), (Some(now()), Some(later(20))));
+    assert_eq!((row.message.as_deref(), row.next_run), (Some("no network"), Some(later(60))));
+    assert!(begin(60).await.unwrap());
+    assert!(!begin(100).await.unwrap());
+    // Whoever ran it died.
+    assert!(begin(700).await.unwrap());
+}
+
+pub(crate) async fn an_idempotency_key_is_remembered_for_a_day(db: &TestDb) {
+    let idempotency = db.store.idempotency();
+    let key = IdempotencyKey {
+        actor: "ann".to_owned(),
+        key: "k".to_owned(),
+        request_digest: b"d".to_vec(),
+    };
+    let other = IdempotencyKey { request_digest: b"x".to_vec(), ..key.clone() };
+    let of_bob = IdempotencyKey { actor: "bob".to_owned(), ..key.clone() };
+
+    let (one, two) = tokio::join!(idempotency.claim(&key, now()), idempotency.claim(&key, now()));
+    let claims = [one.unwrap(), two.unwrap()];
+    assert_eq!(claims.iter().filter(|claim| **claim == Claim::New).count(), 1, "{claims:?}");
+    assert_eq!(idempotency.claim(&other, now()).await.unwrap(), Claim::Reused);
+    assert_eq!(idempotency.claim(&of_bob, now()).await.unwrap(), Claim::New);
+    idempotency.answer(&key, 201, "made").await.unwrap();
+    let Claim::Repeated(record) = idempotency.claim(&key, later(86_399)).await.unwrap() else {
+        panic!("the key was forgotten")
+    };
+    assert_eq!((record.status, record.body.as_deref()), (Some(201), Some("made")));
+    assert_eq!(idempotency.claim(&other, later(86_401)).await.unwrap(), Claim::New);
+    idempotency.release(&other).await.unwrap();
+    assert_eq!(idempotency.claim(&key, later(86_402)).await.unwrap(), Claim::New);
+    assert_eq!(idempotency.prune(later(86_402)).await.unwrap(), 1);
+}
+
+pub(crate) async fn health_tells_what_the_database_is(db: &TestDb) {
+    let health = db.store.health().await.unwrap();
+
+    assert_eq!(health.backend, db.store.backend());
+    assert!(health.size > 10_000, "{health:?}");
+    assert!(health.has_text_index);
+    assert!(health.schema.starts_with("m0"), "{health:?}");
+    let major = if health.backend == Backend::Sqlite { "3." } else { "1" };
+    assert!(health.version.starts_with(major), "{health:?}");
+    db.store.tidy().await.unwrap();
+}
