@@ -146,6 +146,19 @@ fn many_sites_do_not_mean_many_open_files() {
 }
 
 #[test]
+fn a_full_queue_drops_and_counts_and_never_waits() {
+    let (queue, _records) = mpsc::sync_channel(1);
+    let log = site_log(LogSettings::default());
+    let writer = Mutex::new(None);
+    let shared = Shared { queue, dropped: Arc::default(), edge: Arc::clone(&log), writer };
+    let logs = Logs(Arc::new(shared));
+    for _ in 0..3 {
+        logs.access(&log, access("one", 0));
+    }
+    assert_eq!(logs.dropped().load(Relaxed), 2);
+}
+
+#[test]
 fn what_is_logged_after_the_end_is_counted_as_lost() {
     let logs = Fixture::start();
     logs.logs.stop();
