@@ -1,11 +1,12 @@
 //! Differences of declarations, for people.
 
-use portway_model::SiteSpec;
+use indexmap::IndexMap;
+use portway_model::{Name, SiteSpec};
 use portway_wire::site::{PlannedAction, PlannedChange};
 
 /// Returns what becomes of a site between two versions, or nothing when they are equal.
 pub(crate) fn change(
-    name: &str,
+    name: &Name,
     before: Option<&SiteSpec>,
     after: Option<&SiteSpec>,
 ) -> Option<PlannedChange> {
@@ -16,12 +17,13 @@ pub(crate) fn change(
         (Some(before), Some(after)) if before == after => return None,
         (Some(_), Some(_)) => PlannedAction::Update,
     };
-    let diff = unified(&yaml(before), &yaml(after));
-    Some(PlannedChange { site: name.to_owned(), action, diff })
+    let diff = unified(&yaml(name, before), &yaml(name, after));
+    Some(PlannedChange { site: name.to_string(), action, diff })
 }
 
-fn yaml(spec: Option<&SiteSpec>) -> String {
-    spec.and_then(|spec| serde_json::to_string_pretty(spec).ok()).unwrap_or_default()
+fn yaml(name: &Name, spec: Option<&SiteSpec>) -> String {
+    let Some(spec) = spec else { return String::new() };
+    portway_sitefile::export(&IndexMap::from([(name.clone(), spec.clone())]))
 }
 
 /// Returns a unified diff with three lines of context, without file headers.

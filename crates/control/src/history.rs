@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use portway_model::{
-    Change, Finding, FindingCode, Findings, ResourceKind, Revision, RevisionNumber, SiteSpec,
+    Change, Finding, FindingCode, Findings, Name, ResourceKind, Revision, RevisionNumber, SiteSpec,
 };
 use portway_store::{ChangeDraft, Expected, PageRequest, SiteVersion, Visible};
 use portway_wire::{
@@ -67,10 +67,11 @@ impl History<'_> {
         let latest = control.inner.store.revisions().latest().await?;
         let to = query.to.map_or(latest, RevisionNumber);
         let after = control.state(self.actor.visible(), to).await?;
-        let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
+        let mut names: Vec<&Name> = before.keys().chain(after.keys()).collect();
         names.sort();
         names.dedup();
-        let wanted = |name: &&&String| query.site.as_ref().is_none_or(|site| site == **name);
+        let wanted =
+            |name: &&&Name| query.site.as_ref().is_none_or(|site| site.as_str() == name.as_str());
         let changes = names
             .iter()
             .filter(wanted)
@@ -202,7 +203,8 @@ impl Control {
         let diff = match change.kind {
             ResourceKind::Site if with_diff => {
                 let (before, after) = (before.as_ref().and_then(site_spec), site_spec(change));
-                diff::change(&change.name, before.as_ref(), after.as_ref())
+                name_of(change)
+                    .and_then(|name| diff::change(&name, before.as_ref(), after.as_ref()))
                     .map(|change| change.diff)
             }
             ResourceKind::Site
@@ -224,7 +226,7 @@ impl Control {
         &self,
         visible: Visible,
         number: RevisionNumber,
-    ) -> Result<BTreeMap<String, SiteSpec>, ControlError> {
+    ) -> Result<BTreeMap<Name, SiteSpec>, ControlError> {
         let mut state = BTreeMap::new();
         let mut request = Some(PageRequest::first(portway_store::MAX_LIMIT));
         while let Some(page) = request {
@@ -235,7 +237,7 @@ impl Control {
                 .state_at(visible, ResourceKind::Site, number, &page)
                 .await?;
             for change in &found.items {
-                state.extend(site_spec(change).map(|spec| (change.name.clone(), spec)));
+                state.extend(name_of(change).zip(site_spec(change)));
             }
             request = page.next(&found);
         }
@@ -262,6 +264,10 @@ impl Control {
         };
         Ok(Undo::Draft(Box::new(draft)))
     }
+}
+
+fn name_of(change: &Change) -> Option<Name> {
+    change.name.parse().ok()
 }
 
 fn site_spec(change: &Change) -> Option<SiteSpec> {

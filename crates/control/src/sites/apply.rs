@@ -143,7 +143,7 @@ fn touch(
 ) -> Result<Option<Touched>, ControlError> {
     let before = current.map(spec_of).transpose()?;
     let adopted = current.is_some_and(|row| row.origin != *origin);
-    let change = diff::change(prepared.name.as_str(), before.as_ref(), Some(&prepared.spec));
+    let change = diff::change(&prepared.name, before.as_ref(), Some(&prepared.spec));
     let Some(planned) = change.or_else(|| adopted.then(|| adoption(&prepared.name))) else {
         return Ok(None);
     };
@@ -164,7 +164,7 @@ fn adoption(name: &Name) -> PlannedChange {
 
 fn remove(row: &SiteRow) -> Result<Option<Touched>, ControlError> {
     let before: SiteSpec = spec_of(row)?;
-    let planned = diff::change(row.name.as_str(), Some(&before), None);
+    let planned = diff::change(&row.name, Some(&before), None);
     Ok(planned.map(|planned| Touched {
         planned,
         draft: ChangeDraft::delete_site(row.id, Expected::At(row.revision)),

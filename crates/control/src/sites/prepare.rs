@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use portway_model::{
-    FieldPath, Finding, FindingCode, Findings, Id, Name, ResourceKind, Role, Site, SiteSpec, User,
-    site::check,
+    FieldPath, Finding, FindingCode, Findings, Id, Location, Name, ResourceKind, Role, Site,
+    SiteSpec, User, site::check,
 };
+use portway_sitefile::SourceText;
 use portway_store::{SealedSecret, SiteRow, SiteVersion};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::view::{checked, spec_of};
 use crate::{Control, ControlError, actor::Actor, bounds};
@@ -186,16 +187,47 @@ impl Owner {
     }
 }
 
-/// Reads a site from JSON. The loader of site files judges the shape: JSON is YAML, and it finds
-/// every fault with its place.
+/// Reads a site from JSON.
 fn read_spec(name: &Name, sent: &Value) -> (Option<SiteSpec>, Vec<Finding>) {
     match serde_json::from_value(sent.clone()) {
         Ok(spec) => (Some(spec), Vec::new()),
-        Err(error) => {
-            let mut about = Findings::about(ResourceKind::Site, name.as_str());
-            about.error(FindingCode::WrongType, &FieldPath::root(), error.to_string());
-            (None, about.into_vec())
+        Err(error) => (None, shape_findings(name, sent, &error)),
+    }
+}
+
+/// Says what is wrong with the shape of a site. The loader of site files judges it: JSON is YAML,
+/// and it finds every fault with its field. The places in the text are nobody's and left out.
+fn shape_findings(name: &Name, sent: &Value, error: &serde_json::Error) -> Vec<Finding> {
+    let file = json!({ "sites": { name.as_str(): sent } });
+    let text = SourceText {
+        name: "request".to_owned(),
+        folder: "/".into(),
+        text: file.to_string().replace("${", "$${"),
+    };
+    let loaded = portway_sitefile::load(&[text], &portway_sitefile::Options::default(), &NoFiles);
+    let mut findings: Vec<Finding> = loaded.findings;
+    for finding in &mut findings {
+        if let Location::Field { source, .. } = &mut finding.at {
+            *source = None;
         }
+    }
+    if !findings.iter().any(Finding::is_error) {
+        let mut about = Findings::about(ResourceKind::Site, name.as_str());
+        about.error(FindingCode::WrongType, &FieldPath::root(), error.to_string());
+        findings.extend(about.into_vec());
+    }
+    findings
+}
+
+/// What comes over the API names no files to be read here.
+struct NoFiles;
+
+impl portway_sitefile::Files for NoFiles {
+    fn read(&self, _: &camino::Utf8Path) -> std::io::Result<String> {
+        Err(std::io::Error::new(
+            std::io::ErrorKind::Unsupported,
+            "files are read by `portway apply`, not by the API",
+        ))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Use cases through the public API of the control plane.
 
 mod bounds;
+mod deploy;
 mod history;
 mod support;
