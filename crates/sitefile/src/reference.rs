@@ -72,24 +72,24 @@ fn description(schema: &Json) -> String {
     text.replace('\n', " ").replace('|', "\\|")
 }
 
-/// Takes `(default …)` out of a description.
+/// Takes `(default …)` out of a description. With `(the default)` the words before it are the
+/// default, and the description stays whole.
 fn split_default(text: &str) -> (String, String) {
-    for (opening, closing) in [("(default ", ')'), ("(the default", ')')] {
-        let Some((before, rest)) = text.split_once(opening) else {
-            continue;
-        };
-        if opening == "(the default" {
-            // `true` (the default), `false`, …: the word before it is the default.
-            let default = before.trim_end().rsplit(' ').next().unwrap_or_default();
-            return (text.to_owned(), default.trim_matches(',').to_owned());
-        }
-        let Some((default, after)) = rest.split_once(closing) else {
-            continue;
-        };
-        let meaning = format!("{}{after}", before.trim_end());
-        return (meaning, default.trim_start_matches(':').trim().to_owned());
+    if let Some((before, _)) = text.split_once(" (the default)") {
+        let word = before.rsplit(' ').next().unwrap_or_default();
+        return (text.to_owned(), word.to_owned());
     }
-    (text.to_owned(), String::new())
+    let parts = text.split_once("(default").and_then(|(before, rest)| {
+        let (default, after) = rest.split_once(')')?;
+        Some((before, default, after))
+    });
+    match parts {
+        Some((before, default, after)) => {
+            let default = default.trim_start_matches(':').trim();
+            (format!("{}{after}", before.trim_end()), default.to_owned())
+        }
+        None => (text.to_owned(), String::new()),
+    }
 }
 
 /// Returns the type of a field in words, with links to the sections of mappings.
@@ -163,6 +163,7 @@ mod tests {
             ("The status.".to_owned(), "302".to_owned())
         );
         assert_eq!(split("HTTPS: `true` (the default), `false`.").1, "`true`");
+        assert_eq!(split("A limit (default: none).").1, "none");
         assert_eq!(split("Nothing."), ("Nothing.".to_owned(), String::new()));
     }
 

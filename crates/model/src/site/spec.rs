@@ -1,5 +1,5 @@
 //! A site as an operator writes it, in a site file or through the API. Nothing here is checked
-//! beyond its shape; [`super::check`] turns it into a [`super::Site`].
+//! beyond its shape; [`super::check()`] turns it into a [`super::Site`].
 
 use std::collections::BTreeMap;
 
@@ -103,13 +103,13 @@ pub struct RouteSpec {
     /// Headers that are set, added or removed; replaces the site's `headers`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<HeadersSpec>,
-    /// Compress answers.
+    /// Compress answers (default: as the site).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compress: Option<bool>,
-    /// The largest request body.
+    /// The largest request body (default: as the site).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body: Option<SizeSpec>,
-    /// The name of the log that requests of this route are written to.
+    /// The name of the log that requests of this route are written to (default: as the site).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
 }
@@ -132,8 +132,8 @@ pub enum ToSpec {
 pub struct UpstreamSpec {
     /// The targets, all of the same scheme.
     pub targets: Vec<String>,
-    /// The Host header the upstream sees: `preserve` (the client's, the default), `target`, or a
-    /// name.
+    /// The Host header the upstream sees: `preserve` (the client's), `target`, or a name
+    /// (default `preserve`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// TLS to the upstream, for `https://` targets.
@@ -162,20 +162,20 @@ pub struct UpstreamTlsSpec {
     pub server_name: Option<String>,
 }
 
-/// How long to wait for an upstream; 60 seconds each unless set.
+/// How long to wait for an upstream: 1 second to 1 day.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TimeoutsSpec {
-    /// Until the connection stands.
+    /// Until the connection stands (default `60s`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect: Option<DurationSpec>,
-    /// From the last byte of the request to the first of the answer.
+    /// From the last byte of the request to the first of the answer (default `60s`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_byte: Option<DurationSpec>,
-    /// Between two reads of the answer.
+    /// Between two reads of the answer (default `60s`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub silence: Option<DurationSpec>,
-    /// Between two writes of the request.
+    /// Between two writes of the request (default `60s`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub send: Option<DurationSpec>,
 }
