@@ -1,9 +1,9 @@
 //! Reads site files: YAML with positions, parameters and overlays, every fault at once.
 //!
-//! [`load`] turns the texts of files into checked sites and findings. Each finding names its file,
-//! line and column, the field, the reason and the remedy; [`render`] prints one for people.
-//! [`export()`] writes sites back, [`json_schema`] and [`reference_markdown`] describe the format for
-//! editors and readers.
+//! [`load()`] turns the texts of files into checked sites and findings. Each finding names its file,
+//! line and column, the field, the reason and the remedy; [`render()`] prints one for people.
+//! [`export()`] writes sites back, [`json_schema`] and [`reference_markdown`] describe the format
+//! for editors and readers.
 //!
 //! This crate deliberately opens no files itself but through the [`Files`] it is given, and knows
 //! no server: what a site file would change is found out elsewhere.
