@@ -133,8 +133,8 @@ pub(crate) mod login_attempts {
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "login_attempts")]
     pub(crate) struct Model {
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub(crate) id: Uuid,
+        #[sea_orm(primary_key)]
+        pub(crate) seq: i64,
         pub(crate) account: String,
         pub(crate) address: String,
         pub(crate) at: i64,

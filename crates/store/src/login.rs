@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, sea_query::Expr,
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::Expr,
 };
-use uuid::Uuid;
 
 use crate::{
     StoreError,
@@ -19,7 +19,7 @@ use crate::{
 /// that attempts at the same time are all counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoginAttempt {
-    id: Uuid,
+    seq: i64,
 }
 
 /// Why an attempt was not permitted.
@@ -60,18 +60,18 @@ impl<'a> LoginAttempts<'a> {
         const DOING: &str = "count an attempt to log in";
         // First written, then counted: whoever comes at the same time is counted by at least one of
         // the two.
-        let attempt = LoginAttempt { id: Uuid::now_v7() };
         let row = login_attempts::ActiveModel {
-            id: Set(attempt.id),
+            seq: NotSet,
             account: Set(foreign(account)),
             address: Set(foreign(address)),
             at: Set(micros(now)),
             success: Set(false),
         };
-        login_attempts::Entity::insert(row)
-            .exec_without_returning(self.db.writer())
+        let written = login_attempts::Entity::insert(row)
+            .exec(self.db.writer())
             .await
             .map_err(failed(DOING))?;
+        let attempt = LoginAttempt { seq: written.last_insert_id };
         let failures: Vec<i64> = login_attempts::Entity::find()
             .select_only()
             .column(login_attempts::Column::At)
@@ -110,7 +110,7 @@ impl<'a> LoginAttempts<'a> {
     pub async fn succeeded(self, attempt: LoginAttempt) -> Result<(), StoreError> {
         login_attempts::Entity::update_many()
             .col_expr(login_attempts::Column::Success, Expr::value(true))
-            .filter(login_attempts::Column::Id.eq(attempt.id))
+            .filter(login_attempts::Column::Seq.eq(attempt.seq))
             .exec(self.db.writer())
             .await
             .map_err(failed("note a login"))?;
@@ -119,7 +119,7 @@ impl<'a> LoginAttempts<'a> {
 
     /// Forgets an attempt whose password was never judged.
     pub async fn withdraw(self, attempt: LoginAttempt) -> Result<(), StoreError> {
-        login_attempts::Entity::delete_by_id(attempt.id)
+        login_attempts::Entity::delete_by_id(attempt.seq)
             .exec(self.db.writer())
             .await
             .map_err(failed("forget an attempt to log in"))?;

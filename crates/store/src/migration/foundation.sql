@@ -66,7 +66,7 @@ CREATE TABLE api_tokens (
 CREATE UNIQUE INDEX api_tokens_name ON api_tokens (user_id, name) WHERE revoked_at IS NULL;
 
 CREATE TABLE login_attempts (
-    id {id} PRIMARY KEY NOT NULL,
+    seq {serial},
     account {text} NOT NULL,
     address {text} NOT NULL,
     at {int} NOT NULL,
@@ -148,8 +148,6 @@ CREATE TABLE sites (
 CREATE INDEX sites_owner ON sites (owner_id, name);
 CREATE INDEX sites_origin ON sites (origin, name);
 CREATE INDEX sites_blocked ON sites (name) WHERE blocked_at IS NOT NULL;
--- For searching in the order of names without reading the sites themselves.
-CREATE INDEX sites_walk ON sites (name, search);
 
 CREATE TABLE site_hosts (
     host {text} NOT NULL,
