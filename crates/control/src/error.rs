@@ -81,6 +81,9 @@ impl ControlError {
 
 impl From<StoreError> for ControlError {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::BadCursor) {
+            return Self::BadRequest("`cursor` is not the `next` of a page before".to_owned());
+        }
         Self::Unavailable { what: "the database", source: error.into() }
     }
 }

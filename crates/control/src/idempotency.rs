@@ -1,5 +1,7 @@
 //! Requests that are carried out at most once, however often they arrive.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use portway_secrets::Context;
 use portway_store::{Claim, IdempotencyKey};
 
 use crate::{Control, ControlError, actor::Actor};
@@ -50,7 +52,8 @@ impl Control {
             )),
             Claim::Repeated(record) => match (record.status, record.body) {
                 (Some(status), body) => {
-                    Ok(Idempotency::Replay { status, body: body.unwrap_or_default() })
+                    let body = self.open_answer(&key, &body.unwrap_or_default())?;
+                    Ok(Idempotency::Replay { status, body })
                 }
                 (None, _) => Err(ControlError::Conflict(
                     "the same request is being carried out; wait and ask again".to_owned(),
@@ -60,10 +63,36 @@ impl Control {
     }
 }
 
+/// Answers may hold what is shown only once, a token or a link: they are kept sealed.
+impl Control {
+    fn seal_answer(&self, key: &IdempotencyKey, body: &str) -> Result<String, ControlError> {
+        let sealed = self
+            .keys()
+            .seal(&place(key), body.as_bytes())
+            .map_err(|error| ControlError::internal("sealing an answer", error))?;
+        Ok(STANDARD.encode(sealed.to_bytes()))
+    }
+
+    fn open_answer(&self, key: &IdempotencyKey, kept: &str) -> Result<String, ControlError> {
+        let internal = |error: Box<dyn std::error::Error + Send + Sync>| {
+            ControlError::internal("opening a kept answer", error)
+        };
+        let bytes = STANDARD.decode(kept).map_err(|error| internal(error.into()))?;
+        let body =
+            self.keys().open_text(&place(key), &bytes).map_err(|error| internal(error.into()))?;
+        Ok(body.expose().clone())
+    }
+}
+
+fn place(key: &IdempotencyKey) -> Context {
+    Context::new("idempotent-answer", format_args!("{} {}", key.actor, key.key))
+}
+
 impl Claimed {
     /// Keeps the answer, so that a repeated request gets it too.
     pub async fn store(self, status: u16, body: &str) -> Result<(), ControlError> {
-        Ok(self.control.inner.store.idempotency().answer(&self.key, status, body).await?)
+        let sealed = self.control.seal_answer(&self.key, body)?;
+        Ok(self.control.inner.store.idempotency().answer(&self.key, status, &sealed).await?)
     }
 
     /// Gives the key back: nothing was carried out.

@@ -30,6 +30,7 @@ mod sites;
 mod tasks;
 mod tokens;
 mod users;
+mod welcome;
 
 pub use actor::{Actor, Resource, Scopes, Verb};
 pub use auth::{ClientInfo, Credentials};

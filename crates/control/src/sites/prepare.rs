@@ -66,9 +66,12 @@ impl Control {
             (Role::Client, Some(user), Some(name)) if user.name.as_str() == name => {
                 Ok(Owner::of(user.clone()))
             }
-            (Role::Admin, _, None) => Ok(Owner { id: None, client: None }),
-            (Role::Admin, _, Some(name)) => Ok(Owner::of(self.user_named(name).await?)),
-            (Role::Client | Role::Viewer, ..) => {
+            // A viewer comes here with a plan only; the right to write is refused before.
+            (Role::Admin | Role::Viewer, _, None) => Ok(Owner { id: None, client: None }),
+            (Role::Admin | Role::Viewer, _, Some(name)) => {
+                Ok(Owner::of(self.user_named(name).await?))
+            }
+            (Role::Client, ..) => {
                 self.refuse(actor, "site.create", "a site can be made for oneself only").await
             }
         }

@@ -143,3 +143,14 @@ async fn a_site_goes_back_to_what_it_was() {
     let same = history.diff(DiffQuery { from: 1, to: Some(3), site: None }).await.unwrap();
     assert!(same.changes.is_empty());
 }
+
+#[tokio::test]
+async fn a_fresh_installation_has_a_first_site_and_never_a_second() {
+    let bed = Bed::new().await;
+
+    let first = bed.control.welcome().await.unwrap();
+    let again = bed.control.welcome().await.unwrap();
+
+    assert_eq!((first, again), (Some("hello.localhost"), None));
+    assert_eq!(names(&bed.control).await, ["hello"]);
+}
