@@ -1,2 +1,99 @@
-//! The `portway` command.
-fn main() {}
+//! The `portway` command: what is typed, what it asks the manager, and what it prints. It wires
+//! the crates of the product together; it holds no rules of its own.
+
+mod args;
+mod cmd;
+mod config;
+mod deployed;
+mod exit;
+mod files;
+mod findings;
+mod input;
+mod login;
+mod out;
+mod paths;
+mod session;
+mod signals;
+mod telemetry;
+mod urls;
+
+use std::process::ExitCode;
+
+use clap::{ColorChoice, CommandFactory, FromArgMatches};
+
+use crate::{
+    args::{Cli, Command},
+    exit::{Exit, Failure, Outcome},
+    out::{ColourWish, Out},
+    session::Session,
+};
+
+fn main() -> ExitCode {
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            // Help that nobody reads to its end is no fault.
+            error.print().ok();
+            return exit.into();
+        }
+    };
+    let out = Out::new(cli.global.output, cli.global.quiet, wish(cli.global.no_color));
+    let outcome = run(cli, out.clone());
+    finish(&out, outcome)
+}
+
+fn parse() -> Result<Cli, clap::Error> {
+    let plain = std::env::args_os().any(|word| word == "--no-color");
+    let colours = if plain { ColorChoice::Never } else { ColorChoice::Auto };
+    let matches = Cli::command().color(colours).try_get_matches()?;
+    Cli::from_arg_matches(&matches)
+}
+
+fn wish(no_color: bool) -> ColourWish {
+    ColourWish {
+        none: no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+        dumb: std::env::var_os("TERM").is_some_and(|term| term == "dumb"),
+    }
+}
+
+fn run(cli: Cli, out: Out) -> Outcome {
+    // Another part of the process may have been first; it chose the same one.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let runtime = match &cli.command {
+        Command::Serve(_) => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+        // Whatever else is typed waits for one thing at a time; the edge has its own threads.
+        _ => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+    };
+    let runtime =
+        runtime.map_err(|error| Failure::failed("the machine gives no thread").because(&error))?;
+    let session = Session::new(cli.global, out);
+    runtime.block_on(Box::pin(cmd::run(&session, cli.command)))
+}
+
+fn finish(out: &Out, outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            // Where not even an error can be shown, the exit code has to say it.
+            out.failure(&failure).ok();
+            failure.exit.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_says_what_there_is() {
+        let help = Cli::command().term_width(100).render_long_help().to_string();
+        insta::assert_snapshot!(help);
+    }
+}

@@ -1,0 +1,105 @@
+//! Options of `serve` and `edge`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use camino::Utf8PathBuf;
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+use serde::Deserialize;
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) options: ServeOptions,
+    /// Write systemd units for manager and edge instead of starting
+    #[arg(long)]
+    pub(crate) install: bool,
+    /// With --install: only show what would be written
+    #[arg(long, requires = "install")]
+    pub(crate) dry_run: bool,
+}
+
+/// What can also stand in `config.yaml` in the data folder, under the same names.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+pub(crate) struct ServeOptions {
+    #[command(flatten)]
+    pub(crate) listeners: Listeners,
+    /// Where API and console listen; only on this machine [default: 127.0.0.1:8900]
+    #[arg(long, value_name = "ADDR", env = "PORTWAY_API")]
+    pub(crate) api: Option<SocketAddr>,
+    /// The database: postgres://… or sqlite://… [default: SQLite in the data folder]
+    #[arg(long, value_name = "URL", env = "PORTWAY_DATABASE", hide_env_values = true)]
+    pub(crate) database: Option<String>,
+    /// How the manager logs
+    #[arg(long, value_enum, value_name = "FORMAT", env = "PORTWAY_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// The control socket of an edge that something else starts, for example systemd
+    #[arg(long, value_name = "PATH", env = "PORTWAY_EDGE_SOCKET")]
+    pub(crate) edge_socket: Option<Utf8PathBuf>,
+    /// Members of this group of the system are administrators on the local socket
+    #[arg(long, value_name = "GROUP", env = "PORTWAY_ADMIN_GROUP")]
+    pub(crate) admin_group: Option<String>,
+    /// Networks of proxies in front of the edge, whose X-Forwarded-* headers are believed
+    #[arg(long, value_name = "NETWORK", env = "PORTWAY_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// The log folder of an edge that something else starts
+    #[arg(long, value_name = "DIR", env = "PORTWAY_EDGE_LOGS", requires = "edge_socket")]
+    pub(crate) edge_logs: Option<Utf8PathBuf>,
+}
+
+/// Where the edge listens.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+pub(crate) struct Listeners {
+    /// The port for HTTP [default: 80 as root, otherwise 8080]
+    #[arg(long, value_name = "PORT", env = "PORTWAY_HTTP_PORT")]
+    pub(crate) http_port: Option<u16>,
+    /// The port for HTTPS [default: 443 as root, otherwise 8443]
+    #[arg(long, value_name = "PORT", env = "PORTWAY_HTTPS_PORT")]
+    pub(crate) https_port: Option<u16>,
+    /// The port under which clients reach HTTPS, where something forwards to it
+    #[arg(long, value_name = "PORT", env = "PORTWAY_PUBLIC_HTTPS_PORT")]
+    pub(crate) public_https_port: Option<u16>,
+    /// An address to listen on; can be given several times [default: all]
+    #[arg(long, value_name = "ADDR", env = "PORTWAY_BIND", value_delimiter = ',')]
+    pub(crate) bind: Vec<IpAddr>,
+    /// How many threads serve requests [default: one for each core]
+    #[arg(long, value_name = "N", env = "PORTWAY_WORKERS")]
+    pub(crate) workers: Option<usize>,
+}
+
+/// Options of `edge`.
+#[derive(Debug, Args)]
+pub(crate) struct Edge {
+    #[command(flatten)]
+    pub(crate) listeners: Listeners,
+    /// Where the edge keeps what it serves [default: `edge` in the data folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<Utf8PathBuf>,
+    /// Where the edge writes the logs of sites [default: `log` in its state]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) log_dir: Option<Utf8PathBuf>,
+    /// The socket through which the manager changes it [default: `control.sock` in its state]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control_socket: Option<Utf8PathBuf>,
+    /// How the edge logs
+    #[arg(long, value_enum, value_name = "FORMAT", env = "PORTWAY_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Tell the edge that runs to stop after the requests in flight
+    #[arg(long)]
+    pub(crate) stop: bool,
+    /// Leave the session of the process that started it
+    #[arg(long, hide = true)]
+    pub(crate) detached: bool,
+}
+
+/// The form of a process's own log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}

@@ -1,0 +1,129 @@
+//! The commands, one function each: they ask the manager and print its answer.
+
+mod apply;
+mod audit;
+mod ca;
+mod completions;
+mod edge;
+mod edit;
+mod generate;
+mod history;
+mod key;
+mod login;
+mod logs;
+mod paging;
+mod serve;
+mod setup;
+mod site;
+mod status;
+mod token;
+mod user;
+
+use crate::{
+    args::{CaCommand, CertCommand, Command, KeyCommand, SiteCommand, TokenCommand, UserCommand},
+    exit::{self, Exit, Outcome},
+    session::Session,
+};
+
+/// Carries out a command. Serving ends by itself when it is told to stop; everything else is ended
+/// by Ctrl-C, wherever it stands.
+pub(crate) async fn run(session: &Session, command: Command) -> Outcome {
+    let ends_itself = matches!(command, Command::Serve(_) | Command::Edge(_));
+    let work = Box::pin(dispatch(session, command));
+    if ends_itself {
+        return work.await;
+    }
+    // Dropping the work is safe: the manager finishes what it has taken.
+    tokio::select! {
+        outcome = work => outcome,
+        signal = tokio::signal::ctrl_c() => {
+            signal?;
+            Ok(Exit::Interrupted)
+        }
+    }
+}
+
+async fn dispatch(session: &Session, command: Command) -> Outcome {
+    match command {
+        Command::Serve(args) => serve::run(session, *args).await,
+        Command::Edge(args) => edge::run(session, args).await,
+        Command::Setup(args) => setup::run(session, args).await,
+        Command::Login(args) => login::login(session, args).await,
+        Command::Logout(args) => login::logout(session, args).await,
+        Command::Whoami => login::whoami(session).await,
+        Command::Site(command) => site(session, command).await,
+        Command::Plan(args) => apply::plan(session, &args.files, &args.source).await,
+        Command::Apply(args) if args.dry_run => {
+            apply::plan(session, &args.files, &args.source).await
+        }
+        Command::Apply(args) => apply::apply(session, &args).await,
+        Command::Check(args) => apply::check(session, &args.files),
+        Command::Export(args) => apply::export(session, &args).await,
+        Command::Diff(args) => history::diff(session, args).await,
+        Command::History(args) => history::history(session, &args).await,
+        Command::Revert(args) => history::revert(session, args).await,
+        Command::User(command) => user(session, command).await,
+        Command::Token(command) => token(session, command).await,
+        Command::Audit(args) => audit::audit(session, args).await,
+        Command::Status => status::status(session).await,
+        Command::Tasks => status::tasks(session).await,
+        Command::Logs(args) => logs::logs(session, args).await,
+        Command::Cert(CertCommand::List) => status::certificates(session).await,
+        Command::Ca(CaCommand::Show) => ca::show(session).await,
+        Command::Ca(CaCommand::Trust { dry_run }) => ca::trust(session, dry_run).await,
+        Command::Ca(CaCommand::Untrust { dry_run }) => ca::untrust(session, dry_run).await,
+        Command::Key(command) => key(session, command).await,
+        Command::Completions { shell } => completions::run(&session.out, shell),
+        Command::ExitCodes => session.out.text(&exit::help()).map(|()| Exit::Ok),
+        Command::Generate(args) => generate::run(session, &args),
+    }
+}
+
+async fn site(session: &Session, command: SiteCommand) -> Outcome {
+    match command {
+        SiteCommand::Add(args) => site::add(session, *args).await,
+        SiteCommand::List(args) => site::list(session, args).await,
+        SiteCommand::Show { site } => site::show(session, &site).await,
+        SiteCommand::Edit(args) => edit::edit(session, args).await,
+        SiteCommand::Rm { site, waiting } => site::remove(session, &site, waiting).await,
+        SiteCommand::Block { site, reason, waiting } => {
+            site::block(session, &site, reason, waiting).await
+        }
+        SiteCommand::Unblock { site, waiting } => site::unblock(session, &site, waiting).await,
+        SiteCommand::Revert { site, to, message, waiting } => {
+            history::revert_site(session, &site, to, message, waiting).await
+        }
+    }
+}
+
+async fn user(session: &Session, command: UserCommand) -> Outcome {
+    match command {
+        UserCommand::Add(args) => user::add(session, args).await,
+        UserCommand::List => user::list(session).await,
+        UserCommand::Show { user } => user::show(session, &user).await,
+        UserCommand::Edit(args) => user::edit(session, args).await,
+        UserCommand::Rm { user } => user::remove(session, &user).await,
+        UserCommand::Invite { user } => user::link(session, &user, "invitation").await,
+        UserCommand::Reset { user } => user::link(session, &user, "link for a new password").await,
+    }
+}
+
+async fn token(session: &Session, command: TokenCommand) -> Outcome {
+    match command {
+        TokenCommand::Add { name, scopes, days } => token::add(session, name, scopes, days).await,
+        TokenCommand::List => token::list(session).await,
+        TokenCommand::Rm { id } => token::remove(session, id).await,
+    }
+}
+
+async fn key(session: &Session, command: KeyCommand) -> Outcome {
+    match command {
+        KeyCommand::Export { file, passphrase_stdin } => {
+            key::export(session, file.as_deref(), passphrase_stdin)
+        }
+        KeyCommand::Import { file, passphrase_stdin } => {
+            key::import(session, &file, passphrase_stdin).await
+        }
+        KeyCommand::Rotate => key::rotate(session).await,
+    }
+}

@@ -1,0 +1,245 @@
+//! `plan`, `apply`, `check` and `export`: site files.
+
+use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt};
+
+use indexmap::IndexMap;
+use portway_model::{Finding, Name};
+use portway_sitefile::Loaded;
+use portway_wire::{
+    ProblemCode,
+    client::{Client, ClientError},
+    site::{ApplySites, Plan, PlannedAction, PlannedChange},
+};
+use uuid::Uuid;
+
+use crate::{
+    args::{Apply, Export, FileArgs, SourceArgs},
+    deployed,
+    exit::{Exit, Failure, Outcome},
+    files,
+    findings::{self, Sources},
+    input,
+    out::{Out, Paint, unified},
+    session::Session,
+};
+
+/// `portway check`
+pub(super) fn check(session: &Session, args: &FileArgs) -> Outcome {
+    let out = &session.out;
+    let (sources, loaded) = files::read(args)?;
+    let names: Vec<&Name> = loaded.sites.keys().collect();
+    if out.is_json() {
+        out.json(&serde_json::json!({ "sites": names, "findings": loaded.findings }))?;
+    } else {
+        findings::show(out, &loaded.findings, &sources)?;
+    }
+    if loaded.has_errors() {
+        return Ok(Exit::Findings);
+    }
+    out.note(&format!("{} {}", out.paint_err.good("sound:"), count(names.len(), "site")))?;
+    Ok(Exit::Ok)
+}
+
+/// `portway plan`
+pub(super) async fn plan(session: &Session, args: &FileArgs, source: &SourceArgs) -> Outcome {
+    let out = &session.out;
+    let (sources, loaded) = files::read_sound(out, args)?;
+    let client = session.client().await?;
+    let wanted = wanted(args, source, &loaded, None)?;
+    let plan = ask(session, &client, &wanted, &sources).await?;
+    out.show(&plan, |paint| describe(&plan, paint))?;
+    findings::show(out, &all_findings(&loaded, &plan), &sources)?;
+    Ok(if plan.findings.iter().any(Finding::is_error) { Exit::Findings } else { Exit::Ok })
+}
+
+/// `portway apply`
+pub(super) async fn apply(session: &Session, args: &Apply) -> Outcome {
+    let out = &session.out;
+    let (sources, loaded) = files::read_sound(out, &args.files)?;
+    let client = session.client().await?;
+    let wanted = wanted(&args.files, &args.source, &loaded, args.message.clone())?;
+    let plan = ask(session, &client, &wanted, &sources).await?;
+    if !out.is_json() {
+        out.note(&describe(&plan, out.paint_err))?;
+        findings::show(out, &loaded.findings, &sources)?;
+    }
+    if plan.findings.iter().any(Finding::is_error) {
+        findings::show(out, &plan.findings, &sources)?;
+        return Err(Failure::new(Exit::Findings, "nothing was changed"));
+    }
+    if !may_remove(&plan, args.yes)? {
+        return Err(Failure::new(Exit::Failed, "not confirmed; nothing was changed"));
+    }
+    let progress = out.progress("sites are being written");
+    let changed = progress.during(client.apply(&wanted, Uuid::now_v7())).await;
+    let changed = changed.map_err(|error| refused(out, error, &sources))?;
+    deployed::finish(session, &client, &changed, &sources, args.waiting).await
+}
+
+/// `portway export`
+pub(super) async fn export(session: &Session, args: &Export) -> Outcome {
+    let out = &session.out;
+    let client = session.client().await?;
+    let export = out.progress("sites are being read").during(client.export()).await?;
+    let text = portway_sitefile::export(&export.sites);
+    match &args.file {
+        Some(path) => {
+            let written = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(path)
+                .and_then(|mut file| file.write_all(text.as_bytes()));
+            written
+                .map_err(|error| Failure::failed(format!("cannot write {path}")).because(&error))?;
+            out.note(&format!("{path}: {}", count(export.sites.len(), "site")))?;
+        }
+        None => out.show(&export, |_| text)?,
+    }
+    Ok(Exit::Ok)
+}
+
+/// Returns what the files want, as the manager is asked for it.
+fn wanted(
+    args: &FileArgs,
+    source: &SourceArgs,
+    loaded: &Loaded,
+    message: Option<String>,
+) -> Result<ApplySites, Failure> {
+    let spec = |(name, site): (&Name, &portway_sitefile::LoadedSite)| {
+        let value = serde_json::to_value(&site.spec);
+        value.map(|value| (name.clone(), value))
+    };
+    let sites: Result<IndexMap<_, _>, _> = loaded.sites.iter().map(spec).collect();
+    let sites =
+        sites.map_err(|error| Failure::failed("the sites cannot be sent").because(&error))?;
+    let name = match &source.source {
+        Some(name) => name.clone(),
+        None => files::source_name(args)?,
+    };
+    Ok(ApplySites {
+        source: name,
+        sites,
+        prune: source.prune,
+        owner: source.owner.clone(),
+        message,
+    })
+}
+
+async fn ask(
+    session: &Session,
+    client: &Client,
+    wanted: &ApplySites,
+    sources: &Sources,
+) -> Result<Plan, Failure> {
+    let progress = session.out.progress("the manager compares");
+    let plan = progress.during(client.plan(wanted)).await;
+    plan.map_err(|error| refused(&session.out, error, sources))
+}
+
+/// Shows what the manager found wrong with the files, at its place in them.
+fn refused(out: &Out, error: ClientError, sources: &Sources) -> Failure {
+    let Some(problem) = error.problem().filter(|problem| problem.code == ProblemCode::Invalid)
+    else {
+        return error.into();
+    };
+    match findings::show(out, &problem.findings, sources) {
+        Ok(()) => error.into(),
+        Err(failure) => failure,
+    }
+}
+
+/// Nothing is removed unless somebody said so, there and then.
+fn may_remove(plan: &Plan, yes: bool) -> Result<bool, Failure> {
+    let removed: Vec<&str> = plan
+        .changes
+        .iter()
+        .filter(|change| change.action == PlannedAction::Remove)
+        .map(|change| change.site.as_str())
+        .collect();
+    if removed.is_empty() || yes {
+        return Ok(true);
+    }
+    let what = removed.join(", ");
+    if !input::is_interactive() {
+        return Err(Failure::usage(format!("{what} would be removed"))
+            .help("say --yes to remove without being asked, or leave --prune away"));
+    }
+    input::confirm(&format!("Remove {what}?"))
+}
+
+fn all_findings(loaded: &Loaded, plan: &Plan) -> Vec<Finding> {
+    loaded.findings.iter().chain(&plan.findings).cloned().collect()
+}
+
+/// Writes a plan for people.
+fn describe(plan: &Plan, paint: Paint) -> String {
+    let mut text: String =
+        plan.changes.iter().map(|change| describe_change(change, paint)).collect();
+    text.push_str(&totals(plan));
+    text
+}
+
+/// Writes what becomes of a site.
+pub(super) fn describe_change(change: &PlannedChange, paint: Paint) -> String {
+    let site = crate::out::clean(&change.site);
+    let head = match change.action {
+        PlannedAction::Create => paint.good(&format!("+ create {site}")),
+        PlannedAction::Update => paint.warn(&format!("~ update {site}")),
+        PlannedAction::Remove => paint.bad(&format!("- remove {site}")),
+    };
+    format!("{head}\n{}", unified(&change.diff, paint))
+}
+
+fn totals(plan: &Plan) -> String {
+    let of = |action| plan.changes.iter().filter(|change| change.action == action).count();
+    let parts = [
+        (of(PlannedAction::Create), "to create"),
+        (of(PlannedAction::Update), "to update"),
+        (of(PlannedAction::Remove), "to remove"),
+        (plan.unchanged, "unchanged"),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    if parts.is_empty() { "nothing is declared".to_owned() } else { parts.join(", ") }
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(actions: &[PlannedAction], unchanged: usize) -> Plan {
+        let change = |action: &PlannedAction| PlannedChange {
+            site: "app".to_owned(),
+            action: *action,
+            diff: "@@ -0,0 +1 @@\n+hosts: [a]\n".to_owned(),
+        };
+        Plan { changes: actions.iter().map(change).collect(), unchanged, findings: Vec::new() }
+    }
+
+    #[test]
+    fn a_plan_says_what_and_how_many() {
+        let plan = plan(&[PlannedAction::Create, PlannedAction::Remove], 3);
+        assert_eq!(
+            describe(&plan, Paint::new(false)),
+            "+ create app\n    @@ -0,0 +1 @@\n    +hosts: [a]\n- remove app\n    \
+             @@ -0,0 +1 @@\n    +hosts: [a]\n1 to create, 1 to remove, 3 unchanged"
+        );
+    }
+
+    #[test]
+    fn nothing_is_removed_without_a_word() {
+        assert!(
+            may_remove(&plan(&[PlannedAction::Create, PlannedAction::Update], 0), false).unwrap()
+        );
+        assert!(may_remove(&plan(&[PlannedAction::Remove], 0), true).unwrap());
+    }
+}

@@ -1,0 +1,185 @@
+//! `ca show|trust|untrust`: the plan is made by `portway-cert`, shown, and carried out here.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
+    process::Stdio,
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use portway_cert::trust::{
+    Machine, OnFailure, System, TrustStep, TrustedRoot, anchor_folders, nss_folders, programs,
+};
+
+use crate::{
+    exit::{Exit, Failure, Outcome},
+    session::Session,
+};
+
+/// `portway ca show`
+pub(super) async fn show(session: &Session) -> Outcome {
+    let pem = session.public_client().await?.local_root().await?;
+    session.out.show(&serde_json::json!({ "pem": pem }), |_| pem.clone())?;
+    Ok(Exit::Ok)
+}
+
+/// `portway ca trust`
+pub(super) async fn trust(session: &Session, dry_run: bool) -> Outcome {
+    carry_out(session, dry_run, TrustedRoot::install).await
+}
+
+/// `portway ca untrust`
+pub(super) async fn untrust(session: &Session, dry_run: bool) -> Outcome {
+    carry_out(session, dry_run, TrustedRoot::remove).await
+}
+
+async fn carry_out(
+    session: &Session,
+    dry_run: bool,
+    plan: impl FnOnce(&TrustedRoot, &Machine, &Utf8Path) -> Vec<TrustStep>,
+) -> Outcome {
+    let pem = session.public_client().await?.local_root().await?;
+    let root = TrustedRoot::new(&pem)
+        .map_err(|error| Failure::failed("the root cannot be read").because(&error))?;
+    let copy = copy_of(&pem)?;
+    let steps = plan(&root, &look(), &copy);
+    if dry_run {
+        let lines: Vec<String> = steps.iter().map(describe).collect();
+        session.out.show(&lines, |_| lines.join("\n"))?;
+        return Ok(Exit::Ok);
+    }
+    for step in &steps {
+        if !matches!(step, TrustStep::Tell { .. }) {
+            session.out.note(&describe(step))?;
+        }
+        perform(session, step).await?;
+    }
+    session.out.note("done; programs that are running take it over when they are restarted")?;
+    Ok(Exit::Ok)
+}
+
+/// Keeps the root in a file of its own, for what wants one.
+fn copy_of(pem: &str) -> Result<Utf8PathBuf, Failure> {
+    let kept = tempfile::Builder::new().prefix("portway-ca-").suffix(".crt").tempfile().and_then(
+        |mut file| {
+            file.write_all(pem.as_bytes())?;
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644))?;
+            Ok(file.into_temp_path().keep()?)
+        },
+    )?;
+    Utf8PathBuf::from_path_buf(kept)
+        .map_err(|_| Failure::failed("the folder for temporary files has no readable name"))
+}
+
+/// Looks at what this machine has.
+fn look() -> Machine {
+    let system = if cfg!(target_os = "macos") { System::MacOs } else { System::Linux };
+    let exists = |folder: &Utf8Path| folder.is_dir().then(|| folder.to_owned());
+    let path = std::env::var("PATH").unwrap_or_default();
+    let installed =
+        |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    Machine {
+        system,
+        folders: anchor_folders().filter_map(exists).collect(),
+        programs: programs()
+            .into_iter()
+            .filter(|name| installed(name))
+            .map(str::to_owned)
+            .collect(),
+        nss_databases: std::env::var("HOME")
+            .map(|home| databases(Utf8Path::new(&home)))
+            .unwrap_or_default(),
+    }
+}
+
+/// Returns the NSS databases of a user: folders that hold `cert9.db`, or whose subfolders do.
+fn databases(home: &Utf8Path) -> BTreeSet<Utf8PathBuf> {
+    let holds = |folder: &Utf8Path| folder.join("cert9.db").is_file();
+    let mut found = BTreeSet::new();
+    for folder in nss_folders(home) {
+        let below = folder.read_dir_utf8().into_iter().flatten().flatten();
+        let profiles = below.map(|entry| entry.path().to_owned());
+        found.extend(profiles.chain([folder.clone()]).filter(|folder| holds(folder)));
+    }
+    found
+}
+
+fn describe(step: &TrustStep) -> String {
+    match step {
+        TrustStep::Write { path, .. } => format!("write {path}"),
+        TrustStep::Remove { path } => format!("remove {path}"),
+        TrustStep::Run { argv, .. } => format!("run {}", argv.join(" ")),
+        TrustStep::Tell { text } => text.clone(),
+    }
+}
+
+async fn perform(session: &Session, step: &TrustStep) -> Result<(), Failure> {
+    match step {
+        TrustStep::Write { path, content } => {
+            fs::write(path, content).map_err(|error| refused(step, &error))?;
+            let readable = fs::Permissions::from_mode(0o644);
+            fs::set_permissions(path, readable).map_err(|error| refused(step, &error))
+        }
+        TrustStep::Remove { path } => match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(refused(step, &error)),
+            Ok(()) | Err(_) => Ok(()),
+        },
+        TrustStep::Run { argv, on_failure } => run(step, argv, *on_failure).await,
+        TrustStep::Tell { text } => session.out.error(text),
+    }
+}
+
+async fn run(step: &TrustStep, argv: &[String], on_failure: OnFailure) -> Result<(), Failure> {
+    let Some((program, arguments)) = argv.split_first() else { return Ok(()) };
+    let output = tokio::process::Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .map_err(|error| refused(step, &error))?;
+    match (output.status.success(), on_failure) {
+        (true, _) | (false, OnFailure::Ignore) => Ok(()),
+        (false, OnFailure::Stop) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(Failure::failed(format!("`{}` failed: {}", argv.join(" "), said.trim())))
+        }
+    }
+}
+
+fn refused(step: &TrustStep, error: &io::Error) -> Failure {
+    let failure = Failure::failed(format!("cannot {}", describe(step))).because(error);
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return failure.help("run it as root: sudo portway ca trust");
+    }
+    failure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_databases_of_browsers_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(folder.path()).unwrap();
+        let shared = home.join(".pki/nssdb");
+        let profile = home.join(".mozilla/firefox/abc.default");
+        let empty = home.join(".mozilla/firefox/empty");
+        for folder in [&shared, &profile, &empty] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        fs::write(shared.join("cert9.db"), "").unwrap();
+        fs::write(profile.join("cert9.db"), "").unwrap();
+        assert_eq!(databases(home), BTreeSet::from([shared, profile]));
+    }
+
+    #[test]
+    fn the_copy_of_the_root_can_be_read_by_everyone() {
+        let path = copy_of("pem").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "pem");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        fs::remove_file(path).unwrap();
+    }
+}

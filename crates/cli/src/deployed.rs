@@ -1,0 +1,157 @@
+//! What happens after a change is written: waiting for the nodes, and saying where the sites are.
+
+use std::time::Duration;
+
+use portway_model::Finding;
+use portway_wire::{
+    client::Client,
+    deploy::{RevisionProgress, WaitQuery},
+    site::{Changed, SiteView},
+};
+use serde::Serialize;
+
+use crate::{
+    args::Waiting,
+    exit::{Exit, Failure, Outcome},
+    findings::{self, Sources},
+    session::Session,
+    urls,
+};
+
+/// How long one question waits for its answer; then it is asked again.
+const SECONDS_PER_QUESTION: u64 = 20;
+
+/// What a change came to, for programs.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    revision: Option<i64>,
+    sites: &'a [String],
+    urls: Vec<String>,
+    held: bool,
+    findings: Vec<Finding>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<&'a RevisionProgress>,
+}
+
+/// Finishes a command that wrote a change.
+pub(crate) async fn finish(
+    session: &Session,
+    client: &Client,
+    changed: &Changed,
+    sources: &Sources,
+    waiting: Waiting,
+) -> Outcome {
+    let Some(revision) = changed.revision else {
+        session.out.note("nothing to change")?;
+        return report(session, changed, Vec::new(), None, sources);
+    };
+    let progress =
+        if waiting.waits() { Some(wait(session, client, revision).await?) } else { None };
+    let mut urls = Vec::new();
+    for site in changed.sites.iter().take(urls::MOST) {
+        // A site that was removed has no address any more.
+        if let Ok(view) = client.site(site).await {
+            urls.extend(urls::of(session, &view.effective).await);
+        }
+    }
+    report(session, changed, urls, progress.as_ref(), sources)
+}
+
+/// Finishes a command that made one site.
+pub(crate) async fn finish_site(
+    session: &Session,
+    client: &Client,
+    view: &SiteView,
+    waiting: Waiting,
+) -> Outcome {
+    finish(session, client, &made(view), &Sources::default(), waiting).await
+}
+
+/// Returns the change that made a site.
+pub(crate) fn made(view: &SiteView) -> Changed {
+    Changed {
+        revision: Some(view.summary.revision),
+        sites: vec![view.summary.name.clone()],
+        findings: view.findings.clone(),
+    }
+}
+
+/// Waits until every node carries out a revision, or holds what failed.
+async fn wait(
+    session: &Session,
+    client: &Client,
+    revision: i64,
+) -> Result<RevisionProgress, Failure> {
+    let progress = session.out.progress(&format!("revision {revision} is being carried out"));
+    let query = WaitQuery { timeout: Some(SECONDS_PER_QUESTION) };
+    let waiting = async {
+        loop {
+            let answer = client.progress(revision, &query).await?;
+            if answer.done {
+                return Ok(answer);
+            }
+            // A manager that answers early is not asked without a pause.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    progress.during(waiting).await
+}
+
+fn report(
+    session: &Session,
+    changed: &Changed,
+    urls: Vec<String>,
+    progress: Option<&RevisionProgress>,
+    sources: &Sources,
+) -> Outcome {
+    let held = progress.map(|progress| progress.findings.as_slice()).unwrap_or_default();
+    let is_held = held.iter().any(Finding::is_error);
+    let all: Vec<Finding> = changed.findings.iter().chain(held).cloned().collect();
+    if session.out.is_json() {
+        let sites = &changed.sites;
+        let report = Report {
+            revision: changed.revision,
+            sites,
+            urls,
+            held: is_held,
+            findings: all,
+            progress,
+        };
+        session.out.json(&report)?;
+    } else {
+        findings::show(&session.out, &all, sources)?;
+        if let Some(revision) = changed.revision {
+            session.out.note(&told(
+                session,
+                revision,
+                &changed.sites,
+                progress.is_some(),
+                is_held,
+            ))?;
+        }
+        if !urls.is_empty() {
+            session.out.text(&urls.join("\n"))?;
+        }
+    }
+    Ok(if is_held { Exit::Held } else { Exit::Ok })
+}
+
+fn told(session: &Session, revision: i64, sites: &[String], waited: bool, held: bool) -> String {
+    let paint = &session.out.paint_err;
+    let what = match sites {
+        [] => String::new(),
+        [site] => format!(" of {site}"),
+        [_, ..] => format!(" of {} sites", sites.len()),
+    };
+    match (waited, held) {
+        (_, true) => format!(
+            "{} revision {revision}{what}: the version before keeps serving",
+            paint.warn("held:")
+        ),
+        (true, false) => format!("{} revision {revision}{what}", paint.good("live:")),
+        (false, false) => format!(
+            "{} revision {revision}{what}; `portway status` shows how far it is",
+            paint.good("written:")
+        ),
+    }
+}

@@ -1,0 +1,17 @@
+//! Portway as its users meet it: the real program with manager and edge, over real TLS, on ports
+//! and in folders of its own. Each test has an installation of its own.
+#![expect(clippy::unwrap_used, reason = "a failed assumption fails the test")]
+#![expect(clippy::expect_used, reason = "a failed assumption fails the test")]
+#![expect(clippy::panic, reason = "a failed assumption fails the test")]
+#![expect(clippy::indexing_slicing, reason = "a missing field of JSON is null")]
+#![expect(clippy::print_stderr, reason = "a skipped test says why")]
+
+mod browser;
+mod cli;
+mod example;
+mod isolation;
+mod jwt_api;
+mod life;
+mod postgres;
+mod support;
+mod web;
