@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Response, StatusCode, header};
+use portway_model::PathPrefix;
 
 use crate::{
     body::{self, Body},
@@ -61,7 +62,7 @@ fn outgoing(inbound: Inbound<'_>, body: Body, route: &CompiledRoute) -> Result<O
         None => path.to_owned(),
     };
     let host = Some(inbound.host_text()).filter(|host| !host.is_empty());
-    let host = host.map(|host| HeaderValue::try_from(host)).transpose().map_err(|error| {
+    let host = host.map(HeaderValue::try_from).transpose().map_err(|error| {
         Refusal::of_edge(Fault::Internal, format!("cannot write the Host header: {error}"))
     })?;
     let mut sent = inbound.parts.headers;
@@ -80,7 +81,7 @@ fn outgoing(inbound: Inbound<'_>, body: Body, route: &CompiledRoute) -> Result<O
         peer: inbound.connection.peer.ip().to_canonical(),
         host: host.as_ref(),
         port: inbound.host.port.unwrap_or(default_port),
-        stripped: stripped.map(|prefix| prefix.as_str()),
+        stripped: stripped.map(PathPrefix::as_str),
     };
     headers::set_forwarded(&mut sent, &arrival);
     route.request_headers.apply(&mut sent);

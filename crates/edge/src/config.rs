@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
 /// Where an edge listens, keeps its state and writes its logs.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
 impl EdgeConfig {
     /// Returns the settings of an edge that keeps everything below one folder and listens nowhere.
-    pub fn below(dir: Utf8PathBuf) -> Self {
+    pub fn below(dir: &Utf8Path) -> Self {
         Self {
             state_dir: dir.join("state"),
             log_dir: dir.join("logs"),

@@ -75,12 +75,13 @@ fn bind_one(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
 }
 
 fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE"
-        }
-        io::ErrorKind::AddrInUse => "; another program listens there",
-        _ => "",
+    let kind = error.kind();
+    if kind == io::ErrorKind::PermissionDenied {
+        "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE"
+    } else if kind == io::ErrorKind::AddrInUse {
+        "; another program listens there"
+    } else {
+        ""
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts,
+};
 use hyper::{
     body::{Body as _, Incoming},
     upgrade::OnUpgrade,
@@ -313,8 +315,17 @@ fn asked_upgrade(parts: &mut Parts, body: &Body) -> Option<OnUpgrade> {
         && parts.method == Method::GET
         && body.is_end_stream()
         && parts.headers.contains_key(header::UPGRADE)
-        && headers::names(&parts.headers, &header::CONNECTION, "upgrade");
+        && headers::names(&parts.headers, &header::CONNECTION, "upgrade")
+        && !speaks_http_after(&parts.headers);
     asks.then(|| parts.extensions.remove::<OnUpgrade>()).flatten()
+}
+
+/// A tunnel that speaks HTTP (h2c, or HTTP after TLS) would carry requests past every stage here.
+fn speaks_http_after(headers: &HeaderMap) -> bool {
+    let lists = headers.get_all(header::UPGRADE).iter();
+    let text = lists.map(|list| String::from_utf8_lossy(list.as_bytes()).to_ascii_lowercase());
+    text.flat_map(|list| list.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>())
+        .any(|item| matches!(item.split('/').next(), Some("h2c" | "h2" | "http" | "tls")))
 }
 
 /// The answer's headers as the route wants them, then compression.

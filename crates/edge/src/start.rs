@@ -68,7 +68,19 @@ pub struct EdgeHandle {
 
 /// Runs an edge until `shutdown` is cancelled or it is told to stop.
 pub async fn run(config: EdgeConfig, shutdown: CancellationToken) -> Result<(), EdgeError> {
+    raise_file_limit();
     start(config, shutdown).await?.wait().await
+}
+
+/// Every connection is an open file, and the usual limit of 1024 is soon reached. Up to the hard
+/// limit a process may help itself.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 /// Starts an edge. When this returns, it serves what it had and takes changes.
@@ -77,10 +89,12 @@ pub async fn start(
     shutdown: CancellationToken,
 ) -> Result<EdgeHandle, EdgeError> {
     let started_at = Timestamp::now();
-    let control = control::open(&config.control_socket).await?;
+    // The state is locked first: of two edges that start at once, one goes no further, and so
+    // never takes away the other's socket.
     let state_dir = config.state_dir.clone();
     let opened = tokio::task::spawn_blocking(move || Content::open(&state_dir)).await;
     let content = Arc::new(opened.map_err(|error| EdgeError::Thread(io::Error::other(error)))??);
+    let control = control::open(&config.control_socket).await?;
     let logs = Logs::start(&config.log_dir)?;
     let workers = config.worker_count();
     let bound = bind_all(&config, workers)?;

@@ -1,5 +1,5 @@
-//! TLS towards clients: which certificate answers a handshake, chosen while the ClientHello is
-//! read, and made ready when it is first needed.
+//! TLS towards clients: which certificate answers a handshake, chosen while the client's hello
+//! is read, and made ready when it is first needed.
 //!
 //! Sessions are resumed by tickets. Their keys are the edge's, not a site's: a ticket only resumes
 //! under the server name it was made for, and no site asks for client certificates.
@@ -273,12 +273,11 @@ impl Meant {
 }
 
 fn before_hello(error: io::Error) -> HandshakeError {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof
-        | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::BrokenPipe => HandshakeError::Nothing,
-        _ => HandshakeError::Failed(error),
-    }
+    let left = matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    );
+    if left { HandshakeError::Nothing } else { HandshakeError::Failed(error) }
 }
 
 fn server_config(

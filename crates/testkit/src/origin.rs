@@ -17,7 +17,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::Poll,
 };
@@ -62,6 +62,7 @@ pub struct Origin {
 struct State {
     connections: AtomicUsize,
     open: AtomicUsize,
+    produced: Arc<AtomicU64>,
     seen: Mutex<Vec<Seen>>,
 }
 
@@ -119,6 +120,11 @@ impl Origin {
     /// Returns how many connections to it are open.
     pub fn open_connections(&self) -> usize {
         self.state.open.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many bytes of `/big` answers it has handed to its connections.
+    pub fn produced(&self) -> u64 {
+        self.state.produced.load(Ordering::SeqCst)
     }
 
     /// Returns the requests that arrived.
@@ -190,7 +196,7 @@ impl State {
                 response
             }
             path => match path.strip_prefix("/big/").and_then(|size| size.parse().ok()) {
-                Some(size) => big(size),
+                Some(size) => big(size, Arc::clone(&self.produced)),
                 None => echo(&seen, request.into_body()).await,
             },
         }
@@ -250,7 +256,7 @@ async fn trailers(body: Incoming) -> Response<Body> {
     text(&serde_json::json!(found).to_string())
 }
 
-fn big(size: u64) -> Response<Body> {
+fn big(size: u64, produced: Arc<AtomicU64>) -> Response<Body> {
     const CHUNK: u64 = 16 * 1024;
     let mut left = size;
     let chunks = futures_stream(move || {
@@ -259,6 +265,7 @@ fn big(size: u64) -> Response<Body> {
         }
         let length = left.min(CHUNK);
         left -= length;
+        produced.fetch_add(length, Ordering::SeqCst);
         Some(Bytes::from(vec![b'x'; usize::try_from(length).unwrap_or_default()]))
     });
     Response::new(StreamBody::new(chunks).boxed_unsync())

@@ -111,9 +111,11 @@ impl Snapshot {
         }
     }
 
-    /// Sets or replaces a site. What outlives a change is taken over.
+    /// Sets or replaces a site. What outlives a change is taken over, unless the name under which
+    /// it is counted is another.
     pub(crate) fn put(&mut self, id: Id<Site>, head: Head) {
-        let runtime = self.remove(id).map(|old| Arc::clone(&old.runtime)).unwrap_or_default();
+        let old = self.remove(id).filter(|old| old.head.name == head.name);
+        let runtime = old.map(|old| Arc::clone(&old.runtime)).unwrap_or_default();
         let slot = Arc::new(Slot { id, head, runtime, compiled: OnceLock::new() });
         for pattern in &slot.head.hosts {
             self.edit_entry(pattern, |slots| {

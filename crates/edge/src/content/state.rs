@@ -319,8 +319,9 @@ impl Head {
     pub(crate) fn of(policy: &SitePolicy) -> Result<Self, StateError> {
         let matches = policy.routes.iter().map(|route| {
             let bytes = encode("match", &route.matches)?;
-            let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(bytes));
-            Ok(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+            let digest = <[u8; 32]>::from(Sha256::digest(bytes));
+            let first = digest.first_chunk().copied().unwrap_or_default();
+            Ok(u64::from_le_bytes(first))
         });
         Ok(Self {
             digest: policy.digest(),

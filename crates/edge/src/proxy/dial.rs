@@ -113,10 +113,8 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
 }
 
 fn refused_or_unreachable(error: io::Error) -> DialError {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => DialError::Refused(error),
-        _ => DialError::Unreachable(error),
-    }
+    let nobody = matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound);
+    if nobody { DialError::Refused(error) } else { DialError::Unreachable(error) }
 }
 
 async fn encrypt<S: Stream + 'static>(

@@ -197,11 +197,8 @@ mod tests {
     #[test]
     fn authorities_that_are_none_are_refused() {
         let target = Target::Tcp("a.example:443".parse().unwrap());
-        let mut upstream = Upstream::of(target.clone());
-        let tls = |pem: &str| {
-            Some(UpstreamTls { verify: true, ca_pem: Some(pem.into()), server_name: None })
-        };
-        upstream.tls = tls("nothing");
+        let tls = UpstreamTls { verify: true, ca_pem: Some("nothing".into()), server_name: None };
+        let upstream = Upstream { tls: Some(tls), ..Upstream::of(target.clone()) };
         let refused = Peer::of(&target, &upstream, None).err().unwrap();
         assert!(matches!(refused, UpstreamTlsError::NoAuthority), "{refused}");
     }

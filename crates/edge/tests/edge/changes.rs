@@ -193,6 +193,7 @@ async fn a_certificate_is_kept_while_a_site_has_it_and_renewed_without_a_restart
 
 /// The targets with room for a debug build on a busy machine; `make bench` measures.
 #[tokio::test]
+#[expect(clippy::print_stdout, reason = "the figures are of interest beyond the assertion")]
 async fn ten_thousand_sites_start_fast_and_one_change_among_them_is_cheap() {
     let edge = TestEdge::start().await;
     let sites = (0..10_000).map(|n| {

@@ -54,7 +54,7 @@ async fn requests_are_counted_by_site() {
 async fn only_the_owner_reaches_the_socket_and_a_stale_one_is_replaced() {
     let temporary = tempfile::tempdir().unwrap();
     let dir = camino::Utf8Path::from_path(temporary.path()).unwrap();
-    let config = EdgeConfig::below(dir.to_owned());
+    let config = EdgeConfig::below(dir);
     std::fs::create_dir_all(config.control_socket.parent().unwrap()).unwrap();
     drop(UnixListener::bind(&config.control_socket).unwrap());
 
@@ -69,15 +69,14 @@ async fn only_the_owner_reaches_the_socket_and_a_stale_one_is_replaced() {
 async fn a_second_edge_on_the_same_socket_or_state_says_so() {
     let edge = TestEdge::start().await;
     let second = |edit: fn(&mut EdgeConfig)| {
-        let mut config = EdgeConfig::below(edge.dir.clone());
+        let mut config = EdgeConfig::below(&edge.dir);
         edit(&mut config);
         portway_edge::start(config, CancellationToken::new())
     };
-    let same_socket = second(|_| {}).await.unwrap_err();
+    let same_socket = second(|config| config.state_dir.set_file_name("other")).await.unwrap_err();
     assert!(matches!(same_socket, EdgeError::Control(ControlError::InUse { .. })));
-    let own_socket = second(|config| config.control_socket.set_file_name("other.sock")).await;
-    let error = own_socket.unwrap_err();
-    assert!(matches!(error, EdgeError::State(StateError::InUse { .. })), "{error}");
+    let same_state = second(|_| {}).await.unwrap_err();
+    assert!(matches!(same_state, EdgeError::State(StateError::InUse { .. })), "{same_state}");
     assert_eq!(edge.status().await.sites, 0);
 }
 

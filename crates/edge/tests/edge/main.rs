@@ -1,5 +1,13 @@
 //! The edge as its users meet it: in this process, over real sockets.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
 mod access;
 mod changes;
 mod control;

@@ -1,11 +1,8 @@
 //! Bodies, tunnels and headers on their way through the edge.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -14,23 +11,26 @@ use http::Request;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
-use portway_model::ByteSize;
+use portway_model::{
+    ByteSize, Seconds,
+    site::{Action, Upstream},
+};
 use portway_testkit::origin::{Origin, Speaks};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 
 use crate::support::{
-    Sent, TestEdge, client, eventually, read, request, respond, route, send, site, to,
+    Sent, TestEdge, client, eventually, read, request, respond, route, send, settled, site, tcp, to,
 };
 
 const CHUNK: u64 = 64 * 1024;
+const SIZE: u64 = 200 << 20;
 
 #[tokio::test]
 async fn large_bodies_stream_both_ways() {
     let (edge, origin) = proxied().await;
-    const SIZE: u64 = 200 << 20;
     let (upload, _) = endless(SIZE);
     let request = Request::post("/sink").header("host", "a.example").body(upload).unwrap();
     assert_eq!(edge.ask(request).await.body, SIZE.to_string());
@@ -58,8 +58,9 @@ async fn a_slow_reader_slows_the_origin_and_fills_no_memory() {
     let before = resident();
 
     // Nothing is read: all buffers between here and the origin fill, and then nothing moves.
-    tokio::time::timeout(Duration::from_millis(500), std::future::pending::<()>()).await.ok();
+    let produced = settled("the origin stops", || origin.produced()).await;
 
+    assert!((1..64 << 20).contains(&produced), "{produced} bytes are on the way");
     let grown = resident().saturating_sub(before);
     assert!(grown < 64 << 20, "grew by {grown} bytes");
     drop(stream);
@@ -69,24 +70,29 @@ async fn a_slow_reader_slows_the_origin_and_fills_no_memory() {
 }
 
 #[tokio::test]
-async fn an_upload_waits_for_an_upstream_that_does_not_read() {
+async fn an_upload_waits_for_an_upstream_that_does_not_read_and_ends_in_time() {
     let edge = TestEdge::start().await;
-    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
-    let mut slow = route("/", to(&origin));
-    slow.filters.max_body = ByteSize(u64::MAX);
-    edge.put(vec![site("a", &["a.example"], vec![slow])]).await;
+    let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut patient = Upstream::of(tcp(origin.local_addr().unwrap()));
+    patient.timeouts.send = Seconds(1);
+    let mut open = route("/", Action::Proxy(patient));
+    open.filters.max_body = ByteSize(u64::MAX);
+    edge.put(vec![site("a", &["a.example"], vec![open])]).await;
     let (upload, taken) = endless(10 << 30);
-    let request = Request::post("/hang").header("host", "a.example").body(upload).unwrap();
+    let request = Request::post("/").header("host", "a.example").body(upload).unwrap();
     let mut client = client(TcpStream::connect(edge.http()).await.unwrap()).await;
-    let answer = tokio::spawn(async move { client.send_request(request).await.is_ok() });
 
-    // The origin never reads: what was taken stays what the buffers hold.
-    tokio::time::timeout(Duration::from_millis(500), std::future::pending::<()>()).await.ok();
+    // The origin does not read, so what is taken is what the buffers hold. Whether the client sees
+    // the answer before the end of its connection is up to the network.
+    let (answer, accepted) = tokio::join!(client.send_request(request), origin.accept());
 
+    assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status() == 504));
     let taken = taken.load(Ordering::SeqCst);
     assert!(taken < 64 << 20, "{taken} bytes were taken");
-    answer.abort();
-    edge.log_has("main.access.log", r#""status":499"#).await;
+    edge.log_has("main.error.log", "did not take the request within 1 seconds").await;
+    let mut rest = Vec::new();
+    let read = accepted.unwrap().0.read_to_end(&mut rest).await;
+    assert!(read.is_err() || rest.len() < 64 << 20, "the origin is let go");
 }
 
 #[tokio::test]
@@ -135,6 +141,18 @@ async fn a_websocket_becomes_a_tunnel_only_after_the_upstreams_101() {
     let line = edge.log_has("main.access.log", r#""status":101"#).await;
     assert!(line.contains(r#""bytes_in":400"#) && line.contains(r#""bytes_out":400"#), "{line}");
     assert_eq!(origin.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn an_upgrade_to_another_http_is_not_passed_on() {
+    let (edge, _origin) = proxied().await;
+    let mut asked = request_for("/ws");
+    let headers = asked.headers_mut();
+    headers.insert("connection", "Upgrade, HTTP2-Settings".parse().unwrap());
+    headers.insert("upgrade", "h2c".parse().unwrap());
+    headers.insert("http2-settings", "AAMAAABkAAQAAP__".parse().unwrap());
+    // What the origin answers to a request that does not ask to leave HTTP.
+    assert_eq!(edge.ask(asked).await.status, 426);
 }
 
 #[tokio::test]

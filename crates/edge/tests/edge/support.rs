@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct TestEdge {
     pub(crate) handle: EdgeHandle,
     pub(crate) dir: Utf8PathBuf,
-    _temporary: Option<tempfile::TempDir>,
+    temporary: Option<tempfile::TempDir>,
 }
 
 /// An answer, read to its end.
@@ -52,19 +52,19 @@ impl TestEdge {
         let temporary = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(temporary.path()).unwrap().to_owned();
         let mut edge = Self::start_in(dir, |_| {}).await;
-        edge._temporary = Some(temporary);
+        edge.temporary = Some(temporary);
         edge
     }
 
     pub(crate) async fn start_in(dir: Utf8PathBuf, edit: impl FnOnce(&mut EdgeConfig)) -> Self {
-        let mut config = EdgeConfig::below(dir.clone());
+        let mut config = EdgeConfig::below(&dir);
         config.http = vec!["127.0.0.1:0".parse().unwrap()];
         config.https = vec!["127.0.0.1:0".parse().unwrap()];
         config.workers = std::num::NonZeroUsize::new(2);
         config.drain = Duration::from_secs(5);
         edit(&mut config);
         let handle = portway_edge::start(config, CancellationToken::new()).await.unwrap();
-        Self { handle, dir, _temporary: None }
+        Self { handle, dir, temporary: None }
     }
 
     pub(crate) fn http(&self) -> SocketAddr {
@@ -136,7 +136,7 @@ impl TestEdge {
     pub(crate) async fn stop(self) -> Option<tempfile::TempDir> {
         self.handle.stop();
         self.handle.wait().await.unwrap();
-        self._temporary
+        self.temporary
     }
 }
 
@@ -150,6 +150,19 @@ pub(crate) async fn eventually<T>(what: &str, mut condition: impl FnMut() -> Opt
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Waits until a value stays what it is, and returns it.
+pub(crate) async fn settled(what: &str, mut value: impl FnMut() -> u64) -> u64 {
+    const STILL: usize = 50;
+    let (mut last, mut still) = (value(), 0);
+    eventually(what, || {
+        let now = value();
+        still = if now == last { still + 1 } else { 0 };
+        last = now;
+        (still >= STILL).then_some(now)
+    })
+    .await
 }
 
 pub(crate) async fn client<S>(stream: S) -> http1::SendRequest<Sent>
