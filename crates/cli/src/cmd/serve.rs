@@ -156,7 +156,8 @@ impl Manager<'_> {
                 .await
                 .map_err(|error| Failure::failed("the manager cannot start").because(&error))?;
             if std::mem::take(&mut is_first) {
-                announce::announce(self.out, &self.settings, &self.paths, &control).await?;
+                let port = self.https_port();
+                announce::announce(self.out, &self.settings, &self.paths, &control, port).await?;
             }
             let state = ApiState::new(control, self.api_settings(console.as_ref()))
                 .map_err(|error| Failure::failed("the API cannot start").because(&error))?;

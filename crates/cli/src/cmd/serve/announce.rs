@@ -20,6 +20,7 @@ struct Announcement {
     http: Vec<SocketAddr>,
     https: Vec<SocketAddr>,
     data: String,
+    first_site: Option<String>,
     setup: Option<LinkView>,
 }
 
@@ -29,17 +30,23 @@ pub(super) async fn announce(
     settings: &Settings,
     paths: &Paths,
     control: &Control,
+    https_port: u16,
 ) -> Result<(), Failure> {
     let setup = control
         .setup_link()
         .await
         .map_err(|error| Failure::failed("the set-up link cannot be made").because(&error))?;
+    let first_site = control
+        .welcome()
+        .await
+        .map_err(|error| Failure::failed("the first site cannot be made").because(&error))?;
     let announcement = Announcement {
         version: env!("CARGO_PKG_VERSION"),
         api: local_url(settings.api),
         http: settings.listeners.http.clone(),
         https: settings.listeners.https.clone(),
         data: paths.data.to_string(),
+        first_site: first_site.map(|host| format!("{}/", public_url(host, https_port))),
         setup,
     };
     out.show(&announcement, |paint| describe(&announcement, paint))
@@ -103,11 +110,13 @@ mod tests {
             http: vec!["0.0.0.0:8080".parse().unwrap()],
             https: vec!["0.0.0.0:8443".parse().unwrap()],
             data: "/data".to_owned(),
+            first_site: Some("https://hello.localhost:8443/".to_owned()),
             setup: Some(link),
         };
         let text = describe(&announcement, Paint::new(false));
         assert!(text.contains("http://localhost:8900/setup?token=abc"), "{text}");
         assert!(text.contains("2026-01-01 00:30:00Z"), "{text}");
+        assert!(text.contains("https://hello.localhost:8443/"), "{text}");
         assert!(text.contains("ssh -L 8900:localhost:8900"), "{text}");
     }
 
