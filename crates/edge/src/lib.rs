@@ -1,6 +1,6 @@
 //! The built-in reverse proxy: the data plane. It reads neither the store nor the API.
 //!
-//! An edge is started with [`start`] or [`run`]. What it serves it reads from its own disk and
+//! An edge is started with [`start()`] or [`run`]. What it serves it reads from its own disk and
 //! takes as changes over its control socket (see [`portway_policy::bundle`]); it needs nothing
 //! else, and keeps serving when the control plane is gone. One worker thread per core accepts,
 //! answers and forwards; control, logs and the disk have threads of their own.
