@@ -57,7 +57,10 @@ fn components<T: JsonSchema>() -> (RefOr<Schema>, Vec<(String, RefOr<Schema>)>) 
     // They stand where `definitions_path` points.
     let mut place = root.as_object_mut().and_then(|object| object.remove("components"));
     let definitions = place.as_mut().and_then(|place| place.get_mut("schemas")).map(Value::take);
-    let read = |value| serde_json::from_value(value).expect("JSON Schema reads as OpenAPI 3.1");
+    let read = |mut value| {
+        reword(&mut value);
+        serde_json::from_value(value).expect("JSON Schema reads as OpenAPI 3.1")
+    };
     let others = match definitions {
         Some(Value::Object(map)) => {
             map.into_iter().map(|(name, value)| (name, read(value))).collect()
@@ -67,9 +70,61 @@ fn components<T: JsonSchema>() -> (RefOr<Schema>, Vec<(String, RefOr<Schema>)>) 
     (read(root), others)
 }
 
+/// Says in other words what the library of OpenAPI passes over: `const`, and elements of any kind.
+fn reword(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(only) = map.remove("const") {
+                map.insert("enum".to_owned(), Value::Array(vec![only]));
+            }
+            if map.get("items") == Some(&Value::Bool(true)) {
+                map.remove("items");
+            }
+            map.values_mut().for_each(reword);
+        }
+        Value::Array(values) => values.iter_mut().for_each(reword),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_lost_on_the_way_to_openapi() {
+        fn judge<T: JsonSchema>() {
+            let mut given = SchemaSettings::draft2020_12()
+                .into_generator()
+                .into_root_schema_for::<T>()
+                .to_value();
+            reword(&mut given);
+            for (name, schema) in given["$defs"].as_object().into_iter().flatten() {
+                let read: RefOr<Schema> = serde_json::from_value(schema.clone()).unwrap();
+                assert_kept(name, schema, &serde_json::to_value(read).unwrap());
+            }
+        }
+        judge::<SiteSpec>();
+        judge::<Finding>();
+        let (role, _) = components::<Role>();
+        assert!(serde_json::to_string(&role).unwrap().contains(r#""enum":["viewer"]"#));
+    }
+
+    fn assert_kept(place: &str, given: &Value, kept: &Value) {
+        match (given, kept) {
+            (Value::Object(given), Value::Object(kept)) => {
+                for (name, value) in given {
+                    let place = format!("{place}/{name}");
+                    assert_kept(&place, value, kept.get(name).unwrap_or(&Value::Null));
+                }
+            }
+            (Value::Array(given), Value::Array(kept)) => {
+                assert_eq!(given.len(), kept.len(), "{place}");
+                given.iter().zip(kept).for_each(|(given, kept)| assert_kept(place, given, kept));
+            }
+            (given, kept) => assert_eq!(given, kept, "{place}"),
+        }
+    }
 
     #[test]
     fn every_definition_reads_as_openapi() {

@@ -137,7 +137,7 @@ pub(crate) async fn redeem_link(
 
 /// Changes the caller's password.
 ///
-/// All other logins of the caller end.
+/// All logins of the caller end, this one too.
 #[utoipa::path(
     post, path = "/password", tag = "login",
     request_body = ChangePassword, responses((status = 204, description = "It is changed.")),

@@ -60,7 +60,7 @@ pub(crate) async fn create_site(
     Once { body, key }: Once<NewSite>,
 ) -> Result<Response, Refusal> {
     let control = api.control();
-    let create = async { Ok(control.editor(&actor).await?.create(body).await?) };
+    let create = Box::pin(async { Ok(control.editor(&actor).await?.create(body).await?) });
     let site: SiteView = once(control, &actor, key, StatusCode::CREATED, create).await?;
     let location = HeaderValue::try_from(format!("/api/v1/sites/{}", site.summary.id))
         .map_err(|e| Refusal::new(ProblemCode::Internal, "the site has no address").cause(e))?;
@@ -216,7 +216,7 @@ pub(crate) async fn apply(
     Once { body, key }: Once<ApplySites>,
 ) -> Answer<Changed> {
     let control = api.control();
-    let apply = async { Ok(control.editor(&actor).await?.apply(&body).await?) };
+    let apply = Box::pin(async { Ok(control.editor(&actor).await?.apply(&body).await?) });
     Ok(Json(once(control, &actor, key, StatusCode::OK, apply).await?))
 }
 
