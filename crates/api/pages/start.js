@@ -22,25 +22,28 @@ function tunnel() {
   by("tunnel-url").textContent = `http://localhost:${own}`;
 }
 
+/** Shows how Portway is. Returns whether the visitor is logged in: only then are the checks told. */
 async function health() {
   const { ok, data } = await call("GET", "/health");
   const line = by("health");
   if (!ok) {
     line.className = "state bad";
     line.textContent = data.detail;
-    return;
+    return false;
   }
   line.className = `state ${TONE[data.status]}`;
   line.textContent = `${HEALTH[data.status]} Version ${data.version}.`;
   by("setup").hidden = data.set_up;
   by("login").hidden = !data.set_up;
-  const wrong = (data.checks ?? []).filter((check) => check.status !== "ok");
+  const checks = data.checks ?? [];
+  const wrong = checks.filter((check) => check.status !== "ok");
   by("attention").hidden = wrong.length === 0;
   for (const check of wrong) {
     const row = element("li");
     row.append(element("strong", check.name, TONE[check.status]), element("span", check.detail, "hosts"));
     by("checks").append(row);
   }
+  return checks.length > 0;
 }
 
 function address(host) {
@@ -86,5 +89,5 @@ by("logout").addEventListener("click", async () => {
 });
 
 tunnel();
-await health();
-await sites();
+// Asking who a stranger is would end as an error in the browser's console.
+if (await health()) await sites();

@@ -1,6 +1,6 @@
 //! The REST API, the few pages that come with it, OpenAPI and Swagger UI.
 //!
-//! Routes and OpenAPI come from one place ([`openapi`], [`router`]); a handler reads parsed
+//! Routes and OpenAPI come from one place ([`openapi()`], [`router()`]); a handler reads parsed
 //! extractors, asks `portway-control` and returns a typed answer. What may be done is decided
 //! there, what it looks like over HTTP here: this crate knows no database and no rules, and errors
 //! gain their HTTP face in one place (`problem`).
