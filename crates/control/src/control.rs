@@ -106,6 +106,14 @@ pub enum StartError {
         /// Which key is wanted.
         source: portway_secrets::OpenError,
     },
+    /// The database holds nothing that a key could belong to.
+    #[error(
+        "the database {database} holds no installation, so its key is not changed; is it the one that `portway serve` uses?"
+    )]
+    Empty {
+        /// The database.
+        database: String,
+    },
     /// Something else failed.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -335,6 +343,15 @@ pub async fn rotate_key(key_file: &Utf8Path, database: &DatabaseUrl) -> Result<u
     };
     let old = key_file::load(key_file)?;
     let store = Store::open(database).await?;
+    // A key that another database is sealed with must not be forgotten here.
+    let Some(installation) = store.installation().get().await? else {
+        return Err(StartError::Empty { database: database.to_string() });
+    };
+    old.verify(&installation.key_check).map_err(|source| StartError::WrongKey {
+        database: database.to_string(),
+        key_file: key_file.to_owned(),
+        source,
+    })?;
     let ring = old.rotate().map_err(|error| internal(error.into()))?;
     // Both keys are in the file until nothing is sealed with the old one: a crash loses nothing.
     key_file::replace(key_file, &ring)?;

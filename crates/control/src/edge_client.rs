@@ -137,12 +137,17 @@ impl EdgeClient {
             let answer = sender.send_request(request).await.map_err(broken)?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-            Ok((status, body.map_err(EdgeClientError::Broken)?.to_bytes()))
+            Ok::<_, EdgeClientError>((status, body.map_err(EdgeClientError::Broken)?.to_bytes()))
         };
-        // The connection ends with the exchange; its own end says nothing more.
+        // The connection is driven here, and ends with the exchange at the latest.
+        let mut exchange = std::pin::pin!(exchange);
         let (status, body) = tokio::select! {
-            result = exchange => result?,
-            end = connection => return Err(broken(ended(end))),
+            result = &mut exchange => result?,
+            // An edge that stops answers and closes in one go: the answer may be here already.
+            end = connection => match exchange.await {
+                Ok(answer) => answer,
+                Err(_) => return Err(broken(ended(end))),
+            },
         };
         match status {
             status if status.is_success() => Ok(body),

@@ -11,7 +11,12 @@ use portway_wire::{
 use uuid::Uuid;
 
 use crate::{
-    Control, ControlError, actor::Scopes, audit::Record, auth::later, page, rights::ApiTokens,
+    Control, ControlError,
+    actor::{Scopes, Via},
+    audit::Record,
+    auth::later,
+    page,
+    rights::ApiTokens,
 };
 
 const DEFAULT_DAYS: u32 = 90;
@@ -33,6 +38,11 @@ impl ApiTokens<'_> {
     /// Makes a token of the actor's own; its secret is in the answer and nowhere else.
     pub async fn create(&self, new: NewToken) -> Result<CreatedToken, ControlError> {
         let control = self.control;
+        if matches!(self.actor.via, Via::Token(..)) {
+            // It could be given more than the token that asks has.
+            let why = "an API token makes no tokens; log in with name and password";
+            return control.refuse(self.actor, "token.create", why).await;
+        }
         let Some(user) = self.actor.user() else {
             return Err(ControlError::BadRequest(
                 "a token belongs to a user; log in as one (`portway login`)".to_owned(),

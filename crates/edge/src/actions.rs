@@ -47,10 +47,15 @@ pub(crate) async fn act(
     }
 }
 
-/// Returns the path below the route's prefix.
+/// Returns the path below the route's prefix. Segments are counted, because the client may spell
+/// the prefix with escapes; an escaped slash was refused, so the number is the same.
 fn rest<'a>(inbound: &'a Inbound<'_>, route: &CompiledRoute) -> &'a str {
-    let prefix = route.prefix.as_ref();
-    prefix.and_then(|prefix| prefix.rest(&inbound.path)).unwrap_or(&inbound.path)
+    let path = inbound.path.as_str();
+    let Some(prefix) = route.prefix.as_ref().filter(|prefix| !prefix.is_root()) else {
+        return path;
+    };
+    let segments = prefix.as_str().matches('/').count();
+    path.match_indices('/').nth(segments).and_then(|(at, _)| path.get(at..)).unwrap_or("/")
 }
 
 /// Writes the request that an upstream is to see.

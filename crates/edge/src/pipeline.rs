@@ -194,7 +194,10 @@ fn find_site(
 ) -> Result<(Arc<CompiledSite>, Option<Located>), Refusal> {
     let tls = inbound.connection.tls.is_some();
     let serves = |site: &CompiledSite| !tls || site.https.is_some();
-    if let Some(located) = table.find(&inbound.path, &inbound.parts, serves) {
+    // Read as the upstream will read it, so that no spelling of a path leads past its rules.
+    let path = canonical::decode(&inbound.path)
+        .map_err(|fault| Refusal::of_request(Fault::BadRequest(fault), fault.to_string()))?;
+    if let Some(located) = table.find(&path, &inbound.parts, serves) {
         return Ok((Arc::clone(&located.site), Some(located)));
     }
     let first = table.sites.iter().find(|site| serves(site)).ok_or_else(no_site)?;

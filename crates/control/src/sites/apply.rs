@@ -28,6 +28,14 @@ struct Comparison {
     findings: Vec<Finding>,
 }
 
+/// Where the sites of an application come from.
+struct Source {
+    origin: Origin,
+    /// Whether it removes what is no longer in it. Only then does it matter whose an unchanged
+    /// site is; otherwise what was exported could not be applied without a change.
+    prunes: bool,
+}
+
 /// A site that would be touched.
 struct Touched {
     planned: PlannedChange,
@@ -83,7 +91,7 @@ impl Editor<'_> {
 impl Control {
     async fn compare(&self, actor: &Actor, apply: &ApplySites) -> Result<Comparison, ControlError> {
         let owner = self.owner_of_new(actor, apply.owner.as_deref()).await?;
-        let origin = Origin::File(apply.source.clone());
+        let source = Source { origin: Origin::File(apply.source.clone()), prunes: apply.prune };
         let beside: BTreeSet<&Name> = apply.sites.keys().collect();
         let mut compared =
             Comparison { owner, touched: Vec::new(), unchanged: 0, findings: Vec::new() };
@@ -98,14 +106,14 @@ impl Control {
                 Err(findings) => compared.findings.extend(findings),
                 Ok(prepared) => {
                     compared.findings.extend(prepared.findings.iter().cloned());
-                    match touch(&prepared, current.as_ref(), &owner, &origin)? {
+                    match touch(&prepared, current.as_ref(), &owner, &source)? {
                         Some(touched) => compared.touched.push(touched),
                         None => compared.unchanged += 1,
                     }
                 }
             }
         }
-        self.gone(actor, apply, &origin, &mut compared).await?;
+        self.gone(actor, apply, &source.origin, &mut compared).await?;
         compared.findings.extend(clashes(&apply.sites));
         Ok(compared)
     }
@@ -139,16 +147,16 @@ fn touch(
     prepared: &Prepared,
     current: Option<&SiteRow>,
     owner: &Owner,
-    origin: &Origin,
+    source: &Source,
 ) -> Result<Option<Touched>, ControlError> {
     let before = current.map(spec_of).transpose()?;
-    let adopted = current.is_some_and(|row| row.origin != *origin);
+    let adopted = source.prunes && current.is_some_and(|row| row.origin != source.origin);
     let change = diff::change(&prepared.name, before.as_ref(), Some(&prepared.spec));
     let Some(planned) = change.or_else(|| adopted.then(|| adoption(&prepared.name))) else {
         return Ok(None);
     };
     let expected = current.map_or(Expected::New, |row| Expected::At(row.revision));
-    let version = prepared.version(owner.id, origin.clone())?;
+    let version = prepared.version(owner.id, source.origin.clone())?;
     let draft = ChangeDraft::site(prepared.id, expected, version);
     Ok(Some(Touched { planned, draft, secrets: prepared.secrets.clone() }))
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
-use portway_model::{Id, Site, User};
+use portway_model::{Id, Role, Site, User};
 use portway_store::{NodeSiteRow, PageRequest, SiteFilter, SiteRow};
 use portway_wire::{
     Page,
@@ -17,9 +17,13 @@ impl Sites<'_> {
     /// Lists sites by name.
     pub async fn list(&self, query: SiteQuery) -> Result<Page<SiteSummary>, ControlError> {
         let control = self.control;
-        let owner = match &query.owner {
-            Some(name) => Some(control.user_named(name).await?.id),
-            None => None,
+        let owner = match (&query.owner, self.actor.role(), self.actor.user()) {
+            (None, ..) => None,
+            // Which other users there are is not a client's to find out.
+            (Some(name), Role::Client, Some(own)) if own.name.as_str() != name => {
+                return Ok(Page { items: Vec::new(), next: None });
+            }
+            (Some(name), ..) => Some(control.user_named(name).await?.id),
         };
         let filter = SiteFilter {
             text: query.search.clone(),

@@ -187,6 +187,13 @@ async fn a_token_does_no_more_than_its_scopes() {
     assert!(control.operator(&token, Resource::Users, "user.create").await.is_err());
     assert!(control.tokens(&token, Verb::Write).await.is_err());
     assert!(control.audit(&token).await.is_err());
+    let wide = NewToken { name: "w".into(), scopes: vec!["write:tokens".into()], days: None };
+    let made_wide = control.tokens(&admin, Verb::Write).await.unwrap().create(wide).await.unwrap();
+    let credentials = portway_control::Credentials::Bearer(&made_wide.token);
+    let writer = control.authenticate(credentials, "192.0.2.9", None).await.unwrap();
+    let all = NewToken { name: "all".into(), scopes: vec!["*:*".into()], days: None };
+    let escalated = control.tokens(&writer, Verb::Write).await.unwrap().create(all).await;
+    assert!(matches!(escalated.err(), Some(ControlError::Denied(_))));
     let admins = control.tokens(&admin, Verb::Write).await.unwrap();
     admins.revoke(made.view.id).await.unwrap();
     let credentials = portway_control::Credentials::Bearer(&made.token);

@@ -229,3 +229,16 @@ async fn a_rotated_key_opens_everything_and_the_old_one_nothing() {
     std::fs::write(bed.path().join("master.key"), before).unwrap();
     assert!(Control::open(config, Arc::new(Timestamp::now)).await.is_err());
 }
+
+#[tokio::test]
+async fn a_key_is_not_changed_for_a_database_that_it_does_not_belong_to() {
+    let bed = Bed::new().await;
+    let config = config(&bed.path());
+    let before = std::fs::read(&config.key_file).unwrap();
+    let empty = portway_store::DatabaseUrl::file(bed.path().join("other.db"));
+
+    let error = portway_control::rotate_key(&config.key_file, &empty).await.unwrap_err();
+
+    assert!(error.to_string().contains("holds no installation"), "{error}");
+    assert_eq!(std::fs::read(&config.key_file).unwrap(), before);
+}

@@ -7,6 +7,7 @@ use portway_model::{FieldPath, FindingCode, Findings, site::PathMatch};
 use regex::Regex;
 
 use super::site::{CompiledRoute, CompiledSite};
+use crate::canonical;
 
 /// The largest compiled expression, so that one site cannot take the memory of all.
 const REGEX_SIZE_LIMIT: usize = 1 << 20;
@@ -48,9 +49,15 @@ impl RouteTable {
         for (route, (path, conditions)) in routes.iter().enumerate() {
             let entry = Entry { conditions: *conditions, route };
             match path {
-                PathMatch::Exact(path) => insert(table.exact.entry(path.as_str().into()), entry),
+                PathMatch::Exact(path) => {
+                    if let Some(key) = key(findings, path, route) {
+                        insert(table.exact.entry(key), entry);
+                    }
+                }
                 PathMatch::Prefix(prefix) => {
-                    insert(table.prefixes.entry(prefix.as_str().into()), entry);
+                    if let Some(key) = key(findings, prefix.as_str(), route) {
+                        insert(table.prefixes.entry(key), entry);
+                    }
                 }
                 PathMatch::Regex(pattern) => table.insert_regex(findings, pattern, entry),
             }
@@ -82,6 +89,24 @@ impl RouteTable {
     }
 }
 
+/// Returns a path as it is compared: canonical, with every escape decoded, as requests are.
+fn key(findings: &mut Findings, path: &str, route: usize) -> Option<Box<str>> {
+    let read = canonical::path(path)
+        .and_then(|path| canonical::decode(&path).map(|path| Box::from(path.as_ref())));
+    match read {
+        Ok(key) => Some(key),
+        Err(fault) => {
+            let at = FieldPath::root().key("routes").index(route).key("path");
+            findings.error(
+                FindingCode::InvalidPath,
+                &at,
+                format!("`{path}` can never match: {fault}"),
+            );
+            None
+        }
+    }
+}
+
 fn insert(slot: std::collections::hash_map::Entry<'_, Box<str>, Vec<Entry>>, entry: Entry) {
     insert_ordered(slot.or_default(), entry);
 }
@@ -93,7 +118,7 @@ fn insert_ordered(entries: &mut Vec<Entry>, entry: Entry) {
 }
 
 impl HostTable {
-    /// Returns the route that takes a request with this canonical path, among the sites that
+    /// Returns the route that takes a request with this decoded canonical path, among the sites that
     /// `serves` lets in.
     pub(crate) fn find(
         &self,

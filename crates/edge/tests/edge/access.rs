@@ -1,7 +1,7 @@
 //! Who may, and what is forwarded of who asks.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use portway_model::site::{Access, BasicAuth, Password, Route};
+use portway_model::site::{Access, BasicAuth, Password, PathMatch, Route};
 use portway_policy::bundle::Change;
 use portway_testkit::origin::{Origin, Speaks};
 use tokio::net::TcpSocket;
@@ -78,6 +78,36 @@ async fn the_upstream_learns_who_asks_and_not_what_strangers_claim() {
     assert_ne!(headers["x-request-id"], "forged-forged");
     assert!(headers["traceparent"].contains("0af7651916cd43dd8448eb211c80319c"));
     assert!(!headers.contains_key("forwarded") && !headers.contains_key("x-own"));
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_path_leads_past_its_rules() {
+    let edge = TestEdge::start().await;
+    let mut inside = closed();
+    inside.matches.path = PathMatch::Prefix("/@admin,x".parse().unwrap());
+    edge.put(vec![site("a", &["a.example"], vec![route("/", respond("open")), inside])]).await;
+
+    for path in
+        ["/@admin,x", "/%40admin,x", "/%40adm%69n%2Cx/y", "/a/../%40admin%2cx", "//@admin,x"]
+    {
+        let stream = connect_from(&edge, "127.0.0.9").await;
+        let answer = send(&mut client(stream).await, request("GET", "a.example", path, "")).await;
+        assert_eq!(answer.status, 403, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_prefix_is_taken_away_however_it_is_spelled() {
+    let edge = TestEdge::start().await;
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    let mut stripped = route("/@me", to(&origin));
+    stripped.filters.strip_prefix = true;
+    edge.put(vec![site("a", &["a.example"], vec![stripped])]).await;
+
+    for (path, seen) in [("/%40me/a%2Bb", "/a%2Bb"), ("/@me", "/"), ("/%40me/", "/")] {
+        let answer = edge.ask(request("GET", "a.example", path, "")).await;
+        assert!(answer.body.contains(&format!("\"{seen}\"")), "{path}: {}", answer.body);
+    }
 }
 
 /// A route for one address with a password.
