@@ -1,6 +1,11 @@
 //! The Grafana dashboard and the alerts: every query is one that Prometheus understands, names
 //! metrics that exist, and finds data on a system that runs.
-#![expect(clippy::unwrap_used, reason = "a failed assumption fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a failed assumption fails the test"
+)]
 
 use std::{
     collections::BTreeSet,
@@ -96,7 +101,7 @@ fn alerts_fire_when_something_is_wrong_and_only_then() {
     assert!(output.status.success(), "{}", said(&output));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn every_panel_shows_data_of_a_system_that_runs() {
     if may_skip("prometheus") {
         return;
@@ -264,7 +269,8 @@ fn listening(log: &str) -> Option<SocketAddr> {
 }
 
 fn escaped(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    let code = |byte: u8| format!("%{byte:02X}");
+    text.bytes().map(code).collect::<Vec<String>>().concat()
 }
 
 /// Asks for a path, and returns status and body. HTTP/1.0 has no chunks to be put together.

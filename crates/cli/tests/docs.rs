@@ -86,7 +86,7 @@ fn every_link_leads_to_a_file() {
 fn pages() -> Vec<Page> {
     let root = repository();
     let mut paths = files(&root, "md");
-    for folder in ["docs", "docs/adr", "docs/reference"] {
+    for folder in ["docs", "docs/adr"] {
         paths.extend(files(&root.join(folder), "md"));
     }
     let read = |path: Utf8PathBuf| Page { text: fs::read_to_string(&path).unwrap(), path };
