@@ -2,4 +2,5 @@
 //! the caller's folder, on ports that were free, and ends when it is dropped.
 
 pub mod ca;
+pub mod manager;
 pub mod origin;

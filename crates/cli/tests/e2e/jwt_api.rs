@@ -135,7 +135,7 @@ async fn each_part_writes_its_own_logs_with_the_reason_of_every_fault() {
         ("flask", "/flask/api/ping?visit=flask"),
     ];
     for (log, path) in paths {
-        let answer = web.get(HOST, path).header("user-agent", "a \"b\"\n c".trim()).send().await;
+        let answer = web.get(HOST, path).header("user-agent", "a \"b\" \\c").send().await;
         let id = answer.header("x-request-id").to_owned();
         let line = log_line(manager, &format!("{log}.access.log"), &id).await;
         assert_eq!(line["status"], answer.status);

@@ -149,7 +149,8 @@ impl Ask<'_> {
         let exchange = async {
             if !self.tls {
                 let stream = connect(self.source, self.web.http).await?;
-                return self.over1(stream, self.web.http.port()).await;
+                let port = self.web.http.port();
+                return self.over1(stream, port).await;
             }
             let alpn: &[u8] = if self.http2 { b"h2" } else { b"http/1.1" };
             let stream = self.web.connect(&self.host, self.source, alpn).await?;
@@ -183,10 +184,9 @@ impl Ask<'_> {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (mut sender, connection) =
-            http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-                .await
-                .map_err(std::io::Error::other)?;
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .map_err(std::io::Error::other)?;
         let connection = tokio::spawn(connection);
         let uri = format!("https://{}:{port}{}", self.host, self.path).parse::<Uri>().unwrap();
         let request = self.request.uri(uri).body(Full::new(self.body)).unwrap();
