@@ -15,7 +15,7 @@ use crate::fault::Fault;
 use workspace::{Dependency, Kind, Package};
 
 /// The layers from the lowest; each names its crates without the prefix `portway-`.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &["model"],
     &["net", "policy", "secrets", "sitefile", "telemetry", "waf", "wire"],
     &["cert", "edge", "engine", "runtime", "store", "transport", "tunnel"],
@@ -23,6 +23,7 @@ const LAYERS: [&[&str]; 7] = [
     &["control"],
     &["api"],
     &["cli"],
+    &["bench"],
 ];
 
 /// Crates that only compute: no I/O, no async.

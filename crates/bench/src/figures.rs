@@ -1,0 +1,25 @@
+//! The figures, one module each.
+
+pub(crate) mod api;
+pub(crate) mod changes;
+pub(crate) mod kills;
+pub(crate) mod memory;
+pub(crate) mod publish;
+
+use std::path::PathBuf;
+
+/// What all figures are told.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The program to measure.
+    pub(crate) program: PathBuf,
+    /// Smaller numbers, for a look rather than a figure.
+    pub(crate) quick: bool,
+}
+
+impl Settings {
+    /// Returns the whole number, or the small one for a look.
+    pub(crate) fn choose(&self, whole: usize, small: usize) -> usize {
+        if self.quick { small } else { whole }
+    }
+}

@@ -1,0 +1,96 @@
+//! Measures the figures of `docs/benchmarks.md`: Portway as its user starts it, and its peers in the
+//! same run on the same machine.
+//!
+//! Every server listens on loopback, on ports that were free, keeps its files in a temporary folder,
+//! and is ended by its process id. Each figure prints a table and the same as one line of JSON.
+
+mod figures;
+mod origin;
+mod peer;
+mod ports;
+mod portway;
+mod process;
+mod report;
+mod samples;
+mod sites;
+mod web;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::{figures::Settings, report::Report};
+
+/// What can be typed.
+#[derive(Debug, Parser)]
+#[command(name = "portway-bench", about = "Measures the figures of docs/benchmarks.md")]
+struct Cli {
+    /// The program to measure [default: `portway` beside this one]
+    #[arg(long, global = true, value_name = "PATH")]
+    portway: Option<PathBuf>,
+    /// Smaller numbers, for a look rather than a figure
+    #[arg(long, global = true)]
+    quick: bool,
+    #[command(subcommand)]
+    figure: Figure,
+}
+
+/// The figures.
+#[derive(Debug, Subcommand)]
+enum Figure {
+    /// How soon a site that was made through the API answers through the edge
+    Publish(figures::publish::Options),
+    /// How soon the API answers while there are many sites
+    Api(figures::api::Options),
+    /// How many requests are lost by changes under load
+    Changes(figures::changes::Options),
+    /// What is lost when the manager is killed again and again
+    Kills(figures::kills::Options),
+    /// How much memory manager and edge take
+    Memory(figures::memory::Options),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Whatever runs is dropped, and with it everything that it started.
+    let ended = tokio::select! {
+        ended = run(cli) => ended,
+        stopped = tokio::signal::ctrl_c() => {
+            stopped.context("cannot wait for Ctrl-C").and_then(|()| anyhow::bail!("stopped"))
+        }
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::say(&format!("portway-bench: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let program = match cli.portway {
+        Some(program) => program,
+        None => std::env::current_exe()?.with_file_name("portway"),
+    };
+    anyhow::ensure!(
+        program.is_file(),
+        "{} is missing; build it (`make build`), or name it by --portway",
+        program.display()
+    );
+    let settings = Settings { program, quick: cli.quick };
+    let report = measure(cli.figure, &settings).await?;
+    report.print()
+}
+
+async fn measure(figure: Figure, settings: &Settings) -> anyhow::Result<Report> {
+    match figure {
+        Figure::Publish(options) => Box::pin(figures::publish::run(settings, &options)).await,
+        Figure::Api(options) => Box::pin(figures::api::run(settings, &options)).await,
+        Figure::Changes(options) => Box::pin(figures::changes::run(settings, &options)).await,
+        Figure::Kills(options) => Box::pin(figures::kills::run(settings, &options)).await,
+        Figure::Memory(options) => Box::pin(figures::memory::run(settings, &options)).await,
+    }
+}
