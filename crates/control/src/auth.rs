@@ -178,8 +178,7 @@ impl Control {
             return Err(ControlError::Setup(text.to_owned()));
         }
         if self.peek(&setup.token).await?.is_none_or(|link| link.kind != LinkKind::Setup) {
-            let text =
-                "this set-up link has ended; `portway setup` on the machine prints a new one";
+            let text = "this set-up link has ended; run `portway setup` on the machine instead";
             return Err(ControlError::Setup(text.to_owned()));
         }
         let fields = NewUserFields::read(&setup.name, setup.email.as_deref())?;

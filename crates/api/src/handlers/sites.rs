@@ -141,7 +141,7 @@ pub(crate) async fn remove_site(
 
 /// Keeps a site from being used.
 ///
-/// Visitors get the reason with status 503. Only an administrator lifts it.
+/// Visitors get the reason with status 403. Only an administrator lifts it.
 #[utoipa::path(
     post, path = "/sites/{site}/block", tag = "sites",
     params(("site" = String, Path, description = "The id or the name.")),
