@@ -99,7 +99,8 @@ impl Manager {
             bail!("the manager runs already");
         }
         self.starts += 1;
-        let log = |kind: &str| File::create(self.base.join(format!("serve-{}.{kind}", self.starts)));
+        let log =
+            |kind: &str| File::create(self.base.join(format!("serve-{}.{kind}", self.starts)));
         let child = self
             .command(&self.serve_words())
             .stdin(Stdio::null())
@@ -219,7 +220,8 @@ impl Manager {
     /// Returns the process id of the edge.
     pub async fn edge_pid(&self) -> anyhow::Result<u32> {
         let status = self.edge().await?;
-        let pid = status.get("pid").and_then(Value::as_u64).context("the edge has no process id")?;
+        let pid =
+            status.get("pid").and_then(Value::as_u64).context("the edge has no process id")?;
         Ok(u32::try_from(pid)?)
     }
 
@@ -388,6 +390,11 @@ pub fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Tells whether a process runs; one that has ended and only waits to be noticed does not.
+pub fn runs(pid: u32) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| !words.is_empty())
 }
 
 /// Returns the processes that were started with a word.

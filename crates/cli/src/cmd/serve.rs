@@ -6,6 +6,7 @@ mod console;
 mod doors;
 mod install;
 mod keeper;
+mod started;
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
@@ -21,8 +22,8 @@ use portway_control::{Clock, Control, ControlConfig};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
-pub(super) use self::console::publish as publish_console;
 use self::{console::ConsoleFile, doors::Doors, keeper::Keeper};
+pub(super) use self::{console::publish as publish_console, started::api as started_api};
 use crate::{
     args::Serve,
     config::{self, Machine, Settings},
@@ -128,6 +129,7 @@ struct Manager<'a> {
 impl Manager<'_> {
     async fn run(&self, stop: &CancellationToken) -> Result<(), Failure> {
         let doors = Doors::open(self.settings.api, &self.socket, self.readers)?;
+        started::keep(&self.paths, self.settings.api)?;
         let helpers = TaskTracker::new();
         if self.settings.starts_edge {
             let keeper = Keeper::new(&self.settings, &self.paths)?;

@@ -117,12 +117,17 @@ async fn publish_console(session: &Session, host: &str) -> Outcome {
         return Err(Failure::usage("the console is published on the manager's own machine")
             .help("run the command there, without --server"));
     }
-    let api = session.settings()?.api;
+    let paths = session.paths()?;
+    // An option of `serve` counts for more than what stands in a file.
+    let api = match super::serve::started_api(&paths)? {
+        Some(api) => api,
+        None => session.settings()?.api,
+    };
     let host = host.parse::<Hostname>().map_err(|error| {
         Failure::usage(error.to_string()).help("write for example console.example.org")
     })?;
     let client = session.client().await?;
-    let console = super::serve::publish_console(&session.paths()?, host.as_str())?;
+    let console = super::serve::publish_console(&paths, host.as_str())?;
     let spec = serde_json::to_value(console_site(&console.host, api, &console.key))
         .map_err(|error| Failure::failed("the site cannot be sent").because(&error))?;
     let message = Some(format!("publish the console as {host}"));

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use portway_testkit::{
-    manager::{Manager, signal},
+    manager::{Manager, runs, signal},
     origin::{Origin, Speaks},
 };
 use rustix::process::Signal;
@@ -84,6 +84,33 @@ async fn a_site_is_served_as_soon_as_it_is_added() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_console_is_published_under_a_name_and_the_way_back_stays() {
+    let manager = manager().await;
+    let words = ["setup", "--name", "ann", "--password-stdin"];
+    let words = [&words[..], &["--console-host", "console.localhost"]].concat();
+    let made = manager.run_with(&words, PASSWORD, &[]).await.unwrap();
+    assert_eq!(made.code, 0, "{made:?}");
+
+    let web = Web::of(&manager).await;
+    let login = json!({ "name": "ann", "password": PASSWORD }).to_string();
+    // The API begins anew under its name; until then it does not know it.
+    let session = eventually("the console", async || {
+        let ask = web.ask("POST", "console.localhost", "/api/v1/session");
+        let origin = format!("https://console.localhost:{}", manager.https_port());
+        let answer = ask.header("origin", &origin).body("application/json", &login).send().await;
+        (answer.status == 200).then_some(answer)
+    })
+    .await;
+    let cookie = session.header("set-cookie");
+    assert!(cookie.contains("Secure") && cookie.contains("HttpOnly"), "{cookie}");
+    let page = web.get("console.localhost", "/").http2().send().await;
+    assert!(page.text().contains("Portway runs here"), "{}", page.text());
+    let metrics = web.get("console.localhost", "/metrics").send().await;
+    assert!([401, 403, 404].contains(&metrics.status), "{metrics:?}");
+    assert_eq!(api(&manager, "GET", "/api/v1/health", None).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_manager_takes_nothing_with_it_and_the_next_one_adopts_the_edge() {
     let mut manager = manager().await;
     let web = Web::of(&manager).await;
@@ -132,8 +159,9 @@ async fn without_its_manager_a_restarted_edge_serves_from_its_own_disk() {
     let web = Web::of(&manager).await;
     site(&manager, "app.localhost", "one").await;
     manager.stop().await.unwrap();
+    let edge = manager.edge_pid().await.unwrap();
     ok(&manager, &["edge", "--stop"]).await;
-    eventually("the edge to stop", async || manager.edge().await.err()).await;
+    eventually("the edge to stop", async || (!runs(edge)).then_some(())).await;
 
     let ports = [
         format!("--http-port={}", manager.http_port()),
