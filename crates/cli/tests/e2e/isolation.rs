@@ -108,10 +108,11 @@ async fn fifty_changes_lose_no_request() {
     let posted = Arc::<AtomicU64>::default();
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS * 2 {
-        let poster = Poster { web: web.clone(), stop: Arc::clone(&stop), posted: Arc::clone(&posted) };
+        let client =
+            Poster { web: web.clone(), stop: Arc::clone(&stop), posted: Arc::clone(&posted) };
         let port = manager.https_port();
         clients.spawn(async move {
-            if number % 2 == 0 { poster.over1(port).await } else { poster.over2(port).await }
+            if number % 2 == 0 { client.over1(port).await } else { client.over2(port).await }
         });
     }
     change(&manager, &to).await;
@@ -153,7 +154,8 @@ struct Poster {
 impl Poster {
     async fn over1(self, port: u16) -> Result<(), String> {
         let stream = self.connect(b"http/1.1").await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
         tokio::spawn(connection);
         while !self.stop.load(Ordering::SeqCst) {
             sender.ready().await.map_err(text)?;

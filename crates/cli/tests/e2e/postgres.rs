@@ -60,8 +60,7 @@ impl Database {
     fn new(server: &str) -> Self {
         let name = format!("e2e{}", uuid::Uuid::now_v7().simple());
         let (base, _) = server.rsplit_once('/').unwrap();
-        let database =
-            Self { server: server.to_owned(), url: format!("{base}/{name}"), name };
+        let database = Self { server: server.to_owned(), url: format!("{base}/{name}"), name };
         database.run(&format!("CREATE DATABASE {}", database.name));
         database
     }
