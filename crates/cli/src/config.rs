@@ -137,10 +137,10 @@ fn listeners(
     machine: Machine,
 ) -> Result<ListenerSettings, Failure> {
     let usual = if machine.is_root { (80, 443) } else { (8080, 8443) };
-    let http_port = given.http_port.or(file.http_port).unwrap_or(usual.0);
+    let plain_port = given.http_port.or(file.http_port).unwrap_or(usual.0);
     let https_port = given.https_port.or(file.https_port).unwrap_or(usual.1);
-    if http_port == https_port && http_port != 0 {
-        return Err(Failure::usage(format!("HTTP and HTTPS would share port {http_port}"))
+    if plain_port == https_port && plain_port != 0 {
+        return Err(Failure::usage(format!("HTTP and HTTPS would share port {https_port}"))
             .help("choose different ports by --http-port and --https-port"));
     }
     let workers = match given.workers.or(file.workers) {
@@ -151,7 +151,7 @@ fn listeners(
     let addresses = if addresses.is_empty() { all(machine) } else { addresses };
     let on = |port: u16| addresses.iter().map(|address| SocketAddr::new(*address, port)).collect();
     Ok(ListenerSettings {
-        http: on(http_port),
+        http: on(plain_port),
         https: on(https_port),
         public_https_port: given.public_https_port.or(file.public_https_port),
         workers,
@@ -180,7 +180,10 @@ fn parse(text: &str) -> Result<ConfigFile, String> {
     match documents.as_slice() {
         [] => Ok(ConfigFile::default()),
         [document] if document.is_null() => Ok(ConfigFile::default()),
-        [document] => serde_json::from_value(to_json(document)?).map_err(|error| error.to_string()),
+        [document] if document.is_mapping() => {
+            serde_json::from_value(to_json(document)?).map_err(|error| error.to_string())
+        }
+        [_] => Err("it is not a list of names and values".to_owned()),
         [_, ..] => Err("only one document can stand there".to_owned()),
     }
 }

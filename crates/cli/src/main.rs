@@ -60,13 +60,16 @@ fn wish(no_color: bool) -> ColourWish {
 fn run(cli: Cli, out: Out) -> Outcome {
     // Another part of the process may have been first; it chose the same one.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    let runtime = match &cli.command {
-        Command::Serve(_) => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
-        // Whatever else is typed waits for one thing at a time; the edge has its own threads.
-        _ => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+    // Whatever else is typed waits for one thing at a time; the edge has its own threads.
+    let mut builder = if matches!(cli.command, Command::Serve(_)) {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
     };
-    let runtime =
-        runtime.map_err(|error| Failure::failed("the machine gives no thread").because(&error))?;
+    let runtime = builder
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("the machine gives no thread").because(&error))?;
     let session = Session::new(cli.global, out);
     runtime.block_on(Box::pin(cmd::run(&session, cli.command)))
 }
@@ -93,7 +96,9 @@ mod tests {
 
     #[test]
     fn the_help_says_what_there_is() {
-        let help = Cli::command().term_width(100).render_long_help().to_string();
+        // The values of this machine's environment are none of the help's.
+        let mut command = Cli::command().term_width(100).mut_args(|arg| arg.hide_env_values(true));
+        let help = command.render_long_help().to_string();
         insta::assert_snapshot!(help);
     }
 }

@@ -51,9 +51,11 @@ fn a_fresh_installation_serves_its_first_site_and_survives_the_end_of_either_pro
     let pruned = installation.json(&["apply", "-f", "more.yaml", "--prune", "--yes"]);
     assert_eq!(pruned.pointer("/sites").map(|sites| sites.as_array().unwrap().len()), Some(2));
 
-    // What is not there is 4; what contradicts is 6.
+    // What is not there is 4, what is declared wrongly 3, what is taken 6.
     assert_eq!(installation.run(&["site", "show", "nothing"]).status.code(), Some(4));
     let again = installation.run(&["site", "add", "app.localhost", "--to", &target]);
+    assert_eq!(again.status.code(), Some(3), "{again:?}");
+    let again = installation.run(&["user", "add", "ann"]);
     assert_eq!(again.status.code(), Some(6), "{again:?}");
 
     // The edge is killed: it is back with what it had.

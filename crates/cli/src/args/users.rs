@@ -101,7 +101,7 @@ pub(crate) enum TokenCommand {
     Add {
         /// What it is for
         name: String,
-        /// What it may do: `read`, `write` or `*`, a colon, and `sites`, `users`, `tokens`,
+        /// What it may do: `read`, `write` or `*`, a colon, and `sites`, `logs`, `users`, `tokens`,
         /// `audit`, `revisions`, `system` or `*`
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<String>,

@@ -81,6 +81,8 @@ fn describe(announcement: &Announcement, paint: Paint) -> String {
         list(&announcement.https),
         announcement.data,
     )];
+    let first = announcement.first_site.iter();
+    parts.extend(first.map(|url| format!("  first site     {url}\n")));
     parts.extend(announcement.setup.iter().map(|link| {
         let port = api.rsplit(':').next().unwrap_or_default();
         format!(
