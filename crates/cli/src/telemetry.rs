@@ -7,7 +7,7 @@ use portway_telemetry::{
 use crate::{args::LogFormat, exit::Failure, out::Out};
 
 /// What is told where nobody asks for more.
-const USUAL_FILTER: &str = "info";
+const USUAL_FILTER: &str = "info,sea_orm_migration=warn";
 
 /// Sets up messages and spans of this process. `PORTWAY_LOG` chooses which messages, the variables
 /// of OpenTelemetry where spans go.

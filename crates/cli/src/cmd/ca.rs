@@ -12,6 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use portway_cert::trust::{
     Machine, OnFailure, System, TrustStep, TrustedRoot, anchor_folders, nss_folders, programs,
 };
+use tempfile::TempPath;
 
 use crate::{
     exit::{Exit, Failure, Outcome},
@@ -43,8 +44,8 @@ async fn carry_out(
     let pem = session.public_client().await?.local_root().await?;
     let root = TrustedRoot::new(&pem)
         .map_err(|error| Failure::failed("the root cannot be read").because(&error))?;
-    let copy = copy_of(&pem)?;
-    let steps = plan(&root, &look(), &copy);
+    let copy = Copy::of(&pem)?;
+    let steps = plan(&root, &look(), &copy.path);
     if dry_run {
         let lines: Vec<String> = steps.iter().map(describe).collect();
         session.out.show(&lines, |_| lines.join("\n"))?;
@@ -56,21 +57,35 @@ async fn carry_out(
         }
         perform(session, step).await?;
     }
+    let names_it = |step: &TrustStep| matches!(step, TrustStep::Tell { text } if text.contains(copy.path.as_str()));
+    if steps.iter().any(names_it) {
+        copy.keep()?;
+    }
     session.out.note("done; programs that are running take it over when they are restarted")?;
     Ok(Exit::Ok)
 }
 
-/// Keeps the root in a file of its own, for what wants one.
-fn copy_of(pem: &str) -> Result<Utf8PathBuf, Failure> {
-    let kept = tempfile::Builder::new().prefix("portway-ca-").suffix(".crt").tempfile().and_then(
-        |mut file| {
-            file.write_all(pem.as_bytes())?;
-            fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644))?;
-            Ok(file.into_temp_path().keep()?)
-        },
-    )?;
-    Utf8PathBuf::from_path_buf(kept)
-        .map_err(|_| Failure::failed("the folder for temporary files has no readable name"))
+/// The root in a file of its own, for what wants one. It is gone at the end, unless it is kept.
+struct Copy {
+    file: TempPath,
+    path: Utf8PathBuf,
+}
+
+impl Copy {
+    fn of(pem: &str) -> Result<Self, Failure> {
+        let mut file = tempfile::Builder::new().prefix("portway-ca-").suffix(".crt").tempfile()?;
+        file.write_all(pem.as_bytes())?;
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644))?;
+        let file = file.into_temp_path();
+        let path = Utf8PathBuf::from_path_buf(file.to_path_buf())
+            .map_err(|_| Failure::failed("the folder for temporary files has no readable name"))?;
+        Ok(Self { file, path })
+    }
+
+    /// Leaves the file for who has been told to use it by hand.
+    fn keep(self) -> Result<(), Failure> {
+        self.file.keep().map(drop).map_err(|error| Failure::from(error.error))
+    }
 }
 
 /// Looks at what this machine has.
@@ -176,10 +191,20 @@ mod tests {
     }
 
     #[test]
-    fn the_copy_of_the_root_can_be_read_by_everyone() {
-        let path = copy_of("pem").unwrap();
+    fn the_copy_of_the_root_can_be_read_by_everyone_and_leaves_nothing_behind() {
+        let copy = Copy::of("pem").unwrap();
+        let path = copy.path.clone();
         assert_eq!(fs::read_to_string(&path).unwrap(), "pem");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        drop(copy);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_copy_that_is_used_by_hand_stays() {
+        let copy = Copy::of("pem").unwrap();
+        let path = copy.path.clone();
+        copy.keep().unwrap();
         fs::remove_file(path).unwrap();
     }
 }
