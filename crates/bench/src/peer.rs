@@ -28,6 +28,9 @@ use crate::{
 
 /// How long a peer may take to start or to reload.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long `HAProxy` may take to act on a signal, and how often it is sent one.
+const NOTICE: Duration = Duration::from_secs(5);
+const SIGNALS: usize = 3;
 
 /// Which proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,10 +142,7 @@ impl Peer {
         let folder = self.folder.path();
         match self.kind {
             Kind::Nginx => command.arg("-p").arg(folder).args(["-c", "config", "-s", "reload"]),
-            Kind::Haproxy => {
-                let master = self.process.id().context("HAProxy has ended")?;
-                return process::signal(master, Signal::USR2);
-            }
+            Kind::Haproxy => return self.reload_haproxy().await,
             Kind::Caddy => command
                 .args(["reload", "--adapter", "caddyfile", "--config"])
                 .arg(self.config())
@@ -155,13 +155,34 @@ impl Peer {
         Ok(())
     }
 
+    /// `HAProxy` misses a signal while it still carries out the one before, and says nothing then.
+    async fn reload_haproxy(&self) -> anyhow::Result<()> {
+        let master = self.process.id().context("HAProxy has ended")?;
+        let loads = || {
+            let log = fs::read_to_string(self.log());
+            log.map(|log| log.matches("Loading success").count()).context("HAProxy has no log")
+        };
+        let before = loads()?;
+        for _ in 0..SIGNALS {
+            process::signal(master, Signal::USR2)?;
+            let deadline = Instant::now() + NOTICE;
+            while Instant::now() < deadline {
+                if loads()? > before {
+                    return Ok(());
+                }
+                tokio::time::sleep(EVERY).await;
+            }
+        }
+        anyhow::bail!("HAProxy does not reload")
+    }
+
     /// Waits until a host answers its name.
     pub(crate) async fn serves(&self, host: &str) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut web = Web::new(self.port, Speech::Http1);
         while !web.get(host).await.is_ok_and(|answer| answer.is(host)) {
             if Instant::now() >= deadline {
-                let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+                let log = fs::read_to_string(self.log()).unwrap_or_default();
                 anyhow::bail!("{} does not serve {host}: {log}", self.kind.name());
             }
             tokio::time::sleep(EVERY).await;
@@ -186,6 +207,10 @@ impl Peer {
 
     fn config(&self) -> PathBuf {
         self.folder.path().join("config")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
     }
 }
 
