@@ -2,7 +2,7 @@
 
 use crate::support::{Bed, bounds, new_site, proxy, root};
 use portway_control::{Actor, Control, ControlError, Precondition, Resource, Verb};
-use portway_model::Role;
+use portway_model::{Bounds, Role};
 use portway_wire::{
     PageQuery,
     revision::{Revert, RevisionQuery},
@@ -23,7 +23,12 @@ fn refused_as(error: &ControlError) -> &'static str {
         ControlError::NotFound { .. } => "not found",
         ControlError::Taken(_) => "taken",
         ControlError::Conflict(_) => "conflict",
-        other => panic!("refused for another reason: {other}"),
+        ControlError::Unauthenticated(_)
+        | ControlError::Stale { .. }
+        | ControlError::TooManyAttempts { .. }
+        | ControlError::Setup(_)
+        | ControlError::Unavailable { .. }
+        | ControlError::Internal { .. } => panic!("refused for another reason: {error}"),
     }
 }
 
@@ -176,7 +181,7 @@ async fn a_client_stays_within_its_number_of_sites() {
 async fn a_token_does_no_more_than_its_scopes() {
     let bed = Bed::new().await;
     let control = &bed.control;
-    let admin = bed.user("adam", Role::Admin, Default::default()).await;
+    let admin = bed.user("adam", Role::Admin, Bounds::default()).await;
     let new = NewToken { name: "ci".into(), scopes: vec!["read:sites".into()], days: None };
     let made = control.tokens(&admin, Verb::Write).await.unwrap().create(new).await.unwrap();
     let credentials = portway_control::Credentials::Bearer(&made.token);
@@ -224,13 +229,13 @@ async fn clients_cannot_be_given_overlapping_zones() {
 async fn a_deactivated_user_is_out_at_once() {
     let bed = Bed::new().await;
     let control = &bed.control;
-    let admin = bed.user("adam", Role::Admin, Default::default()).await;
+    let admin = bed.user("adam", Role::Admin, Bounds::default()).await;
     let login = portway_wire::auth::Login {
         name: "adam".into(),
         password: crate::support::PASSWORD.into(),
     };
     let tokens = control.login(&login, &crate::support::client()).await.unwrap();
-    bed.user("eve", Role::Admin, Default::default()).await;
+    bed.user("eve", Role::Admin, Bounds::default()).await;
     let root = root();
     let operator = control.operator(&root, Resource::Users, "user.update").await.unwrap();
 
@@ -245,7 +250,7 @@ async fn a_deactivated_user_is_out_at_once() {
 #[tokio::test]
 async fn the_last_administrator_stays() {
     let bed = Bed::new().await;
-    bed.user("adam", Role::Admin, Default::default()).await;
+    bed.user("adam", Role::Admin, Bounds::default()).await;
     let root = root();
     let operator = bed.control.operator(&root, Resource::Users, "user.remove").await.unwrap();
 
@@ -261,7 +266,7 @@ async fn a_viewer_sees_everything_and_changes_nothing() {
     create(control, &root(), new_site("house", proxy("house.example", "127.0.0.1:1")))
         .await
         .unwrap();
-    let viewer = bed.user("vera", Role::Viewer, Default::default()).await;
+    let viewer = bed.user("vera", Role::Viewer, Bounds::default()).await;
 
     let seen = control.sites(&viewer).await.unwrap().list(SiteQuery::default()).await.unwrap();
 

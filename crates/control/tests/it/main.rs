@@ -1,5 +1,12 @@
 //! Use cases through the public API of the control plane.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
 mod bounds;
 mod deploy;
 mod history;
