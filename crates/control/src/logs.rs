@@ -53,13 +53,7 @@ impl Sites<'_> {
     /// Returns the newest lines that fit, oldest first.
     pub async fn logs(&self, site: &str, query: LogQuery) -> Result<LogLines, ControlError> {
         let wanted = self.wanted(site, query).await?;
-        let lines = tokio::task::spawn_blocking(move || wanted.newest())
-            .await
-            .map_err(|error| ControlError::internal("reading a log", error))?
-            .map_err(|source| ControlError::Unavailable {
-                what: "the log",
-                source: source.into(),
-            })?;
+        let lines = newest(wanted).await?;
         Ok(LogLines { lines })
     }
 
@@ -70,9 +64,10 @@ impl Sites<'_> {
         query: LogQuery,
     ) -> Result<impl Stream<Item = LogLine> + Send + use<>, ControlError> {
         let wanted = self.wanted(site, query).await?;
+        let newest = newest(wanted.clone()).await?;
         let (sender, mut receiver) = mpsc::channel(256);
         // It ends when nobody listens any more: sending fails then.
-        tokio::spawn(follow(wanted, sender));
+        tokio::spawn(follow(wanted, newest, sender));
         Ok(futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)))
     }
 
@@ -106,6 +101,14 @@ impl Sites<'_> {
             request_id: query.request_id,
         })
     }
+}
+
+/// Files are read where blocking is allowed.
+async fn newest(wanted: Wanted) -> Result<Vec<LogLine>, ControlError> {
+    tokio::task::spawn_blocking(move || wanted.newest())
+        .await
+        .map_err(|error| ControlError::internal("reading a log", error))?
+        .map_err(|source| ControlError::Unavailable { what: "the log", source: source.into() })
 }
 
 fn status_filter(text: &str) -> Result<StatusFilter, ControlError> {
@@ -280,9 +283,8 @@ struct Followed {
     partial: Vec<u8>,
 }
 
-async fn follow(wanted: Wanted, sender: mpsc::Sender<LogLine>) {
+async fn follow(wanted: Wanted, newest: Vec<LogLine>, sender: mpsc::Sender<LogLine>) {
     let mut places = std::collections::BTreeMap::<Utf8PathBuf, Followed>::new();
-    let newest = wanted.newest().unwrap_or_default();
     // Begun at the present end; what was written meanwhile comes with the next look.
     for file in wanted.files().unwrap_or_default().iter().filter(|file| file.aside.is_none()) {
         if let Ok(meta) = std::fs::metadata(&file.path) {

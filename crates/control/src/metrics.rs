@@ -36,7 +36,10 @@ impl Control {
             });
             self.inner.metrics.set_certificates(ends.collect::<Vec<_>>());
         }
-        let own = self.inner.metrics.render(now).unwrap_or_default();
+        let own = self.inner.metrics.render(now).unwrap_or_else(|error| {
+            warn!("the metrics cannot be written: {error}");
+            String::new()
+        });
         let edge = match self.inner.edge.metrics().await {
             Ok(text) => text,
             Err(error) => {
