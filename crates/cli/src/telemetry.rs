@@ -1,7 +1,7 @@
 //! How the processes that serve tell what they do.
 
 use portway_telemetry::{
-    Color, LogFormat as Form, LogOptions, OtlpTarget, Service, TelemetryGuard, init, stderr,
+    Color, LogFormat as Form, LogOptions, Service, TelemetryGuard, TraceSettings, init, stderr,
 };
 
 use crate::{args::LogFormat, exit::Failure, out::Out};
@@ -19,7 +19,7 @@ pub(crate) fn start(
     let wrong = |error: &(dyn std::error::Error + 'static)| {
         Failure::usage("logging cannot be set up").because(error)
     };
-    let otlp = OtlpTarget::from_environment(|name| std::env::var(name).ok())
+    let traces = TraceSettings::from_environment(|name| std::env::var(name).ok())
         .map_err(|error| wrong(&error))?;
     let options = LogOptions {
         format: match format {
@@ -29,7 +29,7 @@ pub(crate) fn start(
         filter: std::env::var("PORTWAY_LOG").unwrap_or_else(|_| USUAL_FILTER.to_owned()),
         color: if out.paint_err.is_on() { Color::On } else { Color::Off },
         writer: stderr(),
-        otlp,
+        traces,
     };
     let service = Service { name: service, version: env!("CARGO_PKG_VERSION") };
     init(options, service).map_err(|error| wrong(&error))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Response, StatusCode, header};
 use portway_model::PathPrefix;
+use portway_telemetry::access::{ErrorKind, ErrorLevel};
 
 use crate::{
     body::{self, Body},
@@ -230,6 +231,10 @@ fn of_body(fault: BodyFault) -> Refusal {
             Refusal::of_request(Fault::BodyTooLarge { limit }, reason)
         }
         BodyFault::Silent(reason) => Refusal::of_request(Fault::RequestTimeout, reason),
+        BodyFault::Gone(reason) => {
+            let report = (ErrorKind::ClientGone, ErrorLevel::Info, reason);
+            Refusal { fault: Fault::BadBody, report: Some(report) }
+        }
         BodyFault::Broken(reason) => Refusal::of_request(Fault::BadBody, reason),
     }
 }

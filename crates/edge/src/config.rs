@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use portway_telemetry::RequestSpans;
 
 /// Where an edge listens, keeps its state and writes its logs.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct EdgeConfig {
     pub workers: Option<NonZeroUsize>,
     /// How long requests in flight may take to end after the edge was told to stop.
     pub drain: Duration,
+    /// Whose traces are continued, and where the spans of requests go.
+    pub spans: RequestSpans,
 }
 
 /// The time for requests in flight to end, unless set.
@@ -40,6 +43,7 @@ impl EdgeConfig {
             public_https_port: None,
             workers: None,
             drain: DEFAULT_DRAIN,
+            spans: RequestSpans::default(),
         }
     }
 

@@ -11,12 +11,15 @@ use std::{
 
 use http::{HeaderMap, Response, StatusCode, header};
 use jiff::Timestamp;
-use portway_telemetry::access::{AccessRecord, ErrorKind, ErrorLevel, ErrorRecord, milliseconds};
+use portway_telemetry::{
+    Answer, Ended, Place,
+    access::{AccessRecord, ErrorKind, ErrorLevel, ErrorRecord, milliseconds},
+};
 
 use crate::{
     body::{self, Body, BodyEnd, BodyOutcome, Side},
     content::{CompiledRoute, CompiledSite},
-    headers::Origin,
+    headers::{Origin, TRACESTATE},
     log::SiteLog,
     pages::Fault,
     proxy::{Passed, TunnelError},
@@ -26,6 +29,9 @@ use crate::{
 /// What nginx and others after it log when the client went away before its answer.
 const CLIENT_GONE: u16 = 499;
 
+/// The code of a client that went away.
+const GONE: &str = "client_gone";
+
 /// A request on its way.
 pub(crate) struct Exchange {
     shared: Arc<Shared>,
@@ -34,6 +40,11 @@ pub(crate) struct Exchange {
     log: Arc<SiteLog>,
     site: Option<Arc<CompiledSite>>,
     received: Arc<AtomicU64>,
+    place: Place,
+    tracestate: Option<String>,
+    /// The code of what went wrong last.
+    fault: Option<&'static str>,
+    answer: Answer,
     ended: bool,
 }
 
@@ -77,8 +88,9 @@ impl Exchange {
             upstream: None,
             upstream_ms: None,
             tls: connection.tls.as_ref().map(|tls| tls.version.to_owned()),
-            trace_id: Some(origin.trace_id.clone()),
+            trace_id: Some(origin.place.trace_id().to_string()),
         };
+        let exported = origin.place.is_exported();
         Self {
             shared: Arc::clone(shared),
             begun: Instant::now(),
@@ -86,6 +98,10 @@ impl Exchange {
             log: Arc::clone(shared.logs.edge()),
             site: None,
             received: Arc::default(),
+            place: origin.place,
+            tracestate: exported.then(|| text(TRACESTATE)).flatten(),
+            fault: None,
+            answer: Answer::None,
             ended: false,
         }
     }
@@ -126,21 +142,27 @@ impl Exchange {
     }
 
     /// Writes why a request is refused.
-    pub(crate) fn refused(&self, refusal: &Refusal) {
+    pub(crate) fn refused(&mut self, refusal: &Refusal) {
         if let Some((kind, level, message)) = &refusal.report {
-            self.error(*kind, *level, refusal.fault.code(), message.clone());
+            let code = if *kind == ErrorKind::ClientGone { GONE } else { refusal.fault.code() };
+            self.error(*kind, *level, code, message.clone());
         }
     }
 
     /// Follows an answer to its last byte.
     pub(crate) fn finish(mut self, response: Response<Body>) -> Response<Body> {
-        self.record.status = response.status().as_u16();
+        // Where the client broke off its request, nobody reads the answer.
+        if self.fault != Some(GONE) {
+            self.record.status = response.status().as_u16();
+            self.answer = Answer::Sent;
+        }
         response.map(|body| body::observe(body, move |end| self.sent(end)))
     }
 
     /// Follows a tunnel: what passed through it counts as its bodies.
     pub(crate) fn tunnel_ended(mut self, ended: Result<Passed, TunnelError>) {
         self.record.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
+        self.answer = Answer::Sent;
         match ended {
             Ok(passed) => {
                 self.received.store(passed.up, Ordering::Relaxed);
@@ -158,6 +180,7 @@ impl Exchange {
         self.record.bytes_out = end.bytes;
         match end.outcome {
             BodyOutcome::Complete => {}
+            BodyOutcome::Abandoned if self.fault == Some(GONE) => {}
             BodyOutcome::Abandoned => self.client_gone("the client left during the answer"),
             BodyOutcome::Broken(side, reason) => {
                 let (kind, level) = match side {
@@ -171,12 +194,13 @@ impl Exchange {
         self.end();
     }
 
-    fn client_gone(&self, message: &str) {
+    fn client_gone(&mut self, message: &str) {
         let message = message.to_owned();
-        self.error(ErrorKind::ClientGone, ErrorLevel::Info, "client_gone", message);
+        self.error(ErrorKind::ClientGone, ErrorLevel::Info, GONE, message);
     }
 
-    fn error(&self, kind: ErrorKind, level: ErrorLevel, code: &str, message: String) {
+    fn error(&mut self, kind: ErrorKind, level: ErrorLevel, code: &'static str, message: String) {
+        self.fault = Some(code);
         let record = ErrorRecord {
             time: Timestamp::now(),
             level,
@@ -205,6 +229,22 @@ impl Exchange {
             metrics.request(status, duration, self.record.bytes_in, self.record.bytes_out);
         }
         self.shared.logs.access(&self.log, self.record.clone());
+        self.end_span(duration);
+    }
+
+    fn end_span(&self, duration: Duration) {
+        if !self.place.is_exported() {
+            return;
+        }
+        let ended = Ended {
+            record: &self.record,
+            duration,
+            site: self.site.as_ref().map(|site| site.name.as_str()),
+            tracestate: self.tracestate.as_deref(),
+            fault: self.fault,
+            answer: self.answer,
+        };
+        self.shared.spans.finish(&self.place, &ended);
     }
 }
 

@@ -5,13 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
+use portway_telemetry::{Caller, Onward, Place, RequestSpans, TraceContext, trace};
 use uuid::Uuid;
 
 /// The header by which a request is found in logs.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// See <https://www.w3.org/TR/trace-context/>.
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const TRACEPARENT: HeaderName = HeaderName::from_static(trace::TRACEPARENT);
+/// See [`TRACEPARENT`].
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static(trace::TRACESTATE);
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -45,10 +47,8 @@ pub(crate) struct Origin {
     pub(crate) https: bool,
     /// The id of the request.
     pub(crate) request_id: String,
-    /// The trace it belongs to: 32 hexadecimal digits.
-    pub(crate) trace_id: String,
-    /// The whole `traceparent`.
-    pub(crate) traceparent: String,
+    /// Where it stands in its trace.
+    pub(crate) place: Place,
 }
 
 impl Origin {
@@ -58,6 +58,7 @@ impl Origin {
         peer: SocketAddr,
         tls: bool,
         trusted_proxies: &[IpNet],
+        spans: &RequestSpans,
     ) -> Self {
         let peer = peer.ip().to_canonical();
         let trusts = |address: &IpAddr| trusted_proxies.iter().any(|net| net.contains(address));
@@ -66,14 +67,14 @@ impl Origin {
         let claimed = trusted.then(|| text(headers, &FORWARDED_PROTO)).flatten();
         let request_id = trusted.then(|| text(headers, &REQUEST_ID)).flatten();
         let request_id = request_id.filter(|id| is_request_id(id)).map(str::to_owned);
-        let (trace_id, traceparent) = trace(headers);
+        let caller = if trusted { Caller::Trusted } else { Caller::Stranger };
+        let incoming = TraceContext::from_headers(headers.get_all(TRACEPARENT));
         Self {
             client,
             trusted,
             https: claimed.map_or(tls, |proto| proto.eq_ignore_ascii_case("https")),
             request_id: request_id.unwrap_or_else(|| Uuid::now_v7().simple().to_string()),
-            trace_id,
-            traceparent,
+            place: spans.place(incoming, caller, rand::random()),
         }
     }
 }
@@ -104,38 +105,6 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 fn is_request_id(id: &str) -> bool {
     (8..=128).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-}
-
-/// Returns trace id and `traceparent`: the client's where they are valid, else new ones.
-fn trace(headers: &HeaderMap) -> (String, String) {
-    let given = text(headers, &TRACEPARENT);
-    if let Some((trace_id, whole)) = given.and_then(|value| Some((trace_id(value)?, value))) {
-        return (trace_id.to_owned(), whole.to_owned());
-    }
-    let trace_id = Uuid::new_v4().simple().to_string();
-    let parent: String = Uuid::new_v4().simple().to_string().chars().take(16).collect();
-    let whole = format!("00-{trace_id}-{parent}-00");
-    (trace_id, whole)
-}
-
-/// Returns the trace id of a valid `traceparent` of version 00.
-fn trace_id(value: &str) -> Option<&str> {
-    let mut parts = value.split('-');
-    let (version, trace, parent, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex = |part: &str, length: usize| {
-        part.len() == length
-            && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-    };
-    let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
-    let valid = version == "00"
-        && hex(trace, 32)
-        && !zero(trace)
-        && hex(parent, 16)
-        && !zero(parent)
-        && hex(flags, 2)
-        && parts.next().is_none();
-    valid.then_some(trace)
 }
 
 /// Removes the headers of one connection, and those that `Connection` names.
@@ -204,9 +173,17 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, arrival: &Arrival<'_>) {
         set(headers, FORWARDED_PREFIX, &whole);
     }
     set(headers, REQUEST_ID, &origin.request_id);
-    if text(headers, &TRACEPARENT) != Some(&origin.traceparent) {
-        headers.remove(TRACESTATE);
-        set(headers, TRACEPARENT, &origin.traceparent);
+    set_trace(headers, origin.place.onward());
+}
+
+fn set_trace(headers: &mut HeaderMap, onward: Onward) {
+    match onward {
+        Onward::AsItCame => {}
+        Onward::Continued(context) => set(headers, TRACEPARENT, &context.to_string()),
+        Onward::Begun(context) => {
+            headers.remove(TRACESTATE);
+            set(headers, TRACEPARENT, &context.to_string());
+        }
     }
 }
 
@@ -300,25 +277,32 @@ mod tests {
     }
 
     #[test]
-    fn a_valid_trace_is_kept_and_any_other_begun_anew() {
+    fn a_trusted_proxys_trace_is_kept_and_any_other_begun_anew() {
         let valid = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let origin = |value: &str| {
-            let headers = map(&[("traceparent", value)]);
-            Origin::of(&headers, STRANGER.parse().unwrap(), false, &[])
+        let sent = |value: &str, peer| {
+            forward(map(&[("traceparent", value), ("tracestate", "vendor=1")]), peer).1
         };
-        assert_eq!(origin(valid).traceparent, valid);
-        assert_eq!(origin(valid).trace_id, "0af7651916cd43dd8448eb211c80319c");
-        for wrong in ["", "00-0-0-0", &valid.to_uppercase(), &valid.replace("0af7", "zzzz")] {
-            let made = origin(wrong);
-            assert_ne!(made.traceparent, wrong);
-            assert!(trace_id(&made.traceparent).is_some());
+        let kept = sent(valid, PROXY);
+        assert_eq!(kept["traceparent"], valid);
+        assert_eq!(kept["tracestate"], "vendor=1");
+        for (wrong, peer) in [
+            (valid, STRANGER),
+            ("", PROXY),
+            ("00-0-0-0", PROXY),
+            (&valid.to_uppercase(), PROXY),
+            (&valid.replace("0af7", "zzzz"), PROXY),
+        ] {
+            let begun = sent(wrong, peer);
+            assert!(!begun.contains_key("tracestate"), "{wrong}");
+            let context = TraceContext::from_headers(begun.get_all("traceparent")).unwrap();
+            assert!(!valid.contains(&context.trace_id().to_string()), "{wrong}");
         }
     }
 
     fn forward(mut headers: HeaderMap, peer: &str) -> (Origin, HeaderMap) {
         let peer: SocketAddr = peer.parse().unwrap();
         let trusted = ["10.0.0.0/8".parse().unwrap()];
-        let origin = Origin::of(&headers, peer, false, &trusted);
+        let origin = Origin::of(&headers, peer, false, &trusted, &RequestSpans::default());
         let host = HeaderValue::from_static("a.example");
         let arrival = Arrival {
             origin: &origin,

@@ -64,16 +64,13 @@ pub(crate) async fn serve(
     let settings = Arc::clone(&worker.shared.content.snapshot().settings);
     let (parts, incoming) = request.into_parts();
     let tls = connection.tls.is_some();
-    let origin = Origin::of(&parts.headers, connection.peer, tls, &settings.trusted_proxies);
+    let (trusted, spans) = (&settings.trusted_proxies, &worker.shared.spans);
+    let origin = Origin::of(&parts.headers, connection.peer, tls, trusted, spans);
     let accept = parts.headers.get(header::ACCEPT).cloned();
     let method = parts.method.clone();
     let mut exchange = Exchange::begin(&worker.shared, &connection, &origin, &parts);
-    let span = tracing::info_span!(
-        "request",
-        request.id = %origin.request_id,
-        trace.id = %origin.trace_id,
-        method = %parts.method,
-    );
+    // For messages; what is exported is made of the access record (`Exchange::end`).
+    let span = tracing::debug_span!("request", request.id = %origin.request_id);
     let staged = stages(&worker, &connection, &origin, &mut exchange, parts, incoming);
     // Boxed, as the future of everything that can happen to a request is large.
     let outcome = Box::pin(staged.instrument(span)).await;

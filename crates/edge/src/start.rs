@@ -104,6 +104,7 @@ pub async fn start(
         tls: TlsAcceptor::new(Arc::clone(&content)).map_err(EdgeError::Tls)?,
         content,
         metrics: Metrics::new(env!("CARGO_PKG_VERSION"), logs.dropped()),
+        spans: config.spans.clone(),
         logs: logs.clone(),
         authenticator: Authenticator::new(workers.div_ceil(2)),
         https_port: https_port(&config, &listeners),

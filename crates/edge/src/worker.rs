@@ -18,7 +18,10 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
-use portway_telemetry::access::{ErrorKind, ErrorLevel, ErrorRecord};
+use portway_telemetry::{
+    RequestSpans,
+    access::{ErrorKind, ErrorLevel, ErrorRecord},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -72,6 +75,8 @@ pub(crate) struct Shared {
     pub(crate) logs: Logs,
     /// Counters.
     pub(crate) metrics: Metrics,
+    /// Places in traces.
+    pub(crate) spans: RequestSpans,
     /// Passwords.
     pub(crate) authenticator: Authenticator,
     /// The port under which clients reach HTTPS.

@@ -12,7 +12,7 @@ use tracing_subscriber::{
     layer::SubscriberExt as _,
 };
 
-use crate::{OtlpError, OtlpTarget};
+use crate::{OtlpError, RequestSpans, TraceSettings, otlp::Exporting};
 
 /// How messages are written.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub struct LogOptions {
     pub color: Color,
     /// Where to; [`stderr`] as a rule.
     pub writer: BoxMakeWriter,
-    /// Where spans are sent, if anywhere.
-    pub otlp: Option<OtlpTarget>,
+    /// What becomes of spans.
+    pub traces: TraceSettings,
 }
 
 /// The form of a message.
@@ -90,6 +90,7 @@ pub struct LogFormatError(String);
 #[must_use = "spans that are not exported yet are lost without it"]
 pub struct TelemetryGuard {
     provider: Option<SdkTracerProvider>,
+    requests: RequestSpans,
 }
 
 /// How long the last spans may take on their way out.
@@ -116,7 +117,7 @@ fn build(
     let filter = EnvFilter::builder()
         .parse(&options.filter)
         .map_err(|source| InitError::Filter { filter: options.filter.clone(), source })?;
-    let provider = options.otlp.as_ref().map(|target| target.provider(service)).transpose()?;
+    let Exporting { provider, requests } = options.traces.start(service)?;
     let spans = provider.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
             .with_tracer(provider.tracer(service.name))
@@ -125,7 +126,7 @@ fn build(
     let messages = messages(options.format, options.color, options.writer).with_filter(filter);
     // The layer of spans comes first, so that no box of another hides it from its users.
     let subscriber = Registry::default().with(spans).with(messages);
-    Ok((subscriber, TelemetryGuard { provider }))
+    Ok((subscriber, TelemetryGuard { provider, requests }))
 }
 
 type Messages<S> = Box<dyn Layer<S> + Send + Sync>;
@@ -143,6 +144,11 @@ where
 }
 
 impl TelemetryGuard {
+    /// Returns what makes the spans of requests through the edge. They end with the guard.
+    pub fn request_spans(&self) -> RequestSpans {
+        self.requests.clone()
+    }
+
     /// Sends the last spans and stops. It blocks for at most five seconds.
     pub fn shutdown(mut self) {
         self.stop();

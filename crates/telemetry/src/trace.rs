@@ -2,8 +2,8 @@
 //!
 //! The header is <https://www.w3.org/TR/trace-context/>, level 1. A trace that came in is kept, and
 //! every span gets an id of its own; one that is not valid counts as none, and a new one begins.
-//! `tracestate` is not read here: whoever keeps a `traceparent` passes it on as it came, whoever
-//! begins one drops it (§3.3).
+//! `tracestate` is not read here: whoever continues a trace passes it on as it came, whoever begins
+//! one drops it (§3.3). Whose traces the edge continues is decided in [`crate::spans`].
 
 use std::{fmt, str::FromStr};
 
@@ -74,6 +74,11 @@ impl TraceContext {
         Self { span: SpanId::from_random(random), ..*self }
     }
 
+    /// Returns the same place with another decision about recording.
+    pub(crate) fn sampled(self, sampling: Sampling) -> Self {
+        Self { sampling, ..self }
+    }
+
     /// Reads the values of all `traceparent` headers of a message: there must be exactly one, and
     /// it must be valid; otherwise the message carries no trace.
     pub fn from_headers(values: impl IntoIterator<Item: AsRef<[u8]>>) -> Option<Self> {
@@ -102,7 +107,8 @@ impl TraceContext {
     /// Makes a span a child of this one in what is exported. It must be called before anything
     /// else asks for the span's place in the trace. Without export it does nothing.
     pub fn adopt(&self, span: &tracing::Span) {
-        let parent = opentelemetry::Context::new().with_remote_span_context(self.to_span_context());
+        let context = self.to_span_context(true, TraceState::NONE);
+        let parent = opentelemetry::Context::new().with_remote_span_context(context);
         if let Err(error) = span.set_parent(parent) {
             // The usual case: no exporter, or a span that the filter left out.
             tracing::trace!(%error, "span stays without its parent");
@@ -127,18 +133,13 @@ impl TraceContext {
         })
     }
 
-    fn to_span_context(self) -> SpanContext {
+    pub(crate) fn to_span_context(self, is_remote: bool, state: TraceState) -> SpanContext {
         let flags = match self.sampling {
             Sampling::Sampled => TraceFlags::SAMPLED,
             Sampling::NotSampled => TraceFlags::NOT_SAMPLED,
         };
-        SpanContext::new(
-            OtelTraceId::from_bytes(self.trace.0),
-            OtelSpanId::from_bytes(self.span.0),
-            flags,
-            true,
-            TraceState::NONE,
-        )
+        let trace = OtelTraceId::from_bytes(self.trace.0);
+        SpanContext::new(trace, self.span.to_otel(), flags, is_remote, state)
     }
 }
 
@@ -223,11 +224,19 @@ impl TraceId {
     fn from_random(bytes: [u8; 16]) -> Self {
         Self(non_zero(bytes))
     }
+
+    pub(crate) const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
 }
 
 impl SpanId {
     fn from_random(bytes: [u8; 8]) -> Self {
         Self(non_zero(bytes))
+    }
+
+    pub(crate) fn to_otel(self) -> OtelSpanId {
+        OtelSpanId::from_bytes(self.0)
     }
 }
 

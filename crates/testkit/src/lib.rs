@@ -2,5 +2,6 @@
 //! the caller's folder, on ports that were free, and ends when it is dropped.
 
 pub mod ca;
+pub mod collector;
 pub mod manager;
 pub mod origin;

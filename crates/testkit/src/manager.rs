@@ -41,6 +41,7 @@ pub struct Manager {
     folder: TempDir,
     base: Utf8PathBuf,
     options: Vec<String>,
+    environment: Vec<(String, String)>,
     http: Port,
     https: Port,
     api: Port,
@@ -71,6 +72,7 @@ impl Manager {
             base,
             folder,
             options: Vec::new(),
+            environment: Vec::new(),
             http: Port::take()?,
             https: Port::take()?,
             api: Port::take()?,
@@ -90,6 +92,13 @@ impl Manager {
     #[must_use]
     pub fn with(mut self, option: impl Into<String>) -> Self {
         self.options.push(option.into());
+        self
+    }
+
+    /// Sets a variable of the environment, for the manager and for every other command.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
         self
     }
 
@@ -178,6 +187,7 @@ impl Manager {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.base.join("home"))
+            .envs(self.environment.iter().cloned())
             .arg(self.mark())
             .args(words);
         command
@@ -365,7 +375,7 @@ fn is_well(health: &Value) -> bool {
 }
 
 /// Asks for JSON over a unix socket.
-async fn get(socket: &Utf8Path, path: &str) -> anyhow::Result<Value> {
+pub async fn get(socket: &Utf8Path, path: &str) -> anyhow::Result<Value> {
     let asking = async {
         let stream = UnixStream::connect(socket).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;

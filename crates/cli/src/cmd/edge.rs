@@ -16,12 +16,13 @@ use crate::{
 
 /// `portway edge`
 pub(super) async fn run(session: &Session, args: Edge) -> Outcome {
-    let config = configuration(&args, &session.paths()?, Machine::look())?;
+    let mut config = configuration(&args, &session.paths()?, Machine::look())?;
     if args.stop {
         return stop(session, &config).await;
     }
     let guard =
         telemetry::start(&session.out, args.log_format.unwrap_or_default(), "portway-edge")?;
+    config.spans = guard.request_spans();
     if args.detached
         && let Err(error) = rustix::process::setsid()
     {
@@ -58,6 +59,7 @@ fn configuration(args: &Edge, paths: &Paths, machine: Machine) -> Result<EdgeCon
         state_dir: args.state.clone().unwrap_or(usual.state_dir),
         log_dir: args.log_dir.clone().unwrap_or(usual.log_dir),
         control_socket: args.control_socket.clone().unwrap_or(usual.control_socket),
+        spans: usual.spans,
         http: listeners.http,
         https: listeners.https,
         public_https_port: listeners.public_https_port,

@@ -80,6 +80,7 @@ async fn edge(bed: &Bed, stop: &CancellationToken) -> EdgeHandle {
         public_https_port: None,
         workers: std::num::NonZeroUsize::new(1),
         drain: Duration::from_secs(5),
+        ..EdgeConfig::below(&folder)
     };
     portway_edge::start(config, stop.clone()).await.unwrap()
 }

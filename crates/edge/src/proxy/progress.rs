@@ -3,6 +3,8 @@
 //! broke.
 
 use std::{
+    error::Error as _,
+    io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
@@ -47,7 +49,9 @@ pub(crate) enum BodyFault {
     },
     /// The client sent nothing for too long.
     Silent(String),
-    /// The client went away or sent nonsense.
+    /// The client went away.
+    Gone(String),
+    /// The client sent nonsense.
     Broken(String),
 }
 
@@ -158,6 +162,7 @@ impl From<&BodyError> for BodyFault {
         match error {
             BodyError::TooLarge { limit } => Self::TooLarge { limit: *limit },
             BodyError::Silent { side: Side::Client, .. } => Self::Silent(chain(error)),
+            BodyError::Broken { source, .. } if !is_nonsense(source) => Self::Gone(chain(error)),
             BodyError::Silent { .. }
             | BodyError::Broken { .. }
             | BodyError::File(_)
@@ -165,6 +170,20 @@ impl From<&BodyError> for BodyFault {
             | BodyError::Compress(_) => Self::Broken(chain(error)),
         }
     }
+}
+
+/// Tells whether a body broke by what was sent, and not because nothing came any more.
+fn is_nonsense(error: &hyper::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 #[cfg(test)]

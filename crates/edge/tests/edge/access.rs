@@ -3,6 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use portway_model::site::{Access, BasicAuth, Password, PathMatch, Route};
 use portway_policy::bundle::Change;
+use portway_telemetry::TraceContext;
 use portway_testkit::origin::{Origin, Speaks};
 use tokio::net::TcpSocket;
 
@@ -61,6 +62,7 @@ async fn the_upstream_learns_who_asks_and_not_what_strangers_claim() {
         ("connection", "x-forwarded-for, x-own"),
         ("x-own", "1"),
         ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("tracestate", "vendor=1"),
     ] {
         asked.headers_mut().insert(name, value.parse().unwrap());
     }
@@ -76,8 +78,32 @@ async fn the_upstream_learns_who_asks_and_not_what_strangers_claim() {
     assert_eq!(headers["host"], "a.example:8080");
     assert_eq!(headers["x-request-id"], answer.header("x-request-id"));
     assert_ne!(headers["x-request-id"], "forged-forged");
-    assert!(headers["traceparent"].contains("0af7651916cd43dd8448eb211c80319c"));
+    let begun: TraceContext = headers["traceparent"].parse().unwrap();
+    assert!(!headers["traceparent"].contains("0af7651916cd43dd8448eb211c80319c"));
+    assert!(!headers.contains_key("tracestate"));
+    let line = edge.log_has("main.access.log", &headers["x-request-id"]).await;
+    assert!(line.contains(&begun.trace_id().to_string()), "{line}");
     assert!(!headers.contains_key("forwarded") && !headers.contains_key("x-own"));
+}
+
+#[tokio::test]
+async fn a_trusted_proxys_trace_goes_on() {
+    let edge = TestEdge::start().await;
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    let settings = Some(trusting(&["127.0.0.0/8"]));
+    let put = vec![site("a", &["a.example"], vec![route("/", to(&origin))])];
+    edge.change(Change { put, settings, ..change() }).await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    let mut asked = request("GET", "a.example", "/", "");
+    asked.headers_mut().insert("traceparent", trace.parse().unwrap());
+    asked.headers_mut().insert("tracestate", "vendor=1".parse().unwrap());
+
+    let headers = edge.ask(asked).await.echoed().headers;
+
+    // Nothing is exported here, so no span of ours stands between proxy and application.
+    assert_eq!(headers["traceparent"], trace);
+    assert_eq!(headers["tracestate"], "vendor=1");
+    edge.log_has("main.access.log", "0af7651916cd43dd8448eb211c80319c").await;
 }
 
 #[tokio::test]

@@ -146,15 +146,15 @@ fn options(format: LogFormat, filter: &str, buffer: &Buffer) -> LogOptions {
         filter: filter.to_owned(),
         color: Color::Off,
         writer: BoxMakeWriter::new(buffer.clone()),
-        otlp: None,
+        traces: TraceSettings::default(),
     }
 }
 
 fn exporting(endpoint: &str, filter: &str) -> LogOptions {
     let variable =
         |name: &str| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| endpoint.to_owned());
-    let otlp = OtlpTarget::from_environment(variable).unwrap();
-    LogOptions { otlp, ..options(LogFormat::Text, filter, &Buffer::default()) }
+    let traces = TraceSettings::from_environment(variable).unwrap();
+    LogOptions { traces, ..options(LogFormat::Text, filter, &Buffer::default()) }
 }
 
 /// Where messages of a test go.
