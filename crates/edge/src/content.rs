@@ -5,13 +5,15 @@
 //! one pointer; requests that began before keep what they began with.
 
 mod change;
+mod compile;
+mod conditions;
 mod routes;
 mod site;
 mod snapshot;
 mod state;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -163,7 +165,7 @@ impl Content {
         let bytes = self.state.policy(digest)?.ok_or(LoadError::Gone)?;
         let policy: SitePolicy = serde_json::from_slice(&bytes)
             .map_err(|source| LoadError::Damaged { digest, source })?;
-        let site = site::compile(policy, &slot.runtime).map_err(LoadError::Invalid)?;
+        let site = compile::compile(policy, &slot.runtime).map_err(LoadError::Invalid)?;
         Ok(Arc::clone(slot.compiled.get_or_init(|| Arc::new(site))))
     }
 }
@@ -194,4 +196,6 @@ struct Candidate {
     id: Id<Site>,
     head: Head,
     policy: Vec<u8>,
+    /// The targets of its upstreams.
+    targets: BTreeSet<String>,
 }

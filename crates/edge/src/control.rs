@@ -216,7 +216,8 @@ fn status(subject: &Subject) -> Status {
 }
 
 fn metrics(subject: &Subject) -> Response<Full<Bytes>> {
-    match subject.shared.metrics.encode() {
+    let (_, sites) = subject.shared.content.summary();
+    match subject.shared.metrics.encode(sites) {
         Ok(text) => with_type(StatusCode::OK, METRICS_TYPE, text.into_bytes()),
         Err(error) => {
             let text = format!("cannot write the metrics: {error}");
@@ -237,12 +238,7 @@ async fn change(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<
     let subject = Arc::clone(subject);
     let carry_out = move || {
         let change = IncomingChange::parse(&bytes)?;
-        let removed = change.removed_names(&subject.shared.content);
-        let report = subject.shared.content.change(change)?;
-        for name in removed {
-            subject.shared.metrics.forget(name.as_str());
-        }
-        Ok(report)
+        subject.shared.content.change(change)
     };
     match tokio::task::spawn_blocking(carry_out).await {
         Ok(Ok(report)) => {

@@ -1,15 +1,19 @@
 //! What the edge counts. The hot path touches atomics only; a lock is taken when a site, target or
 //! listener is seen for the first time, and while metrics are read. Sites without traffic cost
 //! nothing.
+//!
+//! The counts of a site belong to whoever serves it: with the last request of a site that is gone, or
+//! that has another name now, they are gone too. So there are never more series than sites are
+//! served and targets configured.
 
 mod collect;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -57,7 +61,7 @@ pub(crate) struct ConnectionGuard(ListenerConnections);
 #[derive(Debug)]
 struct Counts {
     version: String,
-    sites: Mutex<BTreeMap<String, Arc<SiteMetrics>>>,
+    sites: Mutex<BTreeMap<String, Weak<SiteMetrics>>>,
     listeners: Mutex<BTreeMap<SocketAddr, ListenerConnections>>,
     handshake_failures: AtomicU64,
     log_dropped: Arc<AtomicU64>,
@@ -75,20 +79,16 @@ impl Metrics {
         }))
     }
 
-    /// Returns the counts of a site, begun at its first request and kept over its changes.
+    /// Returns the counts of a site, begun at its first request. They are told of for as long as
+    /// somebody holds them.
     pub(crate) fn site(&self, name: &str) -> Arc<SiteMetrics> {
         let mut sites = lock(&self.0.sites);
-        if let Some(site) = sites.get(name) {
-            return Arc::clone(site);
+        if let Some(site) = sites.get(name).and_then(Weak::upgrade) {
+            return site;
         }
         let site = Arc::<SiteMetrics>::default();
-        sites.insert(name.to_owned(), Arc::clone(&site));
+        sites.insert(name.to_owned(), Arc::downgrade(&site));
         site
-    }
-
-    /// Forgets a site that is gone.
-    pub(crate) fn forget(&self, name: &str) {
-        lock(&self.0.sites).remove(name);
     }
 
     /// Returns the connections of a listener.
@@ -106,10 +106,11 @@ impl Metrics {
         self.0.handshake_failures.fetch_add(1, Relaxed);
     }
 
-    /// Returns everything in Prometheus' text format.
-    pub(crate) fn encode(&self) -> Result<String, fmt::Error> {
+    /// Returns everything in Prometheus' text format; `served` is the number of sites.
+    pub(crate) fn encode(&self, served: usize) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Collected(Arc::clone(&self.0))));
+        let counts = Arc::clone(&self.0);
+        registry.register_collector(Box::new(Collected { counts, served }));
         portway_telemetry::metrics::render(&registry)
     }
 }
@@ -142,6 +143,11 @@ impl SiteMetrics {
         let state = UpstreamState(Arc::new(AtomicBool::new(true)));
         targets.insert(target.to_owned(), state.clone());
         state
+    }
+
+    /// Forgets the targets that the site no longer has.
+    pub(crate) fn keep_targets(&self, targets: &BTreeSet<String>) {
+        lock(&self.targets).retain(|target, _| targets.contains(target));
     }
 }
 
@@ -202,7 +208,7 @@ mod tests {
         site.request(StatusCode::OK, Duration::from_millis(2), 10, 1000);
         site.request(StatusCode::NOT_FOUND, Duration::from_secs(61), 0, 50);
         metrics.site("blog").request(StatusCode::OK, Duration::ZERO, 0, 0);
-        let text = metrics.encode().unwrap();
+        let text = metrics.encode(1).unwrap();
         for line in [
             r#"portway_edge_requests_total{site="blog",status_class="2xx"} 2"#,
             r#"portway_edge_requests_total{site="blog",status_class="4xx"} 1"#,
@@ -226,23 +232,38 @@ mod tests {
         let address: SocketAddr = "127.0.0.1:8080".parse().unwrap();
         let guard = metrics.listener(address).connection();
         let line = r#"portway_edge_connections{listener="127.0.0.1:8080"} "#;
-        assert!(metrics.encode().unwrap().contains(&format!("{line}1\n")));
+        assert!(metrics.encode(1).unwrap().contains(&format!("{line}1\n")));
         assert_eq!(metrics.connections(), 1);
         drop(guard);
-        assert!(metrics.encode().unwrap().contains(&format!("{line}0\n")));
+        assert!(metrics.encode(1).unwrap().contains(&format!("{line}0\n")));
     }
 
     #[test]
     fn targets_are_up_or_down_and_a_site_that_is_gone_is_forgotten() {
         let (metrics, _) = metrics();
-        let state = metrics.site("blog").upstream("unix:/run/a\"b.sock");
+        let site = metrics.site("blog");
+        let state = site.upstream("unix:/run/a\"b.sock");
         let line = r#"portway_edge_upstream_up{site="blog",target="unix:/run/a\"b.sock"} "#;
-        assert!(metrics.encode().unwrap().contains(&format!("{line}1\n")));
+        assert!(metrics.encode(1).unwrap().contains(&format!("{line}1\n")));
         state.down();
-        assert!(metrics.encode().unwrap().contains(&format!("{line}0\n")));
+        assert!(metrics.encode(1).unwrap().contains(&format!("{line}0\n")));
         state.up();
-        metrics.forget("blog");
-        assert!(!metrics.encode().unwrap().contains("blog"));
+        drop(site);
+        assert!(!metrics.encode(0).unwrap().contains("blog"));
+        assert!(lock(&metrics.0.sites).is_empty(), "nothing of it is kept");
+    }
+
+    #[test]
+    fn a_target_that_the_site_no_longer_has_is_forgotten() {
+        let (metrics, _) = metrics();
+        let site = metrics.site("blog");
+        for target in ["127.0.0.1:1", "127.0.0.1:2"] {
+            site.upstream(target).down();
+        }
+        site.keep_targets(&BTreeSet::from(["127.0.0.1:2".to_owned()]));
+        let text = metrics.encode(1).unwrap();
+        assert!(!text.contains("127.0.0.1:1"), "{text}");
+        assert!(text.contains("target=\"127.0.0.1:2\"} 0\n"), "the other keeps its state: {text}");
     }
 
     #[test]
@@ -250,8 +271,9 @@ mod tests {
         let (metrics, dropped) = metrics();
         dropped.fetch_add(3, Relaxed);
         metrics.handshake_failed();
-        let text = metrics.encode().unwrap();
+        let text = metrics.encode(1).unwrap();
         assert!(text.contains("portway_edge_info{version=\"1.2.3\"} 1\n"), "{text}");
+        assert!(text.contains("portway_edge_sites 1\n"), "{text}");
         assert!(text.contains("portway_edge_log_dropped_total 3\n"), "{text}");
         assert!(text.contains("portway_edge_handshake_failures_total 1\n"), "{text}");
     }

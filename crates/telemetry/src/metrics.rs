@@ -26,12 +26,15 @@ pub enum EdgeMetric {
     HandshakeFailures,
     /// The edge itself, by `version`.
     Info,
+    /// How many sites are served.
+    Sites,
 }
 
 impl EdgeMetric {
     /// Every metric.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Info,
+        Self::Sites,
         Self::Requests,
         Self::RequestDuration,
         Self::Bytes,
@@ -52,6 +55,7 @@ impl EdgeMetric {
             Self::LogDropped => "portway_edge_log_dropped_total",
             Self::HandshakeFailures => "portway_edge_handshake_failures_total",
             Self::Info => "portway_edge_info",
+            Self::Sites => "portway_edge_sites",
         }
     }
 
@@ -75,6 +79,7 @@ impl EdgeMetric {
             Self::LogDropped => "Log lines lost because the queue or the disk was full.",
             Self::HandshakeFailures => "TLS handshakes that failed.",
             Self::Info => "The version of the edge.",
+            Self::Sites => "Sites that the edge serves.",
         }
     }
 
@@ -85,7 +90,7 @@ impl EdgeMetric {
                 MetricType::Counter
             }
             Self::RequestDuration => MetricType::Histogram,
-            Self::Connections | Self::UpstreamUp => MetricType::Gauge,
+            Self::Connections | Self::UpstreamUp | Self::Sites => MetricType::Gauge,
             Self::Info => MetricType::Info,
         }
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use portway_model::{
-    FieldPath, Finding, FindingCode, Findings, HostPattern, Id, Name, ResourceKind, Site,
+    FieldPath, Finding, FindingCode, Findings, HostPattern, Id, ResourceKind, Site,
 };
 use portway_policy::{
     CertificateObject, Digest, FORMAT, Index, NodeSettings, SitePolicy,
@@ -18,7 +18,8 @@ use serde::Deserialize;
 
 use super::{
     Candidate, Content, Ledger, Snapshot, StateError,
-    site::{SiteRuntime, compile},
+    compile::compile,
+    site::SiteRuntime,
     state::{Batch, Head},
 };
 use crate::tls;
@@ -95,13 +96,6 @@ impl IncomingChange {
             Ok(change) => Ok(change.into()),
             Err(_) => Self::parse_loosely(bytes),
         }
-    }
-
-    /// Returns the names of the sites that it takes away.
-    pub(crate) fn removed_names(&self, content: &Content) -> Vec<Name> {
-        let snapshot = content.snapshot();
-        let slots = self.remove.iter().filter_map(|id| snapshot.slot(*id));
-        slots.map(|slot| slot.head.name.clone()).collect()
     }
 
     fn parse_loosely(bytes: &[u8]) -> Result<Self, ChangeError> {
@@ -200,7 +194,8 @@ impl Content {
                 batch.remove.push(id);
             }
         }
-        for Candidate { id, head, policy } in accepted {
+        let mut counted = Vec::new();
+        for Candidate { id, head, policy, targets } in accepted {
             if let Some(old) = next.slot(id) {
                 if old.head.digest == head.digest {
                     continue;
@@ -210,6 +205,10 @@ impl Content {
             }
             books.refer.extend(head.certificate());
             next.put(id, head.clone());
+            // Only what had traffic is counted.
+            let runtime = next.slot(id).map(|slot| Arc::clone(&slot.runtime));
+            let metrics = runtime.and_then(|runtime| runtime.metrics.get().cloned());
+            counted.extend(metrics.map(|metrics| (metrics, targets)));
             batch.put.push((id, head, policy));
         }
         books.certificates(ledger, offered, &mut batch);
@@ -217,6 +216,9 @@ impl Content {
         books.close(ledger, &batch, next.settings.digest());
         next.digest = ledger.index.digest();
         self.snapshot.store(Arc::new(next));
+        for (metrics, targets) in counted {
+            metrics.keep_targets(&targets);
+        }
         Ok(())
     }
 }
@@ -288,10 +290,10 @@ fn check_site(
     let bytes = serde_json::to_vec(&policy)
         .map_err(|source| state_fault(StateError::Encode { what: "site", source }))?;
     // Compiled to be judged only: memory is spent on sites that get requests.
-    if let Err(findings) = compile(policy, &Arc::<SiteRuntime>::default()) {
-        return Err(Ok(Refused { site: id, findings }));
+    match compile(policy, &Arc::<SiteRuntime>::default()) {
+        Ok(site) => Ok(Candidate { id, head, policy: bytes, targets: site.targets() }),
+        Err(findings) => Err(Ok(Refused { site: id, findings })),
     }
-    Ok(Candidate { id, head, policy: bytes })
 }
 
 /// Of a site that is given more than once, the last counts.

@@ -207,7 +207,7 @@ mod tests {
     use portway_policy::{FORMAT, SitePolicy};
 
     use super::*;
-    use crate::content::site::compile;
+    use crate::content::compile::compile;
 
     #[test]
     fn prefixes_are_whole_segments_and_the_longest_comes_first() {

@@ -17,18 +17,17 @@ use prometheus_client::{
 use super::{BOUNDS, CLASSES, Counts, SiteMetrics, lock};
 
 #[derive(Debug)]
-pub(super) struct Collected(pub(super) Arc<Counts>);
+pub(super) struct Collected {
+    pub(super) counts: Arc<Counts>,
+    pub(super) served: usize,
+}
 
 type Sites = [(String, Arc<SiteMetrics>)];
 
 impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let counts = &self.0;
-        // The lock is not held while text is written.
-        let sites: Vec<_> = lock(&counts.sites)
-            .iter()
-            .map(|(name, site)| (name.clone(), Arc::clone(site)))
-            .collect();
+        let counts = &self.counts;
+        let sites = sites(counts);
         for metric in EdgeMetric::ALL {
             let encoder = encoder.encode_descriptor(
                 metric.registered_name(),
@@ -38,6 +37,7 @@ impl Collector for Collected {
             )?;
             match metric {
                 EdgeMetric::Info => info(encoder, &counts.version),
+                EdgeMetric::Sites => served(encoder, self.served),
                 EdgeMetric::Requests => requests(encoder, &sites),
                 EdgeMetric::RequestDuration => durations(encoder, &sites),
                 EdgeMetric::Bytes => bytes(encoder, &sites),
@@ -49,6 +49,24 @@ impl Collector for Collected {
         }
         Ok(())
     }
+}
+
+/// Returns the counts that somebody still holds, and forgets the rest. The lock is not held while
+/// text is written.
+fn sites(counts: &Counts) -> Vec<(String, Arc<SiteMetrics>)> {
+    let mut found = Vec::new();
+    lock(&counts.sites).retain(|name, site| match site.upgrade() {
+        Some(site) => {
+            found.push((name.clone(), site));
+            true
+        }
+        None => false,
+    });
+    found
+}
+
+fn served(mut encoder: MetricEncoder<'_>, sites: usize) -> Result<(), Error> {
+    encoder.encode_gauge(&u64::try_from(sites).unwrap_or(u64::MAX))
 }
 
 fn info(mut encoder: MetricEncoder<'_>, version: &str) -> Result<(), Error> {

@@ -15,4 +15,5 @@ mod proxying;
 mod routing;
 mod secure;
 mod support;
+mod telling;
 mod upstreams;
