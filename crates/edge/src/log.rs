@@ -1,8 +1,9 @@
 //! Access and error logs. A worker hands its record over and goes on: one thread of its own formats,
-//! writes and rotates. When that thread cannot keep up, or the disk is full, lines are dropped and
-//! counted; no request ever waits for its log line.
+//! writes and rotates. When that thread cannot keep up, or the disk is full, lines are dropped,
+//! counted, and that is said once; no request ever waits for its log line.
 
 mod file;
+mod overflow;
 mod rotate;
 mod writer;
 
@@ -12,10 +13,11 @@ use std::{
     os::unix::fs::DirBuilderExt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc::{self, SyncSender},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
-    thread::{self, JoinHandle},
+    thread,
+    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -29,6 +31,9 @@ use self::writer::Writer;
 
 /// How many records wait for the writer at most.
 const QUEUE: usize = 16 * 1024;
+
+/// How long the last lines may take to be written when the edge stops.
+const LONGEST_END: Duration = Duration::from_secs(10);
 
 /// The folder of the edge's own log; no site's folder begins like this.
 const EDGE_FOLDER: &str = "_edge";
@@ -66,8 +71,12 @@ pub enum LogError {
 struct Shared {
     queue: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
+    /// Those of the lost lines that found the queue full.
+    overflowed: Arc<AtomicU64>,
+    stopping: Arc<AtomicBool>,
     edge: Arc<SiteLog>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Its other end is dropped with the writer.
+    writer: Mutex<Option<Receiver<()>>>,
 }
 
 /// What the writer is told.
@@ -91,18 +100,33 @@ impl Logs {
         create_folder(folder)
             .map_err(|source| LogError::Folder { path: folder.to_owned(), source })?;
         let dropped = Arc::<AtomicU64>::default();
+        let overflowed = Arc::<AtomicU64>::default();
+        let stopping = Arc::<AtomicBool>::default();
         let (queue, records) = mpsc::sync_channel(QUEUE);
-        let writer = Writer::new(folder.to_owned(), Arc::clone(&dropped));
-        let thread = thread::Builder::new()
+        let writer = Writer::new(
+            folder.to_owned(),
+            Arc::clone(&dropped),
+            Arc::clone(&overflowed),
+            Arc::clone(&stopping),
+        );
+        let (alive, ended) = mpsc::sync_channel(0);
+        // Not joined: a write to a disk that hangs must not hold the edge.
+        let _detached = thread::Builder::new()
             .name("portway-log".to_owned())
-            .spawn(move || writer.run(&records))
+            .spawn(move || {
+                writer.run(&records);
+                // From here on lines are lost; only then the end is told.
+                drop(records);
+                drop(alive);
+            })
             .map_err(LogError::Thread)?;
         let edge = Arc::new(SiteLog {
             folder: EDGE_FOLDER.to_owned(),
             name: defaults::LOG_NAME.to_owned(),
             settings: LogSettings::default(),
         });
-        Ok(Self(Arc::new(Shared { queue, dropped, edge, writer: Mutex::new(Some(thread)) })))
+        let writer = Mutex::new(Some(ended));
+        Ok(Self(Arc::new(Shared { queue, dropped, overflowed, stopping, edge, writer })))
     }
 
     /// Returns the edge's own log, for what belongs to no site.
@@ -127,19 +151,26 @@ impl Logs {
         Arc::clone(&self.0.dropped)
     }
 
-    /// Writes what is waiting and ends the writer. Blocks until it is done; what is logged later is
-    /// counted as lost.
+    /// Writes what is waiting and ends the writer. Blocks until it is done, but not for ever: the
+    /// disk may hang. What is logged later is counted as lost.
     pub(crate) fn stop(&self) {
-        let thread = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(thread) = thread else { return };
-        if self.0.queue.send(Message::Stop).is_err() || thread.join().is_err() {
+        let writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(writer) = writer else { return };
+        self.0.stopping.store(true, Relaxed);
+        // A full queue needs no word: the writer looks at the flag when it has emptied it.
+        let told = self.0.queue.try_send(Message::Stop);
+        if let Err(mpsc::TrySendError::Disconnected(_)) = told {
             tracing::error!("the thread that writes logs ended early; log lines were lost");
+        }
+        if let Err(RecvTimeoutError::Timeout) = writer.recv_timeout(LONGEST_END) {
+            tracing::error!("the disk does not take the last log lines; they are lost");
         }
     }
 
     fn hand_over(&self, message: Message) {
         if self.0.queue.try_send(message).is_err() {
             self.0.dropped.fetch_add(1, Relaxed);
+            self.0.overflowed.fetch_add(1, Relaxed);
         }
     }
 }

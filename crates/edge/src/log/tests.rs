@@ -149,13 +149,38 @@ fn many_sites_do_not_mean_many_open_files() {
 fn a_full_queue_drops_and_counts_and_never_waits() {
     let (queue, _records) = mpsc::sync_channel(1);
     let log = site_log(LogSettings::default());
-    let writer = Mutex::new(None);
-    let shared = Shared { queue, dropped: Arc::default(), edge: Arc::clone(&log), writer };
-    let logs = Logs(Arc::new(shared));
+    let logs = Logs(Arc::new(Shared {
+        queue,
+        dropped: Arc::default(),
+        overflowed: Arc::default(),
+        stopping: Arc::default(),
+        edge: Arc::clone(&log),
+        writer: Mutex::new(None),
+    }));
     for _ in 0..3 {
         logs.access(&log, access("one", 0));
     }
     assert_eq!(logs.dropped().load(Relaxed), 2);
+    assert_eq!(logs.0.overflowed.load(Relaxed), 2);
+}
+
+#[test]
+fn a_writer_that_is_behind_is_stopped_without_losing_what_waits() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = Utf8Path::from_path(temporary.path()).unwrap().to_owned();
+    let stopping = Arc::new(AtomicBool::new(true));
+    let (queue, records) = mpsc::sync_channel(2);
+    let log = site_log(LogSettings::default());
+    for name in ["one", "two"] {
+        queue.send(Message::Access(Arc::clone(&log), Box::new(access(name, 0)))).unwrap();
+    }
+    assert!(queue.try_send(Message::Stop).is_err(), "the queue is full");
+
+    // The sender lives on, so only the flag ends it.
+    Writer::new(folder.clone(), Arc::default(), Arc::default(), stopping).run(&records);
+
+    let text = fs::read_to_string(folder.join("blog-1/main.access.log")).unwrap();
+    assert!(text.contains("one") && text.contains("two"), "{text}");
 }
 
 #[test]

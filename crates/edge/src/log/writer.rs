@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
     sync::{
         Arc,
-        atomic::AtomicU64,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ use std::{
 use camino::Utf8PathBuf;
 use portway_model::site::LogFormat;
 
-use super::{Message, SiteLog, file::LogFile};
+use super::{Message, SiteLog, file::LogFile, overflow::Overflow};
 
 /// How many files are open at once; the one that rested longest gives way.
 const MAX_OPEN: usize = 256;
@@ -28,6 +28,9 @@ const IDLE: Duration = Duration::from_millis(20);
 pub(super) struct Writer {
     folder: Utf8PathBuf,
     dropped: Arc<AtomicU64>,
+    overflow: Overflow,
+    /// Set when nothing more will come.
+    stopping: Arc<AtomicBool>,
     files: HashMap<String, LogFile>,
     /// Counts uses, to tell which file rested longest.
     uses: u64,
@@ -39,10 +42,17 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(folder: Utf8PathBuf, dropped: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(
+        folder: Utf8PathBuf,
+        dropped: Arc<AtomicU64>,
+        overflowed: Arc<AtomicU64>,
+        stopping: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             folder,
             dropped,
+            overflow: Overflow::new(overflowed),
+            stopping,
             files: HashMap::new(),
             uses: 0,
             waiting_since: None,
@@ -68,7 +78,12 @@ impl Writer {
                     record.write_json(&mut self.line);
                     self.append(&log, "error", record.time);
                 }
-                Err(RecvTimeoutError::Timeout) => self.flush(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.flush();
+                    if self.stopping.load(Relaxed) {
+                        break;
+                    }
+                }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
             if self.waiting_since.is_some_and(|since| since.elapsed() >= MAX_DELAY) {
@@ -120,5 +135,8 @@ impl Writer {
             file.flush();
         }
         self.waiting_since = None;
+        if let Some(telling) = self.overflow.look(Instant::now()) {
+            telling.tell();
+        }
     }
 }
