@@ -17,7 +17,7 @@ use workspace::{Dependency, Kind, Package};
 /// The layers from the lowest; each names its crates without the prefix `portway-`.
 const LAYERS: [&[&str]; 8] = [
     &["model"],
-    &["net", "policy", "secrets", "sitefile", "telemetry", "waf", "wire"],
+    &["http1", "net", "policy", "secrets", "sitefile", "telemetry", "waf", "wire"],
     &["cert", "edge", "engine", "runtime", "store", "transport", "tunnel"],
     &["deploy", "diagnose"],
     &["control"],
@@ -27,7 +27,7 @@ const LAYERS: [&[&str]; 8] = [
 ];
 
 /// Crates that only compute: no I/O, no async.
-const PURE: [&str; 4] = ["engine", "model", "policy", "waf"];
+const PURE: [&str; 5] = ["engine", "http1", "model", "policy", "waf"];
 
 /// What moves bytes or waits for them, by the beginning of its name.
 const IMPURE_DEPENDENCIES: [&str; 10] = [
