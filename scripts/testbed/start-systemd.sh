@@ -228,7 +228,7 @@ run_in() { # folder, command
     local init
     init=$(cat "$1/init" 2>/dev/null) || fail "no machine runs in $1; start-systemd.sh start $1"
     shift
-    nsenter -t "$init" --mount --pid --net --uts --ipc --cgroup --root --wd=/ -- \
+    nsenter -t "$init" --mount --pid --net --uts --ipc --cgroup --root --wd -- \
         env -i HOME=/root USER=root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 

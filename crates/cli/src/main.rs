@@ -10,6 +10,7 @@ mod files;
 mod findings;
 mod input;
 mod login;
+mod notify;
 mod out;
 mod paths;
 mod session;

@@ -66,10 +66,16 @@ pub struct EdgeHandle {
     control: Option<thread::JoinHandle<io::Result<()>>>,
 }
 
-/// Runs an edge until `shutdown` is cancelled or it is told to stop.
-pub async fn run(config: EdgeConfig, shutdown: CancellationToken) -> Result<(), EdgeError> {
+/// Runs an edge until `shutdown` is cancelled or it is told to stop. Calls `ready` once it serves.
+pub async fn run(
+    config: EdgeConfig,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(),
+) -> Result<(), EdgeError> {
     raise_file_limit();
-    start(config, shutdown).await?.wait().await
+    let edge = start(config, shutdown).await?;
+    ready();
+    edge.wait().await
 }
 
 /// Every connection is an open file, and the usual limit of 1024 is soon reached. Up to the hard

@@ -9,6 +9,7 @@ use crate::{
     args::Edge,
     config::{self, Machine},
     exit::{Exit, Failure, Outcome},
+    notify,
     paths::Paths,
     session::Session,
     signals, telemetry,
@@ -30,7 +31,7 @@ pub(super) async fn run(session: &Session, args: Edge) -> Outcome {
     }
     let stop = CancellationToken::new();
     signals::listen(stop.clone())?;
-    let ended = portway_edge::run(config, stop).await;
+    let ended = portway_edge::run(config, stop, notify::ready).await;
     let flushed = tokio::task::spawn_blocking(move || guard.shutdown()).await;
     flushed.map_err(|error| Failure::failed("the last spans are lost").because(&error))?;
     ended.map_err(|error| {

@@ -28,6 +28,7 @@ use crate::{
     args::Serve,
     config::{self, Machine, Settings},
     exit::{Exit, Failure, Outcome},
+    notify,
     out::Out,
     paths::Paths,
     session::Session,
@@ -37,10 +38,10 @@ use crate::{
 /// `portway serve`
 pub(super) async fn run(session: &Session, args: Serve) -> Outcome {
     let paths = session.paths()?;
-    let settings = config::settle(&args.options, &paths, Machine::look())?;
     if args.install {
-        return install::run(&session.out, &args.options, &settings, args.dry_run);
+        return install::run(session, &args.options, args.dry_run);
     }
+    let settings = config::settle(&args.options, &paths, Machine::look())?;
     let socket = session.socket()?;
     let readers = Readers::of(&settings)?;
     make_folder(&paths.data, readers)?;
@@ -160,6 +161,7 @@ impl Manager<'_> {
             if std::mem::take(&mut is_first) {
                 let port = self.https_port();
                 announce::announce(self.out, &self.settings, &self.paths, &control, port).await?;
+                notify::ready();
             }
             let state = ApiState::new(control, self.api_settings(console.as_ref()))
                 .map_err(|error| Failure::failed("the API cannot start").because(&error))?;

@@ -1,286 +1,239 @@
 //! `serve --install`: two systemd units under two users. It writes files and says what to run; it
-//! starts nothing.
+//! starts nothing. What is there as it should be is left as it is, so that the same command serves
+//! an upgrade.
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
-};
+mod earlier;
+mod file;
+mod units;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
+use self::file::{Planned, State};
 use crate::{
     args::ServeOptions,
-    config::Settings,
+    config::{self, Machine},
     exit::{Exit, Failure, Outcome},
-    out::{Out, Paint},
-    paths::SYSTEM_DATA,
+    out::Paint,
+    paths::{Paths, SYSTEM_DATA},
+    session::Session,
 };
 
 /// Where the program is kept, out of reach of those who do not administer the machine.
 const PROGRAM: &str = "/usr/local/bin/portway";
-/// What the administrator types then.
-const NEXT: [&str; 3] = [
-    "systemd-sysusers",
-    "systemctl daemon-reload",
-    "systemctl enable --now portway-edge.service portway.service",
-];
 
-/// A file that is written.
-#[derive(Debug, PartialEq, Eq)]
-struct Planned {
-    path: Utf8PathBuf,
-    mode: u32,
-    content: String,
-}
-
-impl Planned {
-    fn is_secret(&self) -> bool {
-        self.mode == 0o600
-    }
-}
-
-impl Serialize for Planned {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let content = (!self.is_secret()).then_some(&self.content);
-        let mode = format!("{:04o}", self.mode);
-        serde_json::json!({ "path": self.path, "mode": mode, "content": content })
-            .serialize(serializer)
-    }
-}
-
+/// What is done, or would be.
 #[derive(Debug, Serialize)]
 struct Report {
-    files: Vec<Planned>,
-    program: Option<Utf8PathBuf>,
-    next: [&'static str; 3],
+    program: Program,
+    files: Vec<ReportedFile>,
+    next: Vec<&'static str>,
     written: bool,
 }
 
+#[derive(Debug, Serialize)]
+struct Program {
+    from: Utf8PathBuf,
+    to: &'static str,
+    state: State,
+}
+
+#[derive(Debug, Serialize)]
+struct ReportedFile {
+    path: Utf8PathBuf,
+    mode: String,
+    /// Nothing where the content is a secret.
+    content: Option<String>,
+    state: State,
+}
+
 /// `portway serve --install`
-pub(super) fn run(out: &Out, given: &ServeOptions, settings: &Settings, dry_run: bool) -> Outcome {
+pub(super) fn run(session: &Session, given: &ServeOptions, dry_run: bool) -> Outcome {
+    let paths = session.paths()?;
+    refuse_what_units_settle(given, &paths, dry_run)?;
+    let earlier = earlier::options(units::MANAGER_UNIT.into())?;
+    let options = earlier::complete(given, earlier);
+    // The services are told ports and addresses, because their users are not root.
+    let machine = Machine { is_root: true, ..Machine::look() };
+    let settings = config::settle(&options, &paths, machine)?;
+    let files = units::files(&settings, given.database.as_deref(), PROGRAM.into());
+    let program = program()?;
+    let report = Report::new(program, &files, dry_run)?;
+    if !dry_run {
+        carry_out(&report, &files)?;
+    }
+    session.out.show(&report, |paint| describe(&report, paint))?;
+    Ok(Exit::Ok)
+}
+
+fn refuse_what_units_settle(
+    given: &ServeOptions,
+    paths: &Paths,
+    dry_run: bool,
+) -> Result<(), Failure> {
     if !dry_run && !rustix::process::geteuid().is_root() {
         return Err(Failure::new(Exit::NotAllowed, "systemd units are written by root")
             .help("sudo portway serve --install; --dry-run shows what would be written"));
     }
-    let program = std::env::current_exe()?;
-    let program = (program != Utf8Path::new(PROGRAM)).then_some(program);
-    let files = plan(given, settings, PROGRAM.into());
-    if !dry_run {
-        if let Some(program) = &program {
-            let copied = copy_program(program, Utf8Path::new(PROGRAM));
-            copied.map_err(|error| {
-                Failure::failed(format!("cannot write {PROGRAM}")).because(&error)
-            })?;
-        }
-        for file in &files {
-            write(file).map_err(|error| {
-                Failure::failed(format!("cannot write {}", file.path)).because(&error)
-            })?;
-        }
+    if rustix::process::geteuid().is_root() && paths.data != SYSTEM_DATA {
+        return Err(Failure::usage(format!("the services keep their data in {SYSTEM_DATA}"))
+            .help("leave out --data and PORTWAY_DATA; to move what another folder holds, see \"Backup and restore\""));
     }
-    let program = program.map(|path| Utf8PathBuf::from(path.to_string_lossy().as_ref()));
-    let report = Report { files, program, next: NEXT, written: !dry_run };
-    out.show(&report, |paint| describe(&report, paint))?;
-    Ok(Exit::Ok)
-}
-
-/// Returns the files of an installation.
-fn plan(given: &ServeOptions, settings: &Settings, program: &Utf8Path) -> Vec<Planned> {
-    let planned = |path: &str, mode, content| Planned { path: path.into(), mode, content };
-    let mut files = vec![
-        planned("/etc/sysusers.d/portway.conf", 0o644, sysusers()),
-        planned("/etc/systemd/system/portway-edge.service", 0o644, edge_unit(settings, program)),
-        planned("/etc/systemd/system/portway.service", 0o644, manager_unit(settings, program)),
-    ];
-    // The address can hold a password, and units are readable by everyone.
-    if let Some(database) = &given.database {
-        let content = format!("PORTWAY_DATABASE={}\n", quoted(database));
-        files.push(planned("/etc/portway/manager.env", 0o600, content));
+    if given.edge_socket.is_some() || given.edge_logs.is_some() {
+        return Err(Failure::usage("the units settle where the edge's socket and logs are")
+            .help("leave out --edge-socket and --edge-logs"));
     }
-    files
-}
-
-fn sysusers() -> String {
-    "# Written by `portway serve --install`.\n\
-     u portway - \"Portway manager\" /var/lib/portway -\n\
-     u portway-edge - \"Portway edge\" /var/lib/portway-edge -\n"
-        .to_owned()
-}
-
-fn edge_unit(settings: &Settings, program: &Utf8Path) -> String {
-    let listeners = listener_arguments(settings);
-    format!(
-        "# Written by `portway serve --install`.\n\
-         [Unit]\n\
-         Description=Portway edge: serves sites\n\
-         After=network.target nss-lookup.target\n\
-         StartLimitIntervalSec=0\n\
-         \n\
-         [Service]\n\
-         ExecStart={program} edge --data /var/lib/portway-edge --state /var/lib/portway-edge/state \
-         --log-dir /var/log/portway-edge --control-socket /run/portway-edge/edge.sock{listeners}\n\
-         User=portway-edge\n\
-         Group=portway-edge\n\
-         Restart=always\n\
-         RestartSec=200ms\n\
-         TimeoutStopSec=40\n\
-         StateDirectory=portway-edge\n\
-         StateDirectoryMode=0700\n\
-         LogsDirectory=portway-edge\n\
-         LogsDirectoryMode=0750\n\
-         RuntimeDirectory=portway-edge\n\
-         RuntimeDirectoryMode=0750\n\
-         LimitNOFILE=1048576\n\
-         \n\
-         AmbientCapabilities=CAP_NET_BIND_SERVICE\n\
-         CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n\
-         # What the manager keeps is none of the edge's business.\n\
-         InaccessiblePaths=-{SYSTEM_DATA} -/etc/portway\n\
-         # Sites can be in home folders; they are read, never written.\n\
-         ProtectHome=read-only\n\
-         ProtectProc=invisible\n\
-         {HARDENING}\
-         \n\
-         [Install]\n\
-         WantedBy=multi-user.target\n"
-    )
-}
-
-fn manager_unit(settings: &Settings, program: &Utf8Path) -> String {
-    let listeners = listener_arguments(settings);
-    let api = settings.api;
-    format!(
-        "# Written by `portway serve --install`.\n\
-         [Unit]\n\
-         Description=Portway manager: API, console and everything that changes sites\n\
-         Wants=portway-edge.service\n\
-         After=network.target nss-lookup.target portway-edge.service\n\
-         StartLimitIntervalSec=0\n\
-         \n\
-         [Service]\n\
-         ExecStart={program} serve --data {SYSTEM_DATA} --api {api} --admin-group portway \
-         --edge-socket /run/portway-edge/edge.sock --edge-logs /var/log/portway-edge{listeners}\n\
-         EnvironmentFile=-/etc/portway/manager.env\n\
-         User=portway\n\
-         Group=portway\n\
-         # The edge's control socket and the logs of sites belong to the edge's group.\n\
-         SupplementaryGroups=portway-edge\n\
-         Restart=always\n\
-         RestartSec=1\n\
-         TimeoutStopSec=40\n\
-         StateDirectory=portway\n\
-         StateDirectoryMode=0750\n\
-         \n\
-         CapabilityBoundingSet=\n\
-         ProtectHome=yes\n\
-         {HARDENING}\
-         \n\
-         [Install]\n\
-         WantedBy=multi-user.target\n"
-    )
-}
-
-/// What neither process needs, and therefore does not get (systemd.exec(5)).
-const HARDENING: &str = "\
-NoNewPrivileges=yes
-ProtectSystem=strict
-PrivateTmp=no
-PrivateDevices=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-RemoveIPC=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallErrorNumber=EPERM
-UMask=0027
-";
-
-fn listener_arguments(settings: &Settings) -> String {
-    let listeners = &settings.listeners;
-    let http = listeners.http.first().map(|a| format!(" --http-port {}", a.port()));
-    let https = listeners.https.first().map(|a| format!(" --https-port {}", a.port()));
-    let public = listeners.public_https_port.map(|port| format!(" --public-https-port {port}"));
-    let workers = listeners.workers.map(|workers| format!(" --workers {workers}"));
-    let bind = listeners.http.iter().map(|address| format!(" --bind {}", address.ip()));
-    http.into_iter().chain(https).chain(public).chain(workers).chain(bind).collect()
-}
-
-/// Writes a value as an environment file has it (systemd.exec(5), `EnvironmentFile=`).
-fn quoted(value: &str) -> String {
-    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$");
-    format!("\"{}\"", escaped.replace('`', "\\`"))
-}
-
-fn copy_program(from: &std::path::Path, to: &Utf8Path) -> std::io::Result<()> {
-    // A program that runs cannot be written to, but its name can be given to another.
-    let fresh = to.with_extension("new");
-    fs::copy(from, &fresh)?;
-    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755))?;
-    fs::rename(&fresh, to)
-}
-
-fn write(file: &Planned) -> std::io::Result<()> {
-    if let Some(folder) = file.path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
-        let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
-        fresh.write_all(file.content.as_bytes())?;
-        fs::set_permissions(fresh.path(), fs::Permissions::from_mode(file.mode))?;
-        fresh.as_file().sync_all()?;
-        fresh.persist(&file.path)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if given.admin_group.as_ref().is_some_and(|group| !group.chars().all(plain)) {
+        return Err(Failure::usage("a group in a unit has letters, digits, `_`, `-` and `.` only"));
     }
     Ok(())
 }
 
-fn describe(report: &Report, paint: Paint) -> String {
-    let copied = report.program.iter().map(|program| {
-        let verb = if report.written { "copied" } else { "would copy" };
-        format!("{verb} {program} to {PROGRAM}\n")
-    });
-    let files = report.files.iter().map(|file| {
-        if report.written {
-            return format!("wrote {}\n", file.path);
+fn program() -> Result<Program, Failure> {
+    let from = Utf8PathBuf::from_path_buf(std::env::current_exe()?)
+        .map_err(|_| Failure::failed("the program lies in a folder without a readable name"))?;
+    let to = Utf8Path::new(PROGRAM);
+    let state = if from == to { State::Same } else { file::program_state(&from, to)? };
+    Ok(Program { from, to: PROGRAM, state })
+}
+
+fn carry_out(report: &Report, files: &[Planned]) -> Result<(), Failure> {
+    // What is to be out of the edge's sight must be there before the edge is started: systemd
+    // hides no folder that comes later. It gives the folder to the manager's user by itself.
+    for folder in units::HIDDEN {
+        file::make_folder(folder.into()).map_err(|error| cannot_write(folder.into(), &error))?;
+    }
+    if report.program.state != State::Same {
+        let copied = file::copy_program(&report.program.from, PROGRAM.into());
+        copied.map_err(|error| cannot_write(PROGRAM.into(), &error))?;
+    }
+    for (file, reported) in files.iter().zip(&report.files) {
+        if reported.state != State::Same {
+            file.write().map_err(|error| cannot_write(&file.path, &error))?;
         }
-        let content = if file.is_secret() { "(not shown)\n" } else { file.content.as_str() };
-        format!("{}\n{content}\n", paint.bold(&format!("# {}", file.path)))
-    });
-    let head = format!("\n{}\n", paint.bold("To start it now and at every boot:"));
-    let next = NEXT.iter().map(|command| format!("  {command}\n"));
-    let last = "\nThen: sudo portway setup. Members of the group `portway` administer it without \
-                sudo.\n";
-    copied.chain(files).chain([head]).chain(next).chain([last.to_owned()]).collect()
+    }
+    Ok(())
+}
+
+fn cannot_write(path: &Utf8Path, error: &std::io::Error) -> Failure {
+    Failure::failed(format!("cannot write {path}")).because(error)
+}
+
+impl Report {
+    fn new(program: Program, files: &[Planned], dry_run: bool) -> Result<Self, Failure> {
+        let reported: Result<Vec<_>, Failure> = files.iter().map(ReportedFile::of).collect();
+        let mut report = Self { program, files: reported?, next: Vec::new(), written: !dry_run };
+        report.next = report.next_steps();
+        Ok(report)
+    }
+
+    /// Returns what the administrator types then.
+    fn next_steps(&self) -> Vec<&'static str> {
+        let state = |path: &str| {
+            let file = self.files.iter().find(|file| file.path == path);
+            file.map_or(State::Same, |file| file.state)
+        };
+        if state(units::MANAGER_UNIT) == State::New {
+            return vec![
+                "systemd-sysusers",
+                "systemctl daemon-reload",
+                "systemctl enable --now portway-edge.service portway.service",
+            ];
+        }
+        let has_changed = |path: &str| state(path) != State::Same;
+        let units = has_changed(units::MANAGER_UNIT) || has_changed(units::EDGE_UNIT);
+        let edge = self.program.state != State::Same || has_changed(units::EDGE_UNIT);
+        let any = edge || self.files.iter().any(|file| file.state != State::Same);
+        let steps = [
+            (has_changed(units::USERS), "systemd-sysusers"),
+            (units, "systemctl daemon-reload"),
+            (any, "systemctl restart portway.service"),
+            (edge, "systemctl restart portway-edge.service"),
+        ];
+        steps.into_iter().filter_map(|(needed, step)| needed.then_some(step)).collect()
+    }
+}
+
+impl ReportedFile {
+    fn of(file: &Planned) -> Result<Self, Failure> {
+        let state = file.state().map_err(|error| {
+            Failure::failed(format!("cannot read {}", file.path)).because(&error)
+        })?;
+        Ok(Self {
+            path: file.path.clone(),
+            mode: format!("{:04o}", file.mode),
+            content: (!file.is_secret()).then(|| file.content.clone()),
+            state,
+        })
+    }
+}
+
+fn describe(report: &Report, paint: Paint) -> String {
+    let Program { from, to, state } = &report.program;
+    let copied = match (state, report.written) {
+        (State::Same, _) => format!("{to} is this program\n"),
+        (State::New | State::Changed, true) => format!("copied {from} to {to}\n"),
+        (State::New | State::Changed, false) => format!("would copy {from} to {to}\n"),
+    };
+    let files = report.files.iter().map(|file| describe_file(file, report.written, paint));
+    [copied].into_iter().chain(files).chain([describe_next(report, paint)]).collect()
+}
+
+fn describe_file(file: &ReportedFile, written: bool, paint: Paint) -> String {
+    let path = &file.path;
+    match (file.state, written) {
+        (State::Same, _) => format!("{path} is as it should be\n"),
+        (State::New, true) => format!("wrote {path}\n"),
+        (State::Changed, true) => format!("changed {path}\n"),
+        (State::New | State::Changed, false) => {
+            let content = file.content.as_deref().unwrap_or("(not shown)\n");
+            format!("{}\n{content}\n", paint.bold(&format!("# {path}")))
+        }
+    }
+}
+
+fn describe_next(report: &Report, paint: Paint) -> String {
+    let steps = report.next.iter().map(|step| format!("  {step}\n")).collect::<Vec<_>>().concat();
+    let is_new = report.next.iter().any(|step| step.contains("enable"));
+    if is_new {
+        let head = paint.bold("To start it now and at every boot:");
+        return format!(
+            "\n{head}\n{steps}\nThen: sudo portway setup. Members of the group for administrators \
+             need no sudo: sudo usermod -aG portway NAME\n"
+        );
+    }
+    if steps.is_empty() {
+        return "\nNothing has changed.\n".to_owned();
+    }
+    let head = paint.bold("For it to take effect:");
+    let edge = report.next.iter().any(|step| step.contains("edge"));
+    let note = if edge {
+        "\nSites are served on while the manager restarts. The edge ends requests in flight first, \
+         and takes no new ones for that moment.\n"
+    } else {
+        "\nSites are served on meanwhile.\n"
+    };
+    format!("\n{head}\n{steps}{note}")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::{fs, process::Command};
 
     use super::*;
-    use crate::{
-        config::{Machine, settle},
-        paths::Paths,
-    };
+    use crate::{args::LogFormat, config::settle};
 
     fn files(given: &ServeOptions, program: &Utf8Path) -> Vec<Planned> {
         let folder = tempfile::tempdir().unwrap();
         let paths = Paths { data: Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap() };
         let machine = Machine { is_root: true, has_ipv6: true };
-        plan(given, &settle(given, &paths, machine).unwrap(), program)
+        let settings = settle(given, &paths, machine).unwrap();
+        units::files(&settings, given.database.as_deref(), program)
     }
 
     fn content<'a>(files: &'a [Planned], name: &str) -> &'a str {
-        &files.iter().find(|file| file.path.ends_with(name)).unwrap().content
+        &files.iter().find(|file| file.path.file_name() == Some(name)).unwrap().content
     }
 
     #[test]
@@ -314,6 +267,35 @@ mod tests {
     }
 
     #[test]
+    fn options_that_are_given_stand_in_the_units_and_are_found_there_again() {
+        let given = ServeOptions {
+            listeners: crate::args::Listeners {
+                http_port: Some(81),
+                https_port: Some(444),
+                public_https_port: Some(443),
+                bind: vec!["127.0.0.1".parse().unwrap()],
+                workers: Some(3),
+            },
+            api: Some("127.0.0.1:8901".parse().unwrap()),
+            log_format: Some(LogFormat::Json),
+            admin_group: Some("wheel".to_owned()),
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
+            ..ServeOptions::default()
+        };
+        let files = files(&given, PROGRAM.into());
+        let manager = files.iter().find(|file| file.path == units::MANAGER_UNIT).unwrap();
+        assert!(manager.content.contains("SupplementaryGroups=portway-edge wheel\n"));
+        let edge = content(&files, "portway-edge.service");
+        assert!(edge.contains(" --bind 127.0.0.1 --log-format json\n"), "{edge}");
+
+        let folder = tempfile::tempdir().unwrap();
+        let unit = Utf8Path::from_path(folder.path()).unwrap().join("portway.service");
+        fs::write(&unit, &manager.content).unwrap();
+        let earlier = earlier::options(&unit).unwrap();
+        assert_eq!(earlier::complete(&ServeOptions::default(), earlier), given);
+    }
+
+    #[test]
     fn systemd_accepts_the_units() {
         // Where systemd is not, nobody installs units.
         if Command::new("systemd-analyze").arg("--version").output().is_err() {
@@ -335,12 +317,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_planned_is_written_with_its_mode() {
-        let folder = tempfile::tempdir().unwrap();
-        let base = Utf8Path::from_path(folder.path()).unwrap();
-        let file = Planned { path: base.join("a/b.env"), mode: 0o600, content: "x\n".to_owned() };
-        write(&file).unwrap();
-        assert_eq!(fs::read_to_string(&file.path).unwrap(), "x\n");
-        assert_eq!(fs::metadata(&file.path).unwrap().permissions().mode() & 0o777, 0o600);
+    fn only_what_a_change_needs_is_to_be_typed() {
+        let next = |program, file: &str, state| {
+            let reported = |path: &str| ReportedFile {
+                path: path.into(),
+                mode: "0644".to_owned(),
+                content: None,
+                state: if path == file { state } else { State::Same },
+            };
+            let files = [units::USERS, units::EDGE_UNIT, units::MANAGER_UNIT, "/etc/a.env"];
+            let program = Program { from: "/p".into(), to: PROGRAM, state: program };
+            let files = files.map(reported).into();
+            Report { program, files, next: Vec::new(), written: true }.next_steps().join("; ")
+        };
+        let (same, changed) = (State::Same, State::Changed);
+        assert_eq!(next(same, "", same), "");
+        assert!(next(changed, units::MANAGER_UNIT, State::New).contains("enable --now"));
+        let both = "systemctl restart portway.service; systemctl restart portway-edge.service";
+        assert_eq!(next(changed, "", same), both);
+        assert_eq!(next(same, "/etc/a.env", changed), "systemctl restart portway.service");
+        let manager = "systemctl daemon-reload; systemctl restart portway.service";
+        assert_eq!(next(same, units::MANAGER_UNIT, changed), manager);
     }
 }
