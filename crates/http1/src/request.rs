@@ -78,15 +78,16 @@ impl Parser {
             return Err(reject);
         }
         self.skip_empty_line(input);
-        match self.parse_head(input, limits) {
-            Ok(None) => Ok(None),
-            Ok(Some(head)) => {
+        let parsed = self.parse_head(input, limits).map_err(|reject| reject.after(self.skipped));
+        match &parsed {
+            Ok(None) => {}
+            Ok(Some(_)) => {
                 self.scanner.clear();
                 self.skipped = 0;
-                Ok(Some(head))
             }
-            Err(reject) => Err(*self.refused.insert(reject.after(self.skipped))),
+            Err(reject) => self.refused = Some(*reject),
         }
+        parsed
     }
 
     /// Gives the memory of headers that are no longer needed to the next head.
@@ -117,7 +118,7 @@ impl Parser {
         };
         let head = input.split_to(end).freeze();
         let headers = self.spare.take().unwrap_or_default();
-        self.read_lines(&head, headers, limits)?.finish(end).map(Some)
+        self.read_lines(&head, headers, limits)?.finish(end)
     }
 
     /// Returns the first fault in reading order of a head that has a fault, so that it is the same
@@ -132,6 +133,7 @@ impl Parser {
         self.read_lines(&complete, HeaderMap::new(), limits).err()
     }
 
+    #[inline]
     fn read_lines(
         &self,
         head: &Bytes,
@@ -199,7 +201,8 @@ impl Draft {
     }
 
     /// Concludes what the whole head says; `end` is its length.
-    fn finish(self, end: usize) -> Result<RequestHead, Reject> {
+    #[inline]
+    fn finish(self, end: usize) -> Result<Option<RequestHead>, Reject> {
         let Self { method, target, headers, meaning } = self;
         if meaning.version == Version::Http11 && !meaning.host {
             return Err(Reject::new(Kind::MissingHost, end));
@@ -211,7 +214,7 @@ impl Draft {
         };
         let has_body = !matches!(framing, Framing::None | Framing::Length(0));
         let knows_interim = meaning.version == Version::Http11;
-        Ok(RequestHead {
+        Ok(Some(RequestHead {
             method,
             target,
             version: meaning.version,
@@ -220,7 +223,7 @@ impl Draft {
             persistent: meaning.persistent(),
             expect_continue: meaning.continues && has_body && knows_interim,
             upgrade: meaning.upgrades() && !has_body,
-        })
+        }))
     }
 }
 

@@ -35,17 +35,17 @@ impl Target {
         }
     }
 
-    /// Reads a target. A fault is the rule and the place of the byte.
-    pub(crate) fn parse(text: &Bytes, method: &Method) -> Result<Self, (Kind, usize)> {
+    /// Reads a target, which is part of `head`. A fault is the rule and the place of the byte.
+    pub(crate) fn parse(head: &Bytes, text: &[u8], method: &Method) -> Result<Self, (Kind, usize)> {
         if let Some(at) = octet::TARGET.first_outside(text) {
             return Err((Self::fault_of_byte(text, at), at));
         }
-        let target = match &**text {
+        let target = match text {
             [b'*'] if *method == Method::OPTIONS => Ok(Self::Asterisk),
             [b'*'] => Err(Kind::UnexpectedAsterisk),
-            _ if *method == Method::CONNECT => parse_authority(text),
-            [b'/', ..] => return parse_origin(text),
-            _ => parse_absolute(text),
+            _ if *method == Method::CONNECT => parse_authority(head, text),
+            [b'/', ..] => return parse_origin(head, text),
+            _ => parse_absolute(head, text),
         };
         target.map_err(|kind| (kind, 0))
     }
@@ -79,8 +79,8 @@ fn fault_of_visible(byte: u8) -> Kind {
 
 /// Reads a path and a query. [`http`] takes no backtick in a path and no quote in a query, which
 /// browsers encode there and only there.
-fn parse_origin(text: &Bytes) -> Result<Target, (Kind, usize)> {
-    PathAndQuery::from_maybe_shared(text.clone()).map(Target::Origin).map_err(|_| {
+fn parse_origin(head: &Bytes, text: &[u8]) -> Result<Target, (Kind, usize)> {
+    PathAndQuery::from_maybe_shared(head.slice_ref(text)).map(Target::Origin).map_err(|_| {
         let query = memchr::memchr(b'?', text).unwrap_or(text.len());
         let wrong = |(at, byte): (usize, &u8)| match byte {
             b'`' => at < query,
@@ -91,17 +91,17 @@ fn parse_origin(text: &Bytes) -> Result<Target, (Kind, usize)> {
     })
 }
 
-fn parse_authority(text: &Bytes) -> Result<Target, Kind> {
+fn parse_authority(head: &Bytes, text: &[u8]) -> Result<Target, Kind> {
     let host = HostPort::parse(text).map_err(|_| Kind::BadConnectTarget)?;
     if !host.has_port() {
         return Err(Kind::BadConnectTarget);
     }
-    let authority = Authority::from_maybe_shared(text.clone());
+    let authority = Authority::from_maybe_shared(head.slice_ref(text));
     authority.map(Target::Authority).map_err(|_| Kind::BadConnectTarget)
 }
 
-fn parse_absolute(text: &Bytes) -> Result<Target, Kind> {
-    let uri = Uri::from_maybe_shared(text.clone()).map_err(|_| Kind::BadTargetForm)?;
+fn parse_absolute(head: &Bytes, text: &[u8]) -> Result<Target, Kind> {
+    let uri = Uri::from_maybe_shared(head.slice_ref(text)).map_err(|_| Kind::BadTargetForm)?;
     let (Some(_), Some(authority)) = (default_port(uri.scheme()), uri.authority()) else {
         return Err(Kind::BadTargetForm);
     };
@@ -126,7 +126,8 @@ mod tests {
     use super::*;
 
     fn parse(method: &Method, text: &str) -> Result<Target, (Kind, usize)> {
-        Target::parse(&Bytes::copy_from_slice(text.as_bytes()), method)
+        let head = Bytes::copy_from_slice(text.as_bytes());
+        Target::parse(&head, &head, method)
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(super) fn parse(
     if target.is_empty() {
         return Err(line.reject(Kind::MissingTarget, target_at));
     }
-    let target = Target::parse(&head.slice_ref(target), &method)
+    let target = Target::parse(head, target, &method)
         .map_err(|(kind, place)| line.reject(kind, target_at + place))?;
     let version_at = target_at + target_end + 1;
     let [b' ', version @ ..] = version else {
