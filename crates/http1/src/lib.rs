@@ -23,7 +23,7 @@
 //! * Lengths and chunk sizes stay below 2⁶³, so that signed and unsigned readers agree.
 //! * The host is a name of letters, digits, `-`, `.` and `_`, or an address, and never empty.
 //! * White space around chunk extensions is refused, though old senders may put some there.
-//! * An offer to upgrade that has a body is not taken up.
+//! * An offer to upgrade that has a body is not taken up, and CONNECT with a body is refused.
 //! * A status line may lack its reason along with the space in front of it: servers write that, and
 //!   it means nothing.
 //!

@@ -125,6 +125,7 @@ kinds! {
     UnknownEncoding: NOT_IMPLEMENTED, "RFC 9112 §6.1", "Transfer-Encoding names a coding besides chunked";
     SeveralEncodings: BAD_REQUEST, "RFC 9112 §6.1", "there is more than one Transfer-Encoding";
     EncodingInHttp10: BAD_REQUEST, "RFC 9112 §6.1", "Transfer-Encoding stands in an HTTP/1.0 message";
+    BodyOfConnect: BAD_REQUEST, "RFC 9110 §9.3.6", "a CONNECT request announces a body";
     BodyForbidden: BAD_GATEWAY, "RFC 9112 §6.3", "an answer that has no body announces one";
 
     // The connection.

@@ -213,6 +213,10 @@ impl Draft {
             (false, None) => Framing::None,
         };
         let has_body = !matches!(framing, Framing::None | Framing::Length(0));
+        if has_body && method == Method::CONNECT {
+            // What follows would be taken for a body by some and for the tunnel's bytes by others.
+            return Err(Reject::new(Kind::BodyOfConnect, 0));
+        }
         let knows_interim = meaning.version == Version::Http11;
         Ok(Some(RequestHead {
             method,

@@ -24,7 +24,7 @@ pub enum WriteError {
     /// Another protocol is offered or accepted, but there is no Upgrade header that names it, or the
     /// version is HTTP/1.0.
     Upgrade,
-    /// The answer to HEAD, to CONNECT, and those of 1xx, 204 and 304 have no body.
+    /// CONNECT has no body, nor have 2xx answers to it, answers to HEAD, and those of 1xx, 204 and 304.
     BodyForbidden,
     /// The answer has a body by its nature, so [`Framing::None`] would not end it. An empty body is
     /// [`Framing::Length`] of 0.
@@ -41,7 +41,7 @@ impl fmt::Display for WriteError {
             Self::ChunkedInHttp10 => "chunks cannot be written in HTTP/1.0",
             Self::RequestUntilClose => "a request cannot end with its connection",
             Self::Upgrade => "an upgrade names no protocol, or is written in HTTP/1.0",
-            Self::BodyForbidden => "this answer can have no body",
+            Self::BodyForbidden => "this message can have no body",
             Self::BodyMissing => "this answer needs the framing of a body",
             Self::Status => "the status is not from 100 to 599",
         })

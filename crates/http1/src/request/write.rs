@@ -61,6 +61,11 @@ fn check(head: &RequestHead) -> Result<Option<&HeaderValue>, WriteError> {
     match (head.framing, head.version) {
         (Framing::UntilClose, _) => return Err(WriteError::RequestUntilClose),
         (Framing::Chunked, Version::Http10) => return Err(WriteError::ChunkedInHttp10),
+        (Framing::Chunked | Framing::Length(1..), Version::Http11 | Version::Http10)
+            if head.method == Method::CONNECT =>
+        {
+            return Err(WriteError::BodyForbidden);
+        }
         (Framing::None | Framing::Length(_) | Framing::Chunked, _) => {}
     }
     let names_protocol = head.headers.contains_key(header::UPGRADE);
@@ -225,5 +230,9 @@ mod tests {
         head.framing = Framing::Chunked;
         head.version = Version::Http10;
         assert_eq!(text(&head), Err(WriteError::ChunkedInHttp10));
+        let authority = Target::Authority(Authority::from_static("a.org:80"));
+        let connect =
+            RequestHead { framing: Framing::Length(1), ..self::head(Method::CONNECT, authority) };
+        assert_eq!(text(&connect), Err(WriteError::BodyForbidden));
     }
 }

@@ -137,7 +137,7 @@ fn is_listed(kind: Kind) -> bool {
         // Framing that is repaired: equal lengths joined, a length beside an encoding removed.
         | Kind::SeveralLengths | Kind::BadLength | Kind::LengthOverflow | Kind::LengthAndEncoding
         | Kind::BadEncoding | Kind::UnknownEncoding | Kind::SeveralEncodings
-        | Kind::EncodingInHttp10 | Kind::BodyForbidden
+        | Kind::EncodingInHttp10 | Kind::BodyForbidden | Kind::BodyOfConnect
         // Lists that are searched for the words that matter.
         | Kind::BadConnection | Kind::BadUpgrade | Kind::BadExpectation | Kind::UnexpectedUpgrade
         // Chunk lines and trailers that are passed over.
