@@ -52,7 +52,10 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(system::list_certificates))
         .routes(routes!(system::list_deployments))
         .routes(routes!(system::show_deployment))
-        .routes(routes!(system::local_root));
+        .routes(routes!(system::local_root))
+        .routes(routes!(system::list_roots))
+        .routes(routes!(system::renew_root))
+        .routes(routes!(system::activate_root));
     OpenApiRouter::with_openapi(openapi::frame())
         .nest("/api/v1", api)
         .routes(routes!(system::metrics))

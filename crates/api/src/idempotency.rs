@@ -5,9 +5,9 @@
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, Request},
+    extract::{FromRequest, FromRequestParts, Request},
 };
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, request::Parts};
 use portway_control::{Actor, Control, Idempotency};
 use portway_wire::ProblemCode;
 use serde::{Serialize, de::DeserializeOwned};
@@ -23,6 +23,9 @@ pub(crate) struct Once<T> {
     pub(crate) body: T,
     pub(crate) key: Option<Key>,
 }
+
+/// A request without a body that may be carried out only once.
+pub(crate) struct OnceEmpty(pub(crate) Option<Key>);
 
 /// The key of a request with the digest of what it asks for.
 pub(crate) struct Key {
@@ -42,22 +45,42 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Once<T> {
     }
 }
 
-/// Does `work`, or returns what it came to when the same request was sent before.
-pub(crate) async fn once<T, W>(
+impl<S: Send + Sync> FromRequestParts<S> for OnceEmpty {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let target = format!("{} {}", parts.method, parts.uri.path());
+        let text = key(&parts.headers)?;
+        Ok(Self(text.map(|text| Key { text, request: digest(&target, &Bytes::new()) })))
+    }
+}
+
+/// Does `work`, or returns what it came to when the same request was sent before: the answer that
+/// was kept, or, where a manager died before it could keep it, what `found` makes of the revision
+/// that was written.
+pub(crate) async fn once<T, W, F>(
     control: &Control,
     actor: &Actor,
     key: Option<Key>,
     status: StatusCode,
     work: W,
+    found: impl FnOnce(i64) -> F,
 ) -> Result<T, Refusal>
 where
     T: Serialize + DeserializeOwned,
     W: Future<Output = Result<T, Refusal>>,
+    F: Future<Output = Result<T, Refusal>>,
 {
     let Some(key) = key else { return work.await };
     match control.idempotent(actor, &key.text, key.request).await? {
         Idempotency::Replay { body, .. } => serde_json::from_str(&body).map_err(unreadable),
-        Idempotency::New(claim) => match work.await {
+        Idempotency::Written { revision } => found(revision).await,
+        Idempotency::UnderWay { retry_after } => {
+            let detail = "the same request is being carried out, or was when a manager ended; \
+                          send it again in a moment to learn what came of it";
+            Err(Refusal::new(ProblemCode::Conflict, detail).retry_after(retry_after))
+        }
+        Idempotency::New(claim) => match claim.carry_out(work).await {
             Ok(answer) => {
                 let body = serde_json::to_string(&answer).map_err(unreadable)?;
                 claim.store(status.as_u16(), &body).await?;
@@ -68,6 +91,16 @@ where
                 Err(refusal)
             }
         },
+    }
+}
+
+/// Refuses a repetition whose answer cannot be given again, because it held a secret that was shown
+/// to nobody.
+pub(crate) fn lost<T>(what: &str) -> impl FnOnce(i64) -> std::future::Ready<Result<T, Refusal>> {
+    let detail = format!("the request was carried out, but its answer was lost; {what}");
+    move |revision| {
+        let detail = format!("{detail} (revision {revision})");
+        std::future::ready(Err(Refusal::new(ProblemCode::Conflict, detail)))
     }
 }
 

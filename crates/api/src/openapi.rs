@@ -27,8 +27,8 @@ with what was sent is listed in `findings`, all at once. What one may not see is
 **Lists** come in pages: pass `next` of one page as `cursor` to get the next.
 
 **Changes.** A site carries an `ETag`; `PUT` and `DELETE` name it in `If-Match`, so that nobody's
-change is lost unseen. A `POST` that makes sites takes an `Idempotency-Key` and is carried out once,
-however often it is sent. A change is a revision and is deployed at once;
+change is lost unseen. A `POST` that makes something takes an `Idempotency-Key` and is carried out
+once, however often it is sent. A change is a revision and is deployed at once;
 `GET /api/v1/revisions/{number}/progress` waits for its end.";
 
 #[derive(utoipa::OpenApi)]

@@ -42,6 +42,11 @@ impl Refusal {
         Self { cause: Some(cause.into().into()), ..self }
     }
 
+    /// Says after how many seconds it is worth trying again.
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
     /// Returns the kind.
     pub(crate) fn code(&self) -> ProblemCode {
         self.problem.code

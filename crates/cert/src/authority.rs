@@ -149,6 +149,12 @@ impl Authority {
         &self.root
     }
 
+    /// Tells whether a certificate was issued by this root, by the name it gives: no two roots share
+    /// one.
+    pub fn issued(&self, certificate: &Certificate) -> bool {
+        inspect(&certificate.chain_pem).is_ok_and(|leaf| leaf.issuer == self.root.subject)
+    }
+
     /// Returns the root as it is kept.
     pub fn record(&self, id: Id<Certificate>) -> Certificate {
         self.root.record(id, CertificateSource::LocalRoot, &self.root_pem)

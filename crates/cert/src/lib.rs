@@ -12,4 +12,4 @@ pub mod trust;
 pub use authority::{Authority, AuthorityError, IssuedCertificate, Lifetime, LifetimeError};
 pub use inspect::{InspectError, Inspected, KeyMatchError, certificate, inspect, matches_key};
 pub use names::{CertificateNames, NoNames};
-pub use renewal::{renew_at, renew_due, root_notice};
+pub use renewal::{renew_at, renew_due, renewal_horizon, root_notice};

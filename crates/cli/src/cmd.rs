@@ -70,6 +70,13 @@ async fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Logs(args) => logs::logs(session, args).await,
         Command::Cert(CertCommand::List) => status::certificates(session).await,
         Command::Ca(CaCommand::Show) => ca::show(session).await,
+        Command::Ca(CaCommand::List) => ca::list(session).await,
+        Command::Ca(CaCommand::Renew { activate: false }) => {
+            ca::renew(session, ca::RenewStep::Prepare).await
+        }
+        Command::Ca(CaCommand::Renew { activate: true }) => {
+            ca::renew(session, ca::RenewStep::Activate).await
+        }
         Command::Ca(CaCommand::Trust { dry_run }) => ca::trust(session, dry_run).await,
         Command::Ca(CaCommand::Untrust { dry_run }) => ca::untrust(session, dry_run).await,
         Command::Key(command) => key(session, command).await,

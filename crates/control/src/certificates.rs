@@ -1,16 +1,20 @@
 //! Certificates of sites, issued by the local authority of this installation.
 
-use jiff::Timestamp;
-use portway_cert::{Authority, CertificateNames, Lifetime, renew_due};
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use portway_cert::{CertificateNames, Lifetime, renew_at, renew_due, renewal_horizon};
 use portway_model::{Certificate, HostPattern, Id, Site};
 use portway_policy::{CertificateObject, Digest};
-use portway_secrets::{Context, KeyRing};
-use portway_store::{PageRequest, SealedCertificate, Store, StoreError};
+use portway_secrets::Context;
+use portway_store::{PageRequest, SealedCertificate, StoreError};
 use portway_wire::{Page, PageQuery, system::CertificateView};
-use tracing::info;
 use uuid::Uuid;
 
-use crate::{Control, ControlError, page, rights::Overseer, tasks::TaskReport};
+use crate::{
+    Control, ControlError, deploy::lock, page, rights::Overseer, roots::IssuingRoot,
+    tasks::TaskReport,
+};
 
 /// Names under which the machine itself is reached, for sites that answer to everything.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -37,42 +41,11 @@ fn view(certificate: &Certificate) -> CertificateView {
         }
         .to_owned(),
         names: certificate.names.iter().map(ToString::to_string).collect(),
+        issuer: portway_cert::inspect(&certificate.chain_pem).ok().map(|leaf| leaf.issuer),
         not_before: certificate.not_before,
         not_after: certificate.not_after,
         fingerprint: certificate.fingerprint.clone(),
     }
-}
-
-/// Loads the installation's authority, or makes it at the first start.
-pub(crate) async fn authority(
-    store: &Store,
-    keys: &KeyRing,
-    now: Timestamp,
-) -> Result<Authority, ControlError> {
-    let internal = |error: Box<dyn std::error::Error + Send + Sync>| {
-        ControlError::internal("loading the local authority", error)
-    };
-    if let Some(kept) = store.certificates().local_root().await? {
-        let key = keys
-            .open_text(&key_context(kept.certificate.id), &kept.sealed_key)
-            .map_err(|error| internal(error.into()))?;
-        return Authority::load(&kept.certificate.chain_pem, &key)
-            .map_err(|error| internal(error.into()));
-    }
-    let authority =
-        Authority::create(&machine_name(), now).map_err(|error| internal(error.into()))?;
-    let id = Id::from_uuid(Uuid::now_v7());
-    let sealed = keys
-        .seal(&key_context(id), authority.key_pem().expose().as_bytes())
-        .map_err(|error| internal(error.into()))?;
-    let kept = SealedCertificate {
-        certificate: authority.record(id),
-        key_id: sealed.key_id().to_string(),
-        sealed_key: sealed.to_bytes(),
-    };
-    store.certificates().put(&kept, &[], now).await?;
-    info!("made the local certificate authority");
-    Ok(authority)
 }
 
 /// The place at which a certificate's key is sealed.
@@ -91,16 +64,28 @@ pub(crate) fn machine_names() -> Vec<HostPattern> {
         .collect()
 }
 
-fn machine_name() -> String {
+/// Returns the name of this machine.
+pub(crate) fn machine_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().to_lowercase()
 }
 
-impl Control {
-    /// Returns the root of the local authority in PEM.
-    pub fn local_root_pem(&self) -> String {
-        self.inner.authority.root_pem().to_owned()
-    }
+/// What this manager knows of leaves beside what the store tells.
+#[derive(Debug, Default)]
+pub(crate) struct Leaves {
+    /// Leaves that were made of late and that this machine's edge has been offered, by when that
+    /// was noted.
+    offered: BTreeMap<Id<Certificate>, Timestamp>,
+    /// When the leaves of sites that answer to everything are due: they carry the names of this
+    /// machine, so no other manager renews them.
+    own: BTreeMap<Id<Site>, Timestamp>,
+    /// When the certificate for unknown names is due.
+    fallback: Option<Timestamp>,
+}
 
+/// Managers whose clocks differ by less than this miss nothing of each other.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
+
+impl Control {
     /// Returns the certificate of a site, made now where there is none that will do.
     pub(crate) async fn certificate_of(
         &self,
@@ -109,28 +94,45 @@ impl Control {
     ) -> Result<CertificateObject, ControlError> {
         let names = CertificateNames::choose(hosts, &machine_names())
             .map_err(|error| ControlError::internal("choosing names for a certificate", error))?;
-        let certificates = self.inner.store.certificates();
-        let now = self.now();
-        let root_ends = self.inner.authority.root().not_after;
-        if let Some(kept) = certificates.by_names(names.as_slice()).await?
-            && (!renew_due(&kept.certificate, now) || kept.certificate.not_after >= root_ends)
-        {
-            if let Some(site) = site {
-                self.assign(kept.certificate.id, site).await?;
+        let (leaf, object) = match self.usable(&names).await? {
+            Some(kept) => {
+                if let Some(site) = site {
+                    self.assign(kept.certificate.id, site).await?;
+                }
+                let object = self.open_certificate(&kept)?;
+                (kept.certificate, object)
             }
-            return self.open_certificate(&kept);
+            None => self.issue(&site.into_iter().collect::<Vec<_>>(), &names).await?,
+        };
+        if hosts.contains(&HostPattern::Any) {
+            let mut leaves = lock(&self.inner.leaves);
+            match site {
+                Some(site) => drop(leaves.own.insert(site, renew_at(&leaf))),
+                None => leaves.fallback = Some(renew_at(&leaf)),
+            }
         }
-        self.issue(site, &names, now).await
+        Ok(object)
     }
 
+    /// Returns the kept leaf for these names, if it will do.
+    async fn usable(
+        &self,
+        names: &CertificateNames,
+    ) -> Result<Option<SealedCertificate>, ControlError> {
+        let kept = self.inner.store.certificates().by_names(names.as_slice()).await?;
+        let root = self.inner.authority.current();
+        Ok(kept.filter(|kept| !is_due(&kept.certificate, &root, self.now())))
+    }
+
+    /// Issues a leaf, and lets these sites use it.
     async fn issue(
         &self,
-        site: Option<Id<Site>>,
+        sites: &[Id<Site>],
         names: &CertificateNames,
-        now: Timestamp,
-    ) -> Result<CertificateObject, ControlError> {
-        let issued = self
-            .inner
+    ) -> Result<(Certificate, CertificateObject), ControlError> {
+        let root = self.issuing_root().await?;
+        let now = self.now();
+        let issued = root
             .authority
             .issue(names, now, Lifetime::default())
             .map_err(|error| ControlError::internal("issuing a certificate", error))?;
@@ -144,10 +146,9 @@ impl Control {
             key_id: sealed.key_id().to_string(),
             sealed_key: sealed.to_bytes(),
         };
-        let sites: Vec<_> = site.into_iter().collect();
-        let put = self.inner.store.certificates().put(&kept, &sites, now).await;
-        ignore_gone(put)?;
-        Ok(issued.object())
+        lock(&self.inner.leaves).offered.insert(id, now);
+        ignore_gone(self.inner.store.certificates().put(&kept, sites, now).await)?;
+        Ok((kept.certificate, issued.object()))
     }
 
     async fn assign(&self, id: Id<Certificate>, site: Id<Site>) -> Result<(), ControlError> {
@@ -172,37 +173,108 @@ impl Control {
         })
     }
 
-    /// Has every site looked at whose certificate is due; the deployment makes the new one.
+    /// Issues anew what is due, for all managers; each gives it to its own edge.
     pub(crate) async fn renew_certificates(&self) -> TaskReport {
-        let due = self.due_sites().await.map_err(|error| error.to_string())?;
-        let count = due.len();
-        if count > 0 {
-            self.inner.deploy.look_at(due);
+        let renewed = async {
+            self.succeed_in_time().await?;
+            self.renew_due_leaves().await
+        };
+        let (renewed, failed) = renewed.await.map_err(|error| error.to_string())?;
+        let done = format!("{renewed} certificate(s) renewed");
+        match failed {
+            None => Ok(done),
+            Some(error) => Err(format!("{done}; others were not: {error}")),
         }
-        Ok(format!("{count} site(s) need a new certificate"))
     }
 
-    async fn due_sites(&self) -> Result<Vec<Id<Site>>, ControlError> {
+    /// One that cannot be renewed does not keep the others from it.
+    async fn renew_due_leaves(&self) -> Result<(usize, Option<ControlError>), ControlError> {
         let now = self.now();
+        let root = self.issuing_root().await?;
         let horizon =
-            now.checked_add(jiff::SignedDuration::from_hours(24 * 133)).unwrap_or(Timestamp::MAX);
+            if root.has_predecessors_leaves(now) { Timestamp::MAX } else { renewal_horizon(now) };
         let certificates = self.inner.store.certificates();
-        let mut sites = Vec::new();
+        let (mut renewed, mut failed) = (0, None);
         let mut request = Some(PageRequest::first(portway_store::MAX_LIMIT));
         while let Some(page) = request {
             let found = certificates.expiring(horizon, &page).await?;
-            for due in found.items.iter().filter(|certificate| renew_due(certificate, now)) {
-                let mut of_sites = Some(PageRequest::first(portway_store::MAX_LIMIT));
-                while let Some(page) = of_sites {
-                    let found = certificates.sites_of(due.id, &page).await?;
-                    sites.extend(&found.items);
-                    of_sites = page.next(&found);
+            for due in found.items.iter().filter(|leaf| is_due(leaf, &root, now)) {
+                match self.renew(due).await {
+                    Ok(()) => renewed += 1,
+                    Err(error) => failed = Some(error),
                 }
             }
             request = page.next(&found);
         }
-        Ok(sites)
+        Ok((renewed, failed))
     }
+
+    async fn renew(&self, due: &Certificate) -> Result<(), ControlError> {
+        let names = CertificateNames::choose(&due.names, &[])
+            .map_err(|error| ControlError::internal("choosing names for a certificate", error))?;
+        let using = self.inner.store.certificates().sites_using(&[due.id]).await?;
+        let sites: Vec<_> = using.into_iter().map(|(site, _)| site).collect();
+        self.issue(&sites, &names).await?;
+        self.inner.deploy.look_at(sites);
+        Ok(())
+    }
+
+    /// Has this machine's edge given what was renewed elsewhere, and what is this machine's own.
+    pub(crate) async fn follow_certificates(&self) -> TaskReport {
+        let followed = self.follow().await.map_err(|error| error.to_string())?;
+        Ok(format!("{followed} site(s) have a new certificate"))
+    }
+
+    async fn follow(&self) -> Result<usize, ControlError> {
+        self.issuing_root().await?;
+        let now = self.now();
+        let since = now.checked_sub(CLOCKS).unwrap_or(Timestamp::MIN);
+        let certificates = self.inner.store.certificates();
+        let mut sites = BTreeSet::new();
+        let mut request = Some(PageRequest::first(portway_store::MAX_LIMIT));
+        while let Some(page) = request {
+            let made = certificates.made_since(since, &page).await?;
+            let known = |id: &Id<Certificate>| lock(&self.inner.leaves).offered.contains_key(id);
+            let new: Vec<_> = made.items.iter().copied().filter(|id| !known(id)).collect();
+            // One that no site uses yet may be given to one in a moment: it stays new.
+            for (site, id) in certificates.sites_using(&new).await? {
+                sites.insert(site);
+                lock(&self.inner.leaves).offered.insert(id, now);
+            }
+            request = page.next(&made);
+        }
+        let (own, fallback) = lock(&self.inner.leaves).take_due(now);
+        sites.extend(own);
+        if fallback {
+            self.inner.deploy.look_at_settings();
+        }
+        let count = sites.len();
+        if count > 0 {
+            self.inner.deploy.look_at(sites);
+        }
+        Ok(count)
+    }
+}
+
+impl Leaves {
+    /// Takes what is due out, sites and whether the fallback is, and forgets what is old.
+    fn take_due(&mut self, now: Timestamp) -> (Vec<Id<Site>>, bool) {
+        self.offered.retain(|_, at| now.duration_since(*at) < 3 * CLOCKS);
+        let due: Vec<_> =
+            self.own.iter().filter(|(_, at)| **at <= now).map(|(site, _)| *site).collect();
+        for site in &due {
+            self.own.remove(site);
+        }
+        (due, self.fallback.take_if(|at| *at <= now).is_some())
+    }
+}
+
+/// Tells whether a leaf is to be issued anew: in time before its end, unless it ends with its root
+/// anyway; and when another root issues by now.
+fn is_due(leaf: &Certificate, root: &IssuingRoot, now: Timestamp) -> bool {
+    let ends_with_root = leaf.not_after >= root.authority.root().not_after;
+    (renew_due(leaf, now) && !ends_with_root)
+        || (root.has_predecessors_leaves(now) && !root.authority.issued(leaf))
 }
 
 /// A site that was removed meanwhile needs no certificate.

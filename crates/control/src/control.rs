@@ -1,30 +1,30 @@
-//! The control plane as a whole: what it is made of, how it starts, and the tasks it runs.
+//! The control plane as a whole: what it is made of, and how it starts.
 
 use std::{
     net::IpAddr,
-    sync::{Arc, OnceLock},
-    time::Duration,
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
 use ipnet::IpNet;
-use jiff::{SignedDuration, Timestamp};
-use portway_cert::Authority;
-use portway_model::{Id, RevisionNumber};
+use jiff::Timestamp;
+use portway_model::{Id, Name, RevisionNumber};
 use portway_secrets::{Context, FingerprintKey, KeyRing, Purpose, Reference, Sealed, key_file};
-use portway_store::{DatabaseUrl, NodeRow, SealedSecret, Store};
+use portway_store::{DatabaseUrl, ManagerRow, NodeRow, SealedSecret, Store};
 use portway_telemetry::ControlMetrics;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
-    ControlError, certificates,
+    ControlError, IdentityError,
+    certificates::{self, Leaves},
     deploy::Deploy,
     edge_client::EdgeClient,
     jwt::JwtKeys,
-    tasks::{self, Clock, TaskHandle, TaskInfo, TaskReport},
+    manager,
+    roots::Roots,
+    tasks::{Clock, TaskHandle},
 };
 
 /// Under this reference the store keeps the key from which references are made.
@@ -75,14 +75,17 @@ pub(crate) struct Inner {
     pub(crate) keys: KeyRing,
     pub(crate) fingerprints: FingerprintKey,
     pub(crate) jwt: JwtKeys,
-    pub(crate) authority: Authority,
+    pub(crate) authority: Roots,
+    pub(crate) leaves: Mutex<Leaves>,
+    pub(crate) manager: ManagerRow,
     pub(crate) edge: EdgeClient,
     pub(crate) node: Id<NodeRow>,
+    pub(crate) node_name: Name,
     pub(crate) deploy: Deploy,
     pub(crate) hashing: Semaphore,
     pub(crate) metrics: ControlMetrics,
-    clock: Clock,
-    tasks: OnceLock<Vec<TaskHandle>>,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: OnceLock<Vec<TaskHandle>>,
 }
 
 /// Why the control plane could not start.
@@ -114,6 +117,9 @@ pub enum StartError {
         /// The database.
         database: String,
     },
+    /// The manager does not know who it is.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// Something else failed.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -140,8 +146,10 @@ impl Control {
         verify_key(&store, &keys, &config, now).await?;
         let fingerprints = fingerprint_key(&store, &keys, now).await?;
         let jwt = JwtKeys::new(keys.derive(Purpose::JwtSigning).expose());
-        let authority = certificates::authority(&store, &keys, now).await?;
-        let node = edge_node(&store, now).await?;
+        let authority = Roots::load_or_create(&store, &keys, now).await?;
+        let machine = certificates::machine_name();
+        let manager = manager::identify(&store, &config.data_dir, &machine, now).await?;
+        let node = edge_node(&store, &manager, now).await?;
         let inner = Inner {
             edge: EdgeClient::new(config.edge_socket.clone()),
             config,
@@ -150,7 +158,10 @@ impl Control {
             fingerprints,
             jwt,
             authority,
-            node,
+            leaves: Mutex::default(),
+            manager,
+            node: node.id,
+            node_name: node.name,
             deploy: Deploy::new(),
             hashing: Semaphore::new(HASHERS),
             metrics: ControlMetrics::new(env!("CARGO_PKG_VERSION")),
@@ -176,90 +187,7 @@ impl Control {
     pub(crate) fn own_addresses(&self) -> Vec<IpAddr> {
         self.inner.config.own_addresses.clone()
     }
-
-    pub(crate) fn task_handles(&self) -> &[TaskHandle] {
-        self.inner.tasks.get().map(Vec::as_slice).unwrap_or_default()
-    }
-
-    fn start_tasks(&self, stop: &CancellationToken) -> TaskTracker {
-        let tracker = TaskTracker::new();
-        let clock = Arc::clone(&self.inner.clock);
-        let mut handles = Vec::new();
-        let mut add =
-            |info: TaskInfo,
-             run: fn(Control) -> futures_util::future::BoxFuture<'static, TaskReport>| {
-                let control = self.clone();
-                let counted = move || {
-                    let control = control.clone();
-                    async move {
-                        let report = run(control.clone()).await;
-                        control.count_task(info.name, report.is_ok());
-                        report
-                    }
-                };
-                let (handle, work) = tasks::start(info, Arc::clone(&clock), stop.clone(), counted);
-                tracker.spawn(work);
-                handles.push(handle);
-            };
-        add(DEPLOY, |control| Box::pin(async move { control.deploy().await }));
-        add(RENEW, |control| Box::pin(async move { control.renew_certificates().await }));
-        add(PRUNE, |control| Box::pin(async move { control.prune().await }));
-        if let Some(deploy) = handles.first().cloned() {
-            let (control, stop) = (self.clone(), stop.clone());
-            tracker.spawn(async move {
-                while stop.run_until_cancelled(control.inner.deploy.woken()).await.is_some() {
-                    deploy.poke();
-                }
-            });
-        }
-        tracker.close();
-        if self.inner.tasks.set(handles).is_err() {
-            warn!("the background tasks were started twice");
-        }
-        tracker
-    }
-
-    /// Forgets what is no longer needed.
-    async fn prune(&self) -> TaskReport {
-        let result = self.prune_all().await;
-        match result {
-            Ok(count) => Ok(format!("{count} row(s) forgotten")),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    async fn prune_all(&self) -> Result<u64, portway_store::StoreError> {
-        let now = self.now();
-        let before = |hours: i64| {
-            now.checked_sub(SignedDuration::from_hours(hours)).unwrap_or(Timestamp::MIN)
-        };
-        let store = &self.inner.store;
-        let mut count = 0;
-        count += store.login_attempts().prune(before(24)).await?;
-        count += store.links().prune(before(24 * 7)).await?;
-        count += store.sessions().prune(before(24 * 7)).await?;
-        count += store.idempotency().prune(now).await?;
-        count += store.deployments().prune(before(24 * 90)).await?;
-        count += store.secrets().delete_unreferenced(before(24)).await?;
-        Ok(count)
-    }
 }
-
-const DEPLOY: TaskInfo = TaskInfo {
-    name: "deploy",
-    description: "brings the edge to what is declared",
-    every: Duration::from_secs(5),
-};
-const RENEW: TaskInfo = TaskInfo {
-    name: "renew-certificates",
-    description: "renews the certificates of the local authority in time",
-    every: Duration::from_secs(3600),
-};
-const PRUNE: TaskInfo = TaskInfo {
-    name: "prune",
-    description: "forgets ended sessions, old login attempts and other leftovers",
-    every: Duration::from_secs(6 * 3600),
-};
 
 /// Refuses a store that was sealed with another key; marks a new one as sealed with this.
 async fn verify_key(
@@ -319,8 +247,14 @@ async fn fingerprint_key(
     }
 }
 
-async fn edge_node(store: &Store, now: Timestamp) -> Result<Id<NodeRow>, ControlError> {
-    let name = Control::edge_name()
+/// Returns this machine's edge as the installation knows it: a local node belongs to the manager on
+/// whose machine it is.
+async fn edge_node(
+    store: &Store,
+    manager: &ManagerRow,
+    now: Timestamp,
+) -> Result<NodeRow, ControlError> {
+    let name = format!("edge-{}", manager.name)
         .parse()
         .map_err(|error| ControlError::internal("naming the edge", error))?;
     let node = NodeRow {
@@ -332,7 +266,7 @@ async fn edge_node(store: &Store, now: Timestamp) -> Result<Id<NodeRow>, Control
         created_at: now,
         updated_at: now,
     };
-    Ok(store.nodes().ensure(&node).await?.id)
+    Ok(store.nodes().ensure(&node).await?)
 }
 
 /// Replaces the master key: everything is sealed anew with a new one, and the old one is

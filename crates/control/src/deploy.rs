@@ -18,8 +18,6 @@ use portway_policy::{Digest, Index};
 use portway_store::Cursor;
 use tokio::sync::{Notify, watch};
 
-use crate::Control;
-
 /// What the deployer and those who wait for it share.
 #[derive(Debug)]
 pub(crate) struct Deploy {
@@ -37,6 +35,7 @@ pub(crate) struct Deploy {
 struct Wanted {
     sites: BTreeSet<Id<Site>>,
     everything: bool,
+    settings: bool,
 }
 
 /// What is known of the edge.
@@ -98,6 +97,12 @@ impl Deploy {
         self.poke();
     }
 
+    /// Has the edge's settings compared again, and every site with them.
+    pub(crate) fn look_at_settings(&self) {
+        lock(&self.wanted).settings = true;
+        self.poke();
+    }
+
     /// Waits until the edge has a revision, at most for `patience`. Returns whether it has.
     pub(crate) async fn wait_for(&self, revision: RevisionNumber, patience: Duration) -> bool {
         let mut reached = self.reached.subscribe();
@@ -115,22 +120,23 @@ impl Deploy {
         self.wake.notified().await;
     }
 
+    /// Keeps for the next run what this one did not come to.
+    fn want_again(&self, wanted: Wanted) {
+        let mut all = lock(&self.wanted);
+        all.sites.extend(wanted.sites);
+        all.everything |= wanted.everything;
+        all.settings |= wanted.settings;
+    }
+
     fn take_wanted(&self) -> Wanted {
         std::mem::take(&mut lock(&self.wanted))
     }
 }
 
 /// A panic while the lock was held leaves plain data behind, which is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The bounds of owners, read once a run.
 type Owners = BTreeMap<Id<portway_model::User>, Option<portway_model::User>>;
-
-impl Control {
-    /// Tells the name under which the edge of this machine is known.
-    pub(crate) fn edge_name() -> &'static str {
-        "edge"
-    }
-}

@@ -5,10 +5,10 @@ use std::time::Duration;
 use camino::Utf8Path;
 use portway_cert::root_notice;
 use portway_model::Id;
-use portway_wire::system::{Health, HealthCheck, HealthStatus, TaskView};
+use portway_wire::system::{Health, HealthCheck, HealthStatus};
 use uuid::Uuid;
 
-use crate::{Control, actor::Actor, rights::Overseer};
+use crate::{Control, actor::Actor};
 
 /// Less free space than this needs attention.
 const LOW_DISK: u64 = 512 << 20;
@@ -16,13 +16,6 @@ const LOW_DISK: u64 = 512 << 20;
 const FULL_DISK: u64 = 32 << 20;
 /// An answer of the edge later than this is none.
 const EDGE_DEADLINE: Duration = Duration::from_secs(2);
-
-impl Overseer<'_> {
-    /// Lists the background tasks.
-    pub fn tasks(&self) -> Vec<TaskView> {
-        self.control.task_handles().iter().map(crate::tasks::TaskHandle::view).collect()
-    }
-}
 
 impl Control {
     /// Says how everything is; the single checks only to those who are known.

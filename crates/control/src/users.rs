@@ -245,7 +245,7 @@ impl Control {
             site_limits: BTreeMap::new(),
             secrets: Vec::new(),
             audit: Record::of(actor, action).resource(ResourceKind::User, name).entry(now),
-            idempotency: None,
+            idempotency: crate::idempotency::held(),
         };
         let visible = actor.visible();
         self.inner.store.revisions().commit(&draft, visible, now).await.map_err(commit_error)?;

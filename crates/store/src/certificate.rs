@@ -12,10 +12,10 @@ use sea_orm::{
 use uuid::Uuid;
 
 use crate::{
-    Page, PageRequest, StoreError, Visible,
-    column::{CHUNK, Columns, json, micros, word},
-    connection::{Db, Transaction},
-    entity::{certificate_names, certificates, site_certificates, sites},
+    AuditEntry, Page, PageRequest, StoreError, Visible, audit,
+    column::{CHUNK, Columns, json, micros, optional_micros, word},
+    connection::{Db, Lock, Transaction},
+    entity::{certificate_names, certificates, local_roots, site_certificates, sites},
     error::failed,
 };
 
@@ -28,6 +28,17 @@ pub struct SealedCertificate {
     pub sealed_key: Vec<u8>,
     /// The key it is sealed with.
     pub key_id: String,
+}
+
+/// A root of the local authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalRoot {
+    /// Its place among the roots: the first has 1, its successor 2.
+    pub place: i64,
+    /// Since when it issues certificates; nothing while it is only prepared.
+    pub activated_at: Option<Timestamp>,
+    /// The root with its key.
+    pub sealed: SealedCertificate,
 }
 
 /// The certificates.
@@ -50,24 +61,98 @@ impl<'a> Certificates<'a> {
     ) -> Result<(), StoreError> {
         const DOING: &str = "keep a certificate";
         let transaction = self.db.begin(DOING).await?;
-        let row = certificate.row(DOING, now)?;
-        certificates::Entity::insert(row)
+        insert(&transaction, certificate, now, DOING).await?;
+        assign(&transaction, certificate.certificate.id, sites, DOING).await?;
+        transaction.commit(DOING).await
+    }
+
+    /// Keeps a root at this place, unless one has it. Returns whether it was kept: of several
+    /// managers that all make a root, one does.
+    pub async fn put_root(
+        self,
+        root: &LocalRoot,
+        audit: Option<&AuditEntry>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "keep a root";
+        let transaction = self.db.begin(DOING).await?;
+        transaction.lock(Lock::Roots, DOING).await?;
+        let taken = local_roots::Entity::find_by_id(root.place).one(&transaction).await;
+        if taken.map_err(failed(DOING))?.is_some() {
+            return Ok(false);
+        }
+        insert(&transaction, &root.sealed, now, DOING).await?;
+        let row = local_roots::ActiveModel {
+            place: Set(root.place),
+            certificate_id: Set(root.sealed.certificate.id.uuid()),
+            activated_at: Set(optional_micros(root.activated_at)),
+        };
+        local_roots::Entity::insert(row)
             .exec_without_returning(&transaction)
             .await
             .map_err(failed(DOING))?;
-        let id = certificate.certificate.id;
-        for names in certificate.certificate.names.chunks(CHUNK) {
-            let rows = names.iter().map(|name| certificate_names::ActiveModel {
-                name: Set(name.to_string()),
-                certificate_id: Set(id.uuid()),
-            });
-            certificate_names::Entity::insert_many(rows)
-                .exec_without_returning(&transaction)
-                .await
-                .map_err(failed(DOING))?;
+        if let Some(entry) = audit {
+            audit::append(&transaction, entry, None).await?;
         }
-        assign(&transaction, id, sites, DOING).await?;
-        transaction.commit(DOING).await
+        transaction.commit(DOING).await?;
+        Ok(true)
+    }
+
+    /// Lets a prepared root issue from here on. Returns whether it was only prepared.
+    pub async fn activate_root(
+        self,
+        place: i64,
+        audit: &AuditEntry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "activate a root";
+        let transaction = self.db.begin(DOING).await?;
+        let activated = local_roots::Entity::update_many()
+            .col_expr(local_roots::Column::ActivatedAt, Expr::value(micros(now)))
+            .filter(local_roots::Column::Place.eq(place))
+            .filter(local_roots::Column::ActivatedAt.is_null())
+            .exec(&transaction)
+            .await
+            .map_err(failed(DOING))?;
+        if activated.rows_affected == 0 {
+            return Ok(false);
+        }
+        audit::append(&transaction, audit, None).await?;
+        transaction.commit(DOING).await?;
+        Ok(true)
+    }
+
+    /// Returns the roots of the local authority in their order. There are a few in a lifetime.
+    pub async fn roots(self) -> Result<Vec<LocalRoot>, StoreError> {
+        const DOING: &str = "read the roots";
+        let rows = local_roots::Entity::find()
+            .order_by_asc(local_roots::Column::Place)
+            .all(self.db.reader())
+            .await
+            .map_err(failed(DOING))?;
+        let ids: Vec<_> = rows.iter().map(|row| Id::from_uuid(row.certificate_id)).collect();
+        let mut certificates = self.by_ids(&ids).await?;
+        let columns = Columns::of("local_roots", DOING);
+        let mut roots = Vec::new();
+        for row in rows {
+            let Some(sealed) = certificates.remove(&Id::from_uuid(row.certificate_id)) else {
+                continue;
+            };
+            let activated_at = columns.optional_time("activated_at", row.activated_at)?;
+            roots.push(LocalRoot { place: row.place, activated_at, sealed });
+        }
+        Ok(roots)
+    }
+
+    /// Returns the place of the root that issues.
+    pub async fn active_root(self) -> Result<Option<i64>, StoreError> {
+        let row = local_roots::Entity::find()
+            .filter(local_roots::Column::ActivatedAt.is_not_null())
+            .order_by_desc(local_roots::Column::Place)
+            .one(self.db.reader())
+            .await
+            .map_err(failed("read which root issues"))?;
+        Ok(row.map(|row| row.place))
     }
 
     /// Lets `sites` use a certificate instead of what they used. Sites that are gone are a
@@ -106,7 +191,8 @@ impl<'a> Certificates<'a> {
         Ok(found)
     }
 
-    /// Returns the certificate for exactly these names (sorted) that is valid longest.
+    /// Returns the certificate for exactly these names (sorted) that is valid longest; of several,
+    /// every manager gets the same.
     pub async fn by_names(
         self,
         names: &[HostPattern],
@@ -122,16 +208,7 @@ impl<'a> Certificates<'a> {
             .filter(certificates::Column::Names.eq(json("read a certificate", &names)?))
             .filter(not_root()?)
             .order_by_desc(certificates::Column::NotAfter)
-            .limit(1);
-        self.one(query).await
-    }
-
-    /// Returns the root of Portway's own authority that is valid longest.
-    pub async fn local_root(self) -> Result<Option<SealedCertificate>, StoreError> {
-        let root = word("read the root certificate", &CertificateSource::LocalRoot)?;
-        let query = certificates::Entity::find()
-            .filter(certificates::Column::Source.eq(root))
-            .order_by_desc(certificates::Column::NotAfter)
+            .order_by_desc(certificates::Column::Id)
             .limit(1);
         self.one(query).await
     }
@@ -177,6 +254,58 @@ impl<'a> Certificates<'a> {
         page.page(LIST, rows, |row| row.site_id)?.try_map(|row| Ok(Id::from_uuid(row.site_id)))
     }
 
+    /// Lists leaves that were made at or after `since`, in the order in which they were made.
+    pub async fn made_since(
+        self,
+        since: Timestamp,
+        page: &PageRequest,
+    ) -> Result<Page<Id<Certificate>>, StoreError> {
+        const LIST: &str = "new certificates";
+        let mut query = certificates::Entity::find()
+            .select_only()
+            .columns([certificates::Column::CreatedAt, certificates::Column::Id])
+            .filter(not_root()?)
+            .filter(certificates::Column::CreatedAt.gte(micros(since)))
+            .order_by_asc(certificates::Column::CreatedAt)
+            .order_by_asc(certificates::Column::Id)
+            .limit(page.rows());
+        if let Some((made, id)) = page.key::<(i64, Uuid)>(LIST)? {
+            let same = Condition::all()
+                .add(certificates::Column::CreatedAt.eq(made))
+                .add(certificates::Column::Id.gt(id));
+            let later = Condition::any().add(certificates::Column::CreatedAt.gt(made)).add(same);
+            query = query.filter(later);
+        }
+        let rows: Vec<(i64, Uuid)> = query
+            .into_tuple()
+            .all(self.db.reader())
+            .await
+            .map_err(failed("list new certificates"))?;
+        page.page(LIST, rows, |row| *row)?.try_map(|(_, id)| Ok(Id::from_uuid(id)))
+    }
+
+    /// Returns the sites that use these certificates, each with its certificate.
+    pub async fn sites_using(
+        self,
+        certificates: &[Id<Certificate>],
+    ) -> Result<Vec<(Id<Site>, Id<Certificate>)>, StoreError> {
+        const DOING: &str = "read which sites use certificates";
+        let mut found = Vec::new();
+        for ids in certificates.chunks(CHUNK) {
+            let wanted = ids.iter().map(|id| id.uuid());
+            let rows = site_certificates::Entity::find()
+                .filter(site_certificates::Column::CertificateId.is_in(wanted))
+                .all(self.db.reader())
+                .await
+                .map_err(failed(DOING))?;
+            let pair = |row: site_certificates::Model| {
+                (Id::from_uuid(row.site_id), Id::from_uuid(row.certificate_id))
+            };
+            found.extend(rows.into_iter().map(pair));
+        }
+        Ok(found)
+    }
+
     /// Lists certificates, the first to expire first. An owner sees those that own sites use.
     pub async fn list(
         self,
@@ -202,12 +331,12 @@ impl<'a> Certificates<'a> {
         self.by_expiry(due, page).await
     }
 
-    /// Forgets leaves, made before `before`, that no site uses. Returns how many.
-    pub async fn delete_unused(self, before: Timestamp) -> Result<u64, StoreError> {
+    /// Forgets leaves that ended before `before` and that no site uses. Returns how many.
+    pub async fn delete_ended(self, before: Timestamp) -> Result<u64, StoreError> {
         const DOING: &str = "forget certificates";
         let deleted = certificates::Entity::delete_many()
             .filter(not_root()?)
-            .filter(certificates::Column::CreatedAt.lt(micros(before)))
+            .filter(certificates::Column::NotAfter.lt(micros(before)))
             .filter(Expr::exists(users_of_certificate(Visible::All)).not())
             .exec(self.db.writer())
             .await
@@ -247,6 +376,31 @@ impl<'a> Certificates<'a> {
         let row = query.one(self.db.reader()).await.map_err(failed(DOING))?;
         row.map(|row| SealedCertificate::read(DOING, row)).transpose()
     }
+}
+
+async fn insert(
+    transaction: &Transaction,
+    certificate: &SealedCertificate,
+    now: Timestamp,
+    doing: &'static str,
+) -> Result<(), StoreError> {
+    let row = certificate.row(doing, now)?;
+    certificates::Entity::insert(row)
+        .exec_without_returning(transaction)
+        .await
+        .map_err(failed(doing))?;
+    let id = certificate.certificate.id;
+    for names in certificate.certificate.names.chunks(CHUNK) {
+        let rows = names.iter().map(|name| certificate_names::ActiveModel {
+            name: Set(name.to_string()),
+            certificate_id: Set(id.uuid()),
+        });
+        certificate_names::Entity::insert_many(rows)
+            .exec_without_returning(transaction)
+            .await
+            .map_err(failed(doing))?;
+    }
+    Ok(())
 }
 
 async fn assign(

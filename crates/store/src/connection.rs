@@ -137,6 +137,8 @@ pub(crate) enum Lock {
     Schema,
     /// Writing a revision.
     Revision,
+    /// Making a root of the local authority.
+    Roots,
 }
 
 impl Lock {
@@ -145,6 +147,7 @@ impl Lock {
         let number = match self {
             Self::Schema => 1,
             Self::Revision => 2,
+            Self::Roots => 3,
         };
         (0x5057_4159 << 32) | number
     }

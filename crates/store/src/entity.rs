@@ -1,5 +1,5 @@
-//! The tables as the query builder knows them, one module each; see `migration/foundation.sql` for
-//! what the columns mean. No relations: joins are written where they are needed.
+//! The tables as the query builder knows them, one module each; see `migration/*.sql` for what
+//! the columns mean. No relations: joins are written where they are needed.
 
 /// What this installation is; one row.
 pub(crate) mod installation {
@@ -341,6 +341,25 @@ pub(crate) mod certificates {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// The roots of the local authority.
+pub(crate) mod local_roots {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "local_roots")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) place: i64,
+        pub(crate) certificate_id: Uuid,
+        pub(crate) activated_at: Option<i64>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// Names of certificates.
 pub(crate) mod certificate_names {
     use sea_orm::entity::prelude::*;
@@ -450,6 +469,25 @@ pub(crate) mod deployments {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// Managers.
+pub(crate) mod managers {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "managers")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) id: Uuid,
+        pub(crate) name: String,
+        pub(crate) created_at: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// Background tasks.
 pub(crate) mod tasks {
     use sea_orm::entity::prelude::*;
@@ -459,6 +497,11 @@ pub(crate) mod tasks {
     pub(crate) struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
         pub(crate) name: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) machine: String,
+        pub(crate) manager: String,
+        pub(crate) holder: Option<Uuid>,
+        pub(crate) lease_until: Option<i64>,
         pub(crate) last_started: Option<i64>,
         pub(crate) last_finished: Option<i64>,
         pub(crate) outcome: Option<String>,
@@ -488,6 +531,8 @@ pub(crate) mod idempotency_keys {
         pub(crate) status: Option<i64>,
         pub(crate) body: Option<String>,
         pub(crate) created_at: i64,
+        pub(crate) attempt: Option<Uuid>,
+        pub(crate) held_until: Option<i64>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -35,6 +35,7 @@ mod idempotency;
 mod installation;
 mod link;
 mod login;
+mod manager;
 mod migration;
 mod node;
 mod page;
@@ -53,7 +54,7 @@ use std::sync::Arc;
 pub use self::{
     address::{DatabaseUrl, DatabaseUrlError},
     audit::{Audit, AuditEntry, AuditFilter, AuditOutcome, AuditRow},
-    certificate::{Certificates, SealedCertificate},
+    certificate::{Certificates, LocalRoot, SealedCertificate},
     connection::Backend,
     deployment::{DeploymentRow, Deployments},
     error::{Cause, StoreError},
@@ -62,6 +63,7 @@ pub use self::{
     installation::{Installation, InstallationRow},
     link::{Link, LinkKind, Links},
     login::{LoginAttempt, LoginAttempts, LoginRefused},
+    manager::{ManagerRow, Managers},
     node::{NodeRow, NodeSiteRow, Nodes},
     page::{Cursor, MAX_LIMIT, Page, PageRequest},
     reseal::{Resealed, SealedItem},
@@ -72,7 +74,7 @@ pub use self::{
     secret::{SealedSecret, SecretKind, Secrets},
     session::{SessionKind, SessionRow, Sessions},
     site::{Block, HostUse, SiteFilter, SiteRow, Sites},
-    task::{TaskOutcome, TaskRow, Tasks},
+    task::{Due, EndedRun, Lease, TaskKey, TaskOutcome, TaskRow, Tasks},
     token::{TokenRow, Tokens},
     user::{UserRow, Users},
     visible::Visible,
@@ -165,6 +167,11 @@ impl Store {
     /// Returns the nodes and what they have.
     pub fn nodes(&self) -> Nodes<'_> {
         Nodes::new(&self.db)
+    }
+
+    /// Returns the managers that share this database.
+    pub fn managers(&self) -> Managers<'_> {
+        Managers::new(&self.db)
     }
 
     /// Returns the state of the background tasks.

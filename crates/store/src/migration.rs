@@ -17,6 +17,7 @@ use crate::{
 /// One schema for both databases; the words in braces are the types (see [`TYPES`]).
 const FOUNDATION: &str = include_str!("migration/foundation.sql");
 const FOUNDATION_SQLITE: &str = include_str!("migration/foundation_sqlite.sql");
+const MANAGERS: &str = include_str!("migration/managers.sql");
 
 /// A placeholder, its meaning on `SQLite`, its meaning on PostgreSQL. Text is ordered by bytes on
 /// both, so that cursors mean the same.
@@ -40,7 +41,7 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Foundation)]
+        vec![Box::new(Foundation), Box::new(Managers)]
     }
 }
 
@@ -62,6 +63,25 @@ impl MigrationTrait for Foundation {
         if backend == DbBackend::Sqlite {
             connection.execute_unprepared(FOUNDATION_SQLITE).await?;
         }
+        Ok(())
+    }
+}
+
+struct Managers;
+
+impl MigrationName for Managers {
+    fn name(&self) -> &'static str {
+        "m0002_managers"
+    }
+}
+
+#[expect(elided_lifetimes_in_paths, reason = "the trait is declared so, and another form differs")]
+#[async_trait::async_trait]
+impl MigrationTrait for Managers {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let connection = manager.get_connection();
+        let backend = connection.get_database_backend();
+        connection.execute_unprepared(&schema(MANAGERS, backend)).await?;
         Ok(())
     }
 }

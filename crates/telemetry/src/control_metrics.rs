@@ -258,6 +258,11 @@ impl ControlMetrics {
         self.deployments.get_or_create(&DeploymentLabels { outcome }).inc();
     }
 
+    /// Takes over that a run of a task ended which another manager made.
+    pub fn task_seen(&self, task: &'static str, at: Timestamp) {
+        self.times().last_runs.insert(task, at);
+    }
+
     /// Counts a run of a task that ended.
     pub fn task_ended(&self, task: &'static str, outcome: TaskOutcome, at: Timestamp) {
         self.task_runs.get_or_create(&TaskRunLabels { task, outcome }).inc();

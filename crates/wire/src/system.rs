@@ -49,12 +49,20 @@ pub struct TaskView {
     pub name: String,
     /// What it does.
     pub description: String,
+    /// Whose task it is.
+    pub scope: TaskScopeView,
+    /// The manager that made the last run, or whose task it is.
+    pub manager: Option<String>,
+    /// Whether it runs at the moment.
+    pub running: bool,
     /// When it last began.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_started_at: Option<Timestamp>,
     /// When it last ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_finished_at: Option<Timestamp>,
+    /// How many milliseconds the last run took; nothing while the next one is under way.
+    pub last_duration_ms: Option<u64>,
     /// `ok` or `failed`.
     pub last_outcome: Option<String>,
     /// What it did or why it failed.
@@ -62,6 +70,59 @@ pub struct TaskView {
     /// When it runs next.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next_run_at: Option<Timestamp>,
+}
+
+/// Whose task it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskScopeView {
+    /// The installation's: of several managers one runs it at a time.
+    Installation,
+    /// The machine's own: every manager runs its own.
+    Machine,
+}
+
+/// A root of the local authority.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RootView {
+    /// Its place among the roots: the first has 1, its successor 2.
+    pub number: i64,
+    /// Whether it issues certificates.
+    pub state: RootState,
+    /// Its name in lists of trusted roots.
+    pub name: String,
+    /// SHA-256 of it in DER.
+    pub fingerprint: String,
+    /// Not valid before.
+    #[schema(value_type = String, format = DateTime)]
+    pub not_before: Timestamp,
+    /// Not valid after.
+    #[schema(value_type = String, format = DateTime)]
+    pub not_after: Timestamp,
+    /// Since when it issues certificates.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub activated_at: Option<Timestamp>,
+    /// The certificate in PEM.
+    pub pem: String,
+}
+
+/// What a root of the local authority does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RootState {
+    /// It was made, and issues nothing yet: devices are given time to trust it.
+    Prepared,
+    /// It issues all certificates.
+    Active,
+    /// Its successor issues; what it issued before is being replaced.
+    Retired,
+}
+
+/// The roots of the local authority.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Roots {
+    /// In their order, the first made first.
+    pub items: Vec<RootView>,
 }
 
 /// A certificate without its key.
@@ -73,6 +134,8 @@ pub struct CertificateView {
     pub source: String,
     /// The names it is for.
     pub names: Vec<String>,
+    /// Who issued it.
+    pub issuer: Option<String>,
     /// Not valid before.
     #[schema(value_type = String, format = DateTime)]
     pub not_before: Timestamp,

@@ -61,7 +61,12 @@ pub(crate) async fn create_site(
 ) -> Result<Response, Refusal> {
     let control = api.control();
     let create = Box::pin(async { Ok(control.editor(&actor).await?.create(body).await?) });
-    let site: SiteView = once(control, &actor, key, StatusCode::CREATED, create).await?;
+    let found = async |revision| {
+        let sites = control.sites(&actor).await?;
+        let made = sites.written_by(revision).await?.sites;
+        Ok(sites.get(made.first().map_or("", String::as_str)).await?)
+    };
+    let site: SiteView = once(control, &actor, key, StatusCode::CREATED, create, found).await?;
     let location = HeaderValue::try_from(format!("/api/v1/sites/{}", site.summary.id))
         .map_err(|e| Refusal::new(ProblemCode::Internal, "the site has no address").cause(e))?;
     let tagged = Tagged { revision: Some(site.summary.revision), body: site };
@@ -217,7 +222,8 @@ pub(crate) async fn apply(
 ) -> Answer<Changed> {
     let control = api.control();
     let apply = Box::pin(async { Ok(control.editor(&actor).await?.apply(&body).await?) });
-    Ok(Json(once(control, &actor, key, StatusCode::OK, apply).await?))
+    let found = async |revision| Ok(control.sites(&actor).await?.written_by(revision).await?);
+    Ok(Json(once(control, &actor, key, StatusCode::OK, apply, found).await?))
 }
 
 /// Exports sites as they are declared, to be applied again here or elsewhere.

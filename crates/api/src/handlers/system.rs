@@ -1,12 +1,12 @@
 //! The installation: health, tasks, certificates, deployments, metrics.
 
 use axum::{Json, extract::State, response::IntoResponse};
-use http::header;
+use http::{StatusCode, header};
 use portway_control::Resource;
 use portway_wire::{
     Page, PageQuery, ProblemCode,
     deploy::DeploymentView,
-    system::{CertificateView, Health, TaskView},
+    system::{CertificateView, Health, RootView, Roots, TaskView},
 };
 use uuid::Uuid;
 
@@ -43,7 +43,7 @@ pub(crate) async fn list_tasks(
     Caller(actor): Caller,
 ) -> Answer<Page<TaskView>> {
     let overseer = api.control().overseer(&actor, Resource::System, "task.read").await?;
-    Ok(Json(Page { items: overseer.tasks(), next: None }))
+    Ok(Json(Page { items: overseer.task_runs().await?, next: None }))
 }
 
 /// Lists certificates, without their keys.
@@ -89,20 +89,65 @@ pub(crate) async fn show_deployment(
     Ok(Json(overseer.deployment(id).await?))
 }
 
-/// Returns the root certificate of the local authority.
+/// Returns the roots of the local authority in one file.
+///
+/// The one that issues certificates stands first. Its successor, once it was made, and roots before
+/// it that have not ended stand in the file, too: whoever trusts all of them is ready for the change
+/// from one to the next.
 #[utoipa::path(
     get, path = "/ca", tag = "system", security(()),
     responses((
-        status = 200, description = "The certificate in PEM.",
+        status = 200, description = "The certificates in PEM.",
         body = String, content_type = "application/x-pem-file",
     )),
 )]
-pub(crate) async fn local_root(State(api): State<ApiState>) -> impl IntoResponse {
+pub(crate) async fn local_root(State(api): State<ApiState>) -> Result<impl IntoResponse, Refusal> {
     let headers = [
         (header::CONTENT_TYPE, "application/x-pem-file"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"portway-root.pem\""),
     ];
-    (headers, api.control().local_root_pem())
+    Ok((headers, api.control().local_roots_pem().await?))
+}
+
+/// Lists the roots of the local authority, each with its certificate.
+#[utoipa::path(
+    get, path = "/ca/roots", tag = "system", security(()),
+    responses((status = 200, description = "The roots that have not ended.", body = Roots)),
+)]
+pub(crate) async fn list_roots(State(api): State<ApiState>) -> Answer<Roots> {
+    Ok(Json(Roots { items: api.control().local_roots().await? }))
+}
+
+/// Makes the successor of the local authority's root.
+///
+/// It issues nothing yet: first have it trusted on every device that uses the sites, then activate
+/// it. While one waits for that, no other is made.
+#[utoipa::path(
+    post, path = "/ca/renew", tag = "system",
+    responses((status = 201, description = "The new root.", body = RootView)),
+)]
+pub(crate) async fn renew_root(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+) -> Result<(StatusCode, Json<RootView>), Refusal> {
+    let operator = api.control().operator(&actor, Resource::System, "ca.renew").await?;
+    Ok((StatusCode::CREATED, Json(operator.renew_root().await?)))
+}
+
+/// Lets the successor issue from here on, and issues every certificate anew.
+///
+/// Devices that do not trust it warn of the sites from then on. The root before it stays in the
+/// download until its end. Where nobody asks for it, it happens 30 days before that end.
+#[utoipa::path(
+    post, path = "/ca/activate", tag = "system",
+    responses((status = 200, description = "The root that issues.", body = RootView)),
+)]
+pub(crate) async fn activate_root(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+) -> Answer<RootView> {
+    let operator = api.control().operator(&actor, Resource::System, "ca.activate").await?;
+    Ok(Json(operator.activate_root().await?))
 }
 
 /// Returns the metrics of the control plane and the edge, for Prometheus.

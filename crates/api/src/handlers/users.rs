@@ -17,6 +17,7 @@ use super::Answer;
 use crate::{
     auth::Caller,
     extract::{Body, Path, Query},
+    idempotency::{Once, OnceEmpty, lost, once},
     problem::Refusal,
     state::ApiState,
 };
@@ -39,16 +40,22 @@ pub(crate) async fn list_users(
 ///
 /// Without a password the answer carries a one-time link with which the user chooses one.
 #[utoipa::path(
-    post, path = "/users", tag = "users", request_body = NewUser,
+    post, path = "/users", tag = "users",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless.")),
+    request_body = NewUser,
     responses((status = 201, description = "The user is made.", body = CreatedUser)),
 )]
 pub(crate) async fn create_user(
     State(api): State<ApiState>,
     Caller(actor): Caller,
-    Body(new): Body<NewUser>,
+    Once { body, key }: Once<NewUser>,
 ) -> Result<(StatusCode, Json<CreatedUser>), Refusal> {
-    let operator = api.control().operator(&actor, Resource::Users, "user.create").await?;
-    Ok((StatusCode::CREATED, Json(operator.create_user(new).await?)))
+    let control = api.control();
+    let operator = control.operator(&actor, Resource::Users, "user.create").await?;
+    let create = Box::pin(async { Ok(operator.create_user(body).await?) });
+    let found = lost("the user is there; make a new link by `POST /api/v1/users/{user}/reset`");
+    let made = once(control, &actor, key, StatusCode::CREATED, create, found).await?;
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// Shows a user.
@@ -102,16 +109,23 @@ pub(crate) async fn remove_user(
 /// Makes a one-time link with which a user sets a new password.
 #[utoipa::path(
     post, path = "/users/{user}/reset", tag = "users",
-    params(("user" = String, Path, description = "The id or the name.")),
+    params(
+        ("user" = String, Path, description = "The id or the name."),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless."),
+    ),
     responses((status = 200, description = "The link, shown once.", body = LinkView)),
 )]
 pub(crate) async fn reset_user(
     State(api): State<ApiState>,
     Caller(actor): Caller,
     Path(user): Path<String>,
+    OnceEmpty(key): OnceEmpty,
 ) -> Answer<LinkView> {
-    let operator = api.control().operator(&actor, Resource::Users, "user.reset").await?;
-    Ok(Json(operator.reset_user(&user).await?))
+    let control = api.control();
+    let operator = control.operator(&actor, Resource::Users, "user.reset").await?;
+    let reset = Box::pin(async { Ok(operator.reset_user(&user).await?) });
+    let found = lost("make a new link with a new key");
+    Ok(Json(once(control, &actor, key, StatusCode::OK, reset, found).await?))
 }
 
 /// Lists API tokens: one's own, for administrators everybody's.
@@ -131,16 +145,22 @@ pub(crate) async fn list_tokens(
 ///
 /// Its secret is shown once. A token never may more than its owner.
 #[utoipa::path(
-    post, path = "/tokens", tag = "users", request_body = NewToken,
+    post, path = "/tokens", tag = "users",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless.")),
+    request_body = NewToken,
     responses((status = 201, description = "The token with its secret.", body = CreatedToken)),
 )]
 pub(crate) async fn create_token(
     State(api): State<ApiState>,
     Caller(actor): Caller,
-    Body(new): Body<NewToken>,
+    Once { body, key }: Once<NewToken>,
 ) -> Result<(StatusCode, Json<CreatedToken>), Refusal> {
-    let tokens = api.control().tokens(&actor, Verb::Write).await?;
-    Ok((StatusCode::CREATED, Json(tokens.create(new).await?)))
+    let control = api.control();
+    let tokens = control.tokens(&actor, Verb::Write).await?;
+    let create = Box::pin(async { Ok(tokens.create(body).await?) });
+    let found = lost("remove the token and make another");
+    let made = once(control, &actor, key, StatusCode::CREATED, create, found).await?;
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// Removes an API token.

@@ -19,7 +19,7 @@ const CHANGED: Expected = [401, 404, 200, 403, 200];
 const OVERSEEN: Expected = [401, 403, 403, 200, 200];
 const OPERATED: Expected = [401, 403, 403, 403, 200];
 
-const TABLE: [(&str, Expected); 43] = [
+const TABLE: [(&str, Expected); 46] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -28,6 +28,7 @@ const TABLE: [(&str, Expected); 43] = [
     ("POST /api/v1/links/redeem", [409; 5]),
     ("GET /api/v1/health", EVERYONE),
     ("GET /api/v1/ca", EVERYONE),
+    ("GET /api/v1/ca/roots", EVERYONE),
     ("GET /metrics", EVERYONE),
     // One's own account. The new password is a bad one, so that the old one stays.
     ("POST /api/v1/logout", [401, 204, 204, 204, 204]),
@@ -65,6 +66,8 @@ const TABLE: [(&str, Expected); 43] = [
     ("DELETE /api/v1/tokens/{id}", [401, 404, 204, 404, 204]),
     ("GET /api/v1/audit", KNOWN),
     // The installation. No deployment has this id.
+    ("POST /api/v1/ca/renew", [401, 403, 403, 403, 201]),
+    ("POST /api/v1/ca/activate", OPERATED),
     ("GET /api/v1/tasks", OVERSEEN),
     ("GET /api/v1/certificates", OVERSEEN),
     ("GET /api/v1/deployments", OVERSEEN),

@@ -11,6 +11,7 @@
 mod authorisation;
 mod description;
 mod login;
+mod managers;
 mod pages;
 mod protocol;
 mod serving;

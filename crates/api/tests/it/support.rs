@@ -61,6 +61,19 @@ impl Bed {
         Self { router: router(state.clone()), control, state, folder }
     }
 
+    /// Returns the API of another manager on the same database.
+    pub(crate) async fn beside(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, new) = (self.folder.path(), folder.path());
+        std::fs::copy(own.join("master.key"), new.join("master.key")).unwrap();
+        let database = config(Utf8Path::from_path(own).unwrap()).database;
+        let config = ControlConfig { database, ..config(Utf8Path::from_path(new).unwrap()) };
+        let control = Control::open(config, Arc::new(Timestamp::now)).await.unwrap();
+        let settings = ApiSettings { console: None, https_port: 8443 };
+        let state = ApiState::new(control.clone(), settings).unwrap();
+        Self { router: router(state.clone()), control, state, folder }
+    }
+
     /// Begins a request from the loopback address.
     pub(crate) fn call(&self, method: &str, path: &str) -> Call<'_> {
         Call {

@@ -50,6 +50,14 @@ fn a_client_of_another_root_refuses_the_leaf() {
 }
 
 #[test]
+fn an_authority_knows_what_it_issued() {
+    let (one, other) = (authority(), authority());
+    let leaf = issue(&one, &["a.test"]).record(Id::from_uuid(Uuid::nil()));
+    assert!(one.issued(&leaf));
+    assert!(!other.issued(&leaf), "two roots of one machine are two");
+}
+
+#[test]
 fn the_authority_is_the_same_after_it_was_kept() {
     let before = authority();
     let after = Authority::load(before.root_pem(), &before.key_pem()).unwrap();

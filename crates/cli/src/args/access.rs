@@ -56,9 +56,18 @@ pub(crate) enum CertCommand {
 /// `portway ca …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum CaCommand {
-    /// Write the root certificate (PEM)
+    /// Write the root certificates (PEM)
     Show,
-    /// Have this machine and its browsers trust the root
+    /// List the roots: the one that issues, its successor, those before it
+    #[command(visible_alias = "ls")]
+    List,
+    /// Make the root's successor; it issues once it is activated
+    Renew {
+        /// Let the successor issue, and issue every certificate anew; devices must trust it by then
+        #[arg(long)]
+        activate: bool,
+    },
+    /// Have this machine and its browsers trust the roots
     Trust {
         /// Only show what would be done
         #[arg(long)]

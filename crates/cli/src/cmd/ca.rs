@@ -1,4 +1,5 @@
-//! `ca show|trust|untrust`: the plan is made by `portway-cert`, shown, and carried out here.
+//! `ca show|list|renew|trust|untrust`: what is trusted is a plan that `portway-cert` makes; it is
+//! shown and carried out here.
 
 use std::{
     collections::BTreeSet,
@@ -12,10 +13,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use portway_cert::trust::{
     Machine, OnFailure, System, TrustStep, TrustedRoot, anchor_folders, nss_folders, programs,
 };
+use portway_wire::system::{RootState, RootView};
 use tempfile::TempPath;
 
 use crate::{
     exit::{Exit, Failure, Outcome},
+    out::{Table, clean, time},
     session::Session,
 };
 
@@ -24,6 +27,73 @@ pub(super) async fn show(session: &Session) -> Outcome {
     let pem = session.public_client().await?.local_root().await?;
     session.out.show(&serde_json::json!({ "pem": pem }), |_| pem.clone())?;
     Ok(Exit::Ok)
+}
+
+/// `portway ca list`
+pub(super) async fn list(session: &Session) -> Outcome {
+    let roots = session.public_client().await?.local_roots().await?.items;
+    session.out.list(&roots, root_table, "no root yet")?;
+    Ok(Exit::Ok)
+}
+
+/// `portway ca renew`
+pub(super) async fn renew(session: &Session, step: RenewStep) -> Outcome {
+    let client = session.client().await?;
+    let (root, next) = match step {
+        RenewStep::Prepare => (client.renew_root().await?, PREPARED),
+        RenewStep::Activate => (client.activate_root().await?, ACTIVATED),
+    };
+    session.out.show(&root, |_| {
+        let ends = time(root.not_after);
+        format!(
+            "root {}: {}\nsha-256 {}, until {ends}\n\n{next}",
+            root.number,
+            clean(&root.name),
+            root.fingerprint
+        )
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// What `ca renew` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RenewStep {
+    /// Makes the next root.
+    Prepare,
+    /// Lets it issue.
+    Activate,
+}
+
+const PREPARED: &str = "\
+It issues nothing yet, and the sites keep their certificates. Next:
+  1. on every device that uses the sites: `portway ca trust`, or import the file from /api/v1/ca
+     anew (it holds both roots);
+  2. when all of them have it: `portway ca renew --activate`.
+Where nobody does, it takes over 30 days before the root before it ends.
+";
+
+const ACTIVATED: &str = "\
+It issues from here on, and every site gets a new certificate within minutes (`portway cert list`).
+Devices that do not trust it yet warn of the sites: run `portway ca trust` there. The root before it
+stays in the download until its end; programs that have it may keep it.
+";
+
+fn root_table(roots: &[RootView]) -> Table {
+    let rows = roots.iter().map(|root| {
+        let state = match root.state {
+            RootState::Prepared => "prepared",
+            RootState::Active => "active",
+            RootState::Retired => "retired",
+        };
+        [
+            root.number.to_string(),
+            state.to_owned(),
+            root.name.clone(),
+            time(root.not_after),
+            root.fingerprint.chars().take(16).collect(),
+        ]
+    });
+    Table::new(["root", "state", "name", "ends", "sha-256"]).right("root").rows(rows)
 }
 
 /// `portway ca trust`
@@ -36,22 +106,36 @@ pub(super) async fn untrust(session: &Session, dry_run: bool) -> Outcome {
     carry_out(session, dry_run, TrustedRoot::remove).await
 }
 
+/// Carries a plan out for each root that is in use or will be.
 async fn carry_out(
     session: &Session,
     dry_run: bool,
-    plan: impl FnOnce(&TrustedRoot, &Machine, &Utf8Path) -> Vec<TrustStep>,
+    plan: impl Fn(&TrustedRoot, &Machine, &Utf8Path) -> Vec<TrustStep>,
 ) -> Outcome {
-    let pem = session.public_client().await?.local_root().await?;
-    let root = TrustedRoot::new(&pem)
-        .map_err(|error| Failure::failed("the root cannot be read").because(&error))?;
-    let copy = Copy::of(&pem)?;
-    let steps = plan(&root, &look(), &copy.path);
-    if dry_run {
-        let lines: Vec<String> = steps.iter().map(describe).collect();
-        session.out.show(&lines, |_| lines.join("\n"))?;
-        return Ok(Exit::Ok);
+    let roots = session.public_client().await?.local_roots().await?.items;
+    let machine = look();
+    let mut lines = Vec::new();
+    for root in roots {
+        let trusted = TrustedRoot::new(&root.pem)
+            .map_err(|error| Failure::failed("the root cannot be read").because(&error))?;
+        let copy = Copy::of(&root.pem)?;
+        let steps = plan(&trusted, &machine, &copy.path);
+        if dry_run {
+            lines.extend(steps.iter().map(describe));
+        } else {
+            take(session, &steps, copy).await?;
+        }
     }
-    for step in &steps {
+    if dry_run {
+        session.out.show(&lines, |_| lines.join("\n"))?;
+    } else {
+        session.out.note("done; programs that are running take it over when they are restarted")?;
+    }
+    Ok(Exit::Ok)
+}
+
+async fn take(session: &Session, steps: &[TrustStep], copy: Copy) -> Result<(), Failure> {
+    for step in steps {
         if !matches!(step, TrustStep::Tell { .. }) {
             session.out.note(&describe(step))?;
         }
@@ -61,8 +145,7 @@ async fn carry_out(
     if steps.iter().any(names_it) {
         copy.keep()?;
     }
-    session.out.note("done; programs that are running take it over when they are restarted")?;
-    Ok(Exit::Ok)
+    Ok(())
 }
 
 /// The root in a file of its own, for what wants one. It is gone at the end, unless it is kept.

@@ -64,13 +64,14 @@ fn task_table(tasks: &[TaskView]) -> Table {
     let rows = tasks.iter().map(|task| {
         [
             task.name.clone(),
+            or_dash(task.manager.as_ref()),
             or_dash(task.last_outcome.as_ref()),
             or_dash(task.last_finished_at.map(time)),
             or_dash(task.next_run_at.map(time)),
             task.last_message.clone().unwrap_or_default(),
         ]
     });
-    Table::new(["name", "outcome", "last run", "next run", "message"]).rows(rows)
+    Table::new(["name", "manager", "outcome", "last run", "next run", "message"]).rows(rows)
 }
 
 fn certificate_table(certificates: &[CertificateView], now: Timestamp) -> Table {

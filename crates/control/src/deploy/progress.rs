@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portway_model::{Finding, Id, RevisionNumber, Site};
+use portway_model::{Finding, Id, Name, RevisionNumber, Site};
 use portway_store::{DeploymentRow, NodeRow, NodeSiteRow, PageRequest, Visible};
 use portway_wire::{Page, PageQuery, deploy::DeploymentView};
 use uuid::Uuid;
@@ -17,22 +17,27 @@ impl Overseer<'_> {
     ) -> Result<Page<DeploymentView>, ControlError> {
         let deployments = self.control.inner.store.deployments();
         let found = deployments.list(None, &page::of(&query)?).await?;
-        Ok(page::map(found, view))
+        let nodes = self.control.nodes().await?;
+        Ok(page::map(found, |row| view(row, &nodes)))
     }
 
     /// Returns one deployment.
     pub async fn deployment(&self, id: Uuid) -> Result<DeploymentView, ControlError> {
         let found = self.control.inner.store.deployments().get(Id::from_uuid(id)).await?;
+        let nodes = self.control.nodes().await?;
         found
-            .map(view)
+            .map(|row| view(row, &nodes))
             .ok_or_else(|| ControlError::NotFound { what: "deployment", name: id.to_string() })
     }
 }
 
-fn view(row: DeploymentRow) -> DeploymentView {
+/// The nodes with their names.
+type Nodes = BTreeMap<Id<NodeRow>, Name>;
+
+fn view(row: DeploymentRow, nodes: &Nodes) -> DeploymentView {
     DeploymentView {
         id: row.id.uuid(),
-        node: Control::edge_name().to_owned(),
+        node: nodes.get(&row.node).map(ToString::to_string).unwrap_or_default(),
         from_revision: row.from.0,
         to_revision: row.to.0,
         stage: row.stage,
@@ -57,12 +62,15 @@ impl Control {
             .collect())
     }
 
+    async fn nodes(&self) -> Result<Nodes, ControlError> {
+        let request = PageRequest::first(portway_store::MAX_LIMIT);
+        let found = self.inner.store.nodes().list(&request).await?;
+        Ok(found.items.into_iter().map(|node| (node.id, node.name)).collect())
+    }
+
     /// Returns what the store knows of the edge.
     pub(crate) async fn node_row(&self) -> Result<NodeRow, ControlError> {
-        let name = Self::edge_name()
-            .parse()
-            .map_err(|error| ControlError::internal("naming the edge", error))?;
-        let found = self.inner.store.nodes().by_name(&name).await?;
+        let found = self.inner.store.nodes().by_name(&self.inner.node_name).await?;
         found.ok_or_else(|| ControlError::internal("finding the edge", "its row is gone"))
     }
 
@@ -96,6 +104,7 @@ impl Control {
         let request = PageRequest::first(20);
         let found = self.inner.store.deployments().list(None, &request).await?;
         let carried = |row: &DeploymentRow| row.from < revision && revision <= row.to;
-        Ok(found.items.into_iter().filter(carried).map(view).collect())
+        let nodes = self.nodes().await?;
+        Ok(found.items.into_iter().filter(carried).map(|row| view(row, &nodes)).collect())
     }
 }

@@ -73,10 +73,16 @@ impl Control {
 
     async fn deploy_with(&self, state: &mut State) -> Result<Done, RunError> {
         let mut done = Done::default();
-        if state.known.is_none() {
-            self.meet(state).await?;
-        }
         let wanted = self.inner.deploy.take_wanted();
+        if wanted.settings {
+            state.known = None;
+        }
+        if state.known.is_none()
+            && let Err(error) = self.meet(state).await
+        {
+            self.inner.deploy.want_again(wanted);
+            return Err(error);
+        }
         if wanted.everything {
             state.sweep = Some(Sweep::default());
         }

@@ -241,7 +241,7 @@ impl Control {
             site_limits: draft.limits,
             secrets: draft.secrets,
             audit,
-            idempotency: None,
+            idempotency: crate::idempotency::held(),
         };
         let number = self
             .inner

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use camino::Utf8Path;
 use jiff::Timestamp;
 use portway_control::{Control, Precondition, Resource};
 use portway_edge::{EdgeConfig, EdgeHandle};
@@ -70,7 +71,12 @@ impl Manager {
 }
 
 async fn edge(bed: &Bed, stop: &CancellationToken) -> EdgeHandle {
-    let folder = bed.path().join("edge");
+    edge_in(&bed.path(), stop).await
+}
+
+/// Starts the edge of the manager whose data folder this is.
+pub(crate) async fn edge_in(data_dir: &Utf8Path, stop: &CancellationToken) -> EdgeHandle {
+    let folder = data_dir.join("edge");
     let config = EdgeConfig {
         state_dir: folder.join("state"),
         log_dir: folder.join("logs"),
@@ -86,7 +92,7 @@ async fn edge(bed: &Bed, stop: &CancellationToken) -> EdgeHandle {
 }
 
 /// Asks over plain HTTP and returns the whole answer.
-async fn ask(edge: &EdgeHandle, host: &str) -> String {
+pub(crate) async fn ask(edge: &EdgeHandle, host: &str) -> String {
     let mut stream = TcpStream::connect(edge.http()[0]).await.unwrap();
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -95,7 +101,7 @@ async fn ask(edge: &EdgeHandle, host: &str) -> String {
     answer
 }
 
-fn says(host: &str, body: &str) -> Value {
+pub(crate) fn says(host: &str, body: &str) -> Value {
     json!({ "hosts": [host], "respond": { "body": body }, "https": false })
 }
 

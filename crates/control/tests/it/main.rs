@@ -10,4 +10,5 @@
 mod bounds;
 mod deploy;
 mod history;
+mod managers;
 mod support;

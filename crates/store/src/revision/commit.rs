@@ -125,7 +125,7 @@ impl Revisions<'_> {
         transaction.lock(Lock::Revision, DOING).await?;
         let number = RevisionNumber(latest(&transaction, DOING).await? + 1);
         if let Some(key) = &draft.idempotency {
-            idempotency::claim(&transaction, key, Some(number), now).await?;
+            idempotency::claim(&transaction, key, number, now).await?;
         }
         let existing = Existing::load(&transaction, &draft.changes).await?;
         for change in &draft.changes {

@@ -87,7 +87,13 @@ conformance! {
         certificates_follow_their_sites,
         a_deployment_advances_once,
         a_node_keeps_what_was_proven_there,
+        a_place_among_the_roots_is_had_once,
+        new_certificates_are_listed_in_the_order_of_their_making,
         a_task_is_run_by_one_manager,
+        a_dead_managers_task_is_taken_over,
+        a_machine_has_tasks_of_its_own,
+        managers_have_different_names,
+        a_key_whose_attempt_died_is_free_again,
         an_idempotency_key_is_remembered_for_a_day,
         health_tells_what_the_database_is;
     schema:

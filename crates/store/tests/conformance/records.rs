@@ -5,9 +5,10 @@ use portway_model::{
     RevisionNumber, Role, Severity, Site, Stage,
 };
 use portway_store::{
-    AuditFilter, AuditOutcome, Backend, ChangeDraft, Claim, DeploymentRow, Expected,
-    IdempotencyKey, NodeRow, NodeSiteRow, PageRequest, Resealed, SealedCertificate, SealedItem,
-    SealedSecret, SecretKind, TaskOutcome, Visible,
+    AuditFilter, AuditOutcome, Backend, ChangeDraft, Claim, CommitError, DeploymentRow, Due,
+    EndedRun, Expected, IdempotencyKey, Lease, LocalRoot, NodeRow, NodeSiteRow, PageRequest,
+    Resealed, SealedCertificate, SealedItem, SealedSecret, SecretKind, TaskKey, TaskOutcome,
+    Visible,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -194,11 +195,11 @@ pub(crate) async fn certificates_follow_their_sites(db: &TestDb) {
     let mut root = certificate("root.example", 3650);
     root.certificate.source = CertificateSource::LocalRoot;
     let certificates = store.certificates();
-    certificates.put(&root, &[], now()).await.unwrap();
+    let root = LocalRoot { place: 1, activated_at: Some(now()), sealed: root };
+    assert!(certificates.put_root(&root, None, now()).await.unwrap());
     certificates.put(&first, &[of_ann, other], now()).await.unwrap();
 
     assert_eq!(certificates.get(ids.0).await.unwrap(), Some(first.clone()));
-    assert_eq!(certificates.local_root().await.unwrap(), Some(root.clone()));
     assert_eq!(certificates.by_names(&first.certificate.names).await.unwrap(), Some(first.clone()));
     assert_eq!(certificates.by_names(&hosts(&["a.example"])).await.unwrap(), None);
     let due = certificates.expiring(later(11 * 86_400), &page()).await.unwrap();
@@ -219,13 +220,66 @@ pub(crate) async fn certificates_follow_their_sites(db: &TestDb) {
     assert_eq!(certificates.by_names(&second.certificate.names).await.unwrap(), Some(second));
 
     certificates.assign(ids.1, &[other]).await.unwrap();
-    assert_eq!(certificates.delete_unused(later(1)).await.unwrap(), 1);
+    assert_eq!(certificates.sites_using(&[ids.0, ids.1]).await.unwrap().len(), 2);
+    assert_eq!(certificates.delete_ended(later(10 * 86_400)).await.unwrap(), 0);
+    assert_eq!(certificates.delete_ended(later(11 * 86_400)).await.unwrap(), 1);
     assert_eq!(certificates.by_ids(&[ids.0, ids.1]).await.unwrap().len(), 1);
     let gone = [of_ann, other].map(|id| ChangeDraft::delete_site(id, Expected::Any));
     commit(store, gone.into()).await.unwrap();
-    assert_eq!(certificates.delete_unused(later(1)).await.unwrap(), 1);
-    assert!(certificates.local_root().await.unwrap().is_some());
-    assert!(certificates.put(&root, &[], now()).await.is_err());
+    assert_eq!(certificates.delete_ended(later(91 * 86_400)).await.unwrap(), 1);
+    assert_eq!(certificates.delete_ended(later(9000 * 86_400)).await.unwrap(), 0);
+    assert_eq!(certificates.roots().await.unwrap(), [root]);
+}
+
+pub(crate) async fn a_place_among_the_roots_is_had_once(db: &TestDb) {
+    let certificates = db.store.certificates();
+    let root = |place, activated_at| {
+        let mut sealed = certificate("root.example", 3650);
+        sealed.certificate.source = CertificateSource::LocalRoot;
+        LocalRoot { place, activated_at, sealed }
+    };
+    let firsts = [root(1, Some(now())), root(1, Some(now()))];
+    let entry = audit_entry("ca.renew");
+
+    let (one, two) = tokio::join!(
+        certificates.put_root(&firsts[0], None, now()),
+        certificates.put_root(&firsts[1], Some(&entry), now())
+    );
+    assert!(one.unwrap() != two.unwrap(), "of two that make a root, one does");
+    assert_eq!(certificates.roots().await.unwrap().len(), 1);
+    assert_eq!(certificates.active_root().await.unwrap(), Some(1));
+
+    assert!(certificates.put_root(&root(2, None), Some(&entry), now()).await.unwrap());
+    assert_eq!(certificates.active_root().await.unwrap(), Some(1), "it is only prepared");
+    let (one, two) = tokio::join!(
+        certificates.activate_root(2, &entry, later(5)),
+        certificates.activate_root(2, &entry, later(5))
+    );
+    assert!(one.unwrap() != two.unwrap(), "it is activated once");
+    assert_eq!(certificates.active_root().await.unwrap(), Some(2));
+    let roots = certificates.roots().await.unwrap();
+    assert_eq!(roots[1].activated_at, Some(later(5)));
+    let log = db.store.audit().list(Visible::All, &AuditFilter::default(), &page()).await.unwrap();
+    assert!((2..=3).contains(&log.items.len()), "what was not done is not in the log");
+}
+
+pub(crate) async fn new_certificates_are_listed_in_the_order_of_their_making(db: &TestDb) {
+    let certificates = db.store.certificates();
+    let made: Vec<SealedCertificate> = (0..5).map(|_| certificate("a.example", 90)).collect();
+    for (at, one) in (0..).zip(&made) {
+        certificates.put(one, &[], later(at)).await.unwrap();
+    }
+    let list = async |since| {
+        all_pages(2, |page| {
+            let store = db.store.clone();
+            async move { store.certificates().made_since(since, &page).await }
+        })
+        .await
+    };
+    let ids: Vec<_> = made.iter().map(|one| one.certificate.id).collect();
+    assert_eq!(list(now()).await, ids);
+    assert_eq!(list(later(3)).await, ids[3..]);
+    assert!(list(later(5)).await.is_empty());
 }
 
 fn node() -> NodeRow {
@@ -339,51 +393,161 @@ pub(crate) async fn a_node_keeps_what_was_proven_there(db: &TestDb) {
     assert_eq!(nodes.sites(first.id, &page()).await.unwrap().items, [at(other, 3)]);
 }
 
+fn lease(holder: Uuid, manager: &str, until: i64) -> Lease<'_> {
+    Lease { holder, manager, until: later(until) }
+}
+
+fn ended(at: i64, next: i64) -> EndedRun {
+    EndedRun {
+        at: later(at),
+        outcome: TaskOutcome::Failed,
+        message: "no network".to_owned(),
+        next: Some(later(next)),
+    }
+}
+
 pub(crate) async fn a_task_is_run_by_one_manager(db: &TestDb) {
     let tasks = db.store.tasks();
-    let begin = |seconds| tasks.begin("renew", later(seconds - 600), later(seconds));
+    let (ann, bob) = (Uuid::now_v7(), Uuid::now_v7());
+    let key = TaskKey { name: "renew".to_owned(), machine: None };
+    let begin = async |holder, name, now: i64| {
+        let lease = lease(holder, name, now + 60);
+        tasks.begin(&key, lease, Due::OnTime, later(now)).await.unwrap()
+    };
 
-    let (one, two) = tokio::join!(begin(0), begin(0));
-    assert!(one.unwrap() != two.unwrap());
-    assert!(!begin(10).await.unwrap());
-    tasks
-        .finish("renew", TaskOutcome::Failed, "no network", Some(later(60)), later(20))
-        .await
-        .unwrap();
+    let (one, two) = tokio::join!(begin(ann, "ann", 0), begin(bob, "bob", 0));
+    assert!(one != two, "of two that begin at once, one does");
+    let (holder, other) = if one { (ann, bob) } else { (bob, ann) };
+    assert!(!begin(other, "other", 59).await);
+    assert!(tasks.renew(&key, holder, later(120)).await.unwrap());
+    assert!(!tasks.renew(&key, other, later(120)).await.unwrap());
+    assert!(!begin(other, "other", 119).await, "the lease was renewed");
+
+    assert!(!tasks.finish(&key, other, &ended(20, 80)).await.unwrap());
+    assert!(tasks.finish(&key, holder, &ended(20, 80)).await.unwrap());
+    let row = tasks.get(&key).await.unwrap().unwrap();
+    assert_eq!((row.last_started, row.lease_until), (Some(now()), None));
+    assert_eq!(row.last, Some(ended(20, 80)));
+    assert!(!begin(other, "other", 79).await, "it is not due");
+    assert!(begin(other, "other", 80).await);
     let row = tasks.all().await.unwrap().remove(0);
-    assert_eq!((row.name.as_str(), row.outcome), ("renew", Some(TaskOutcome::Failed)));
-    assert_eq!((row.last_started, row.last_finished), (Some(now()), Some(later(20))));
-    assert_eq!((row.message.as_deref(), row.next_run), (Some("no network"), Some(later(60))));
-    assert!(begin(60).await.unwrap());
-    assert!(!begin(100).await.unwrap());
-    // Whoever ran it died.
-    assert!(begin(700).await.unwrap());
+    assert_eq!((row.manager.as_str(), row.lease_until), ("other", Some(later(140))));
+    assert_eq!(row.last, Some(ended(20, 80)), "the run before is still known");
+}
+
+pub(crate) async fn a_dead_managers_task_is_taken_over(db: &TestDb) {
+    let tasks = db.store.tasks();
+    let (ann, bob) = (Uuid::now_v7(), Uuid::now_v7());
+    let key = TaskKey { name: "renew".to_owned(), machine: None };
+    let at_once = Due::AtOnce;
+    assert!(tasks.begin(&key, lease(ann, "ann", 60), at_once, now()).await.unwrap());
+
+    assert!(!tasks.begin(&key, lease(bob, "bob", 119), at_once, later(59)).await.unwrap());
+    assert!(tasks.begin(&key, lease(bob, "bob", 120), at_once, later(60)).await.unwrap());
+
+    // It was not dead after all; what it did counts no more.
+    assert!(!tasks.renew(&key, ann, later(200)).await.unwrap());
+    assert!(!tasks.finish(&key, ann, &ended(70, 80)).await.unwrap());
+    assert!(tasks.finish(&key, bob, &ended(70, 80)).await.unwrap());
+    // The same manager, started again, knows that it does not run the task.
+    assert!(tasks.begin(&key, lease(bob, "bob", 130), at_once, later(71)).await.unwrap());
+    assert!(tasks.begin(&key, lease(bob, "bob", 140), at_once, later(72)).await.unwrap());
+}
+
+pub(crate) async fn a_machine_has_tasks_of_its_own(db: &TestDb) {
+    let tasks = db.store.tasks();
+    let of =
+        |machine: &str| TaskKey { name: "deploy".to_owned(), machine: Some(machine.to_owned()) };
+    tasks.note(&of("web"), "web", now(), &ended(1, 6)).await.unwrap();
+    tasks.note(&of("db"), "db", now(), &ended(2, 7)).await.unwrap();
+    tasks.note(&of("web"), "web", later(6), &ended(7, 12)).await.unwrap();
+
+    let rows = tasks.all().await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.key.clone()).collect::<Vec<_>>(), [of("db"), of("web")]);
+    assert_eq!(rows[1].last, Some(ended(7, 12)));
+    assert_eq!(tasks.prune(later(7)).await.unwrap(), 1);
+    assert_eq!(tasks.get(&of("db")).await.unwrap(), None);
+}
+
+pub(crate) async fn managers_have_different_names(db: &TestDb) {
+    let managers = db.store.managers();
+    let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
+    let web = name("web");
+
+    let (first, second) =
+        tokio::join!(managers.ensure(one, &web, now()), managers.ensure(two, &web, now()));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert_eq!((first.id, second.id), (one, two));
+    let rows = managers.all().await.unwrap();
+    let names: Vec<_> = rows.iter().map(|row| row.name.as_str()).collect();
+    assert_eq!(names, ["web", "web-2"]);
+    let again = managers.ensure(one, &name("renamed"), later(9)).await.unwrap();
+    assert_eq!(again, first, "a manager keeps its name");
+}
+
+fn attempt() -> IdempotencyKey {
+    IdempotencyKey {
+        actor: "ann".to_owned(),
+        key: "k".to_owned(),
+        request_digest: b"d".to_vec(),
+        attempt: Uuid::now_v7(),
+    }
 }
 
 pub(crate) async fn an_idempotency_key_is_remembered_for_a_day(db: &TestDb) {
     let idempotency = db.store.idempotency();
-    let key = IdempotencyKey {
-        actor: "ann".to_owned(),
-        key: "k".to_owned(),
-        request_digest: b"d".to_vec(),
+    let key = attempt();
+    let other = IdempotencyKey { request_digest: b"x".to_vec(), ..attempt() };
+    let of_bob = IdempotencyKey { actor: "bob".to_owned(), ..attempt() };
+    let rival = attempt();
+    let claim = async |key: &IdempotencyKey, at: i64| {
+        idempotency.claim(key, later(at + 60), later(at)).await.unwrap()
     };
-    let other = IdempotencyKey { request_digest: b"x".to_vec(), ..key.clone() };
-    let of_bob = IdempotencyKey { actor: "bob".to_owned(), ..key.clone() };
 
-    let (one, two) = tokio::join!(idempotency.claim(&key, now()), idempotency.claim(&key, now()));
-    let claims = [one.unwrap(), two.unwrap()];
+    let claims = tokio::join!(claim(&key, 0), claim(&rival, 0));
+    let claims = [claims.0, claims.1];
     assert_eq!(claims.iter().filter(|claim| **claim == Claim::New).count(), 1, "{claims:?}");
-    assert_eq!(idempotency.claim(&other, now()).await.unwrap(), Claim::Reused);
-    assert_eq!(idempotency.claim(&of_bob, now()).await.unwrap(), Claim::New);
+    let key = if claims[0] == Claim::New { key } else { rival };
+    assert_eq!(claim(&other, 0).await, Claim::Reused);
+    assert_eq!(claim(&of_bob, 0).await, Claim::New);
     idempotency.answer(&key, 201, "made").await.unwrap();
-    let Claim::Repeated(record) = idempotency.claim(&key, later(86_399)).await.unwrap() else {
+    let Claim::Repeated(record) = claim(&attempt(), 86_399).await else {
         panic!("the key was forgotten")
     };
     assert_eq!((record.status, record.body.as_deref()), (Some(201), Some("made")));
-    assert_eq!(idempotency.claim(&other, later(86_401)).await.unwrap(), Claim::New);
+    assert_eq!(claim(&other, 86_401).await, Claim::New);
     idempotency.release(&other).await.unwrap();
-    assert_eq!(idempotency.claim(&key, later(86_402)).await.unwrap(), Claim::New);
+    assert_eq!(claim(&attempt(), 86_402).await, Claim::New);
     assert_eq!(idempotency.prune(later(86_402)).await.unwrap(), 1);
+}
+
+pub(crate) async fn a_key_whose_attempt_died_is_free_again(db: &TestDb) {
+    let idempotency = db.store.idempotency();
+    let (dead, next) = (attempt(), attempt());
+    let made = || vec![ChangeDraft::site(id(), Expected::New, site("shop", None, &[]))];
+    let commit = async |key: &IdempotencyKey, at| {
+        let mut draft = draft(made());
+        draft.idempotency = Some(key.clone());
+        db.store.revisions().commit(&draft, Visible::All, later(at)).await
+    };
+    assert_eq!(idempotency.claim(&dead, later(60), now()).await.unwrap(), Claim::New);
+    let early = idempotency.claim(&next, later(90), later(30)).await.unwrap();
+    assert!(matches!(&early, Claim::Repeated(record) if record.held_until == Some(later(60))));
+    idempotency.renew(&dead, later(80)).await.unwrap();
+    let early = idempotency.claim(&next, later(120), later(60)).await.unwrap();
+    assert!(matches!(early, Claim::Repeated(_)), "it was held for longer");
+    assert_eq!(idempotency.claim(&next, later(140), later(80)).await.unwrap(), Claim::New);
+
+    // The first attempt comes back to life: it writes nothing any more.
+    let late = commit(&dead, 81).await;
+    assert!(matches!(late, Err(CommitError::Repeated(_))), "{late:?}");
+    idempotency.answer(&dead, 201, "late").await.unwrap();
+    idempotency.release(&dead).await.unwrap();
+
+    let number = commit(&next, 82).await.unwrap();
+    let after = idempotency.claim(&attempt(), later(9_000), later(8_000)).await.unwrap();
+    let Claim::Repeated(record) = after else { panic!("{after:?}") };
+    assert_eq!((record.revision, record.status), (Some(number), None), "it is known what was done");
 }
 
 pub(crate) async fn health_tells_what_the_database_is(db: &TestDb) {

@@ -1,6 +1,9 @@
 //! Revisions: nothing is lost, nothing comes between, everything can be read back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
 
 use portway_model::{Id, ResourceKind, RevisionNumber, Site};
 use portway_store::{
@@ -80,6 +83,7 @@ fn key(text: &str) -> IdempotencyKey {
         actor: "ann".to_owned(),
         key: text.to_owned(),
         request_digest: b"digest".to_vec(),
+        attempt: uuid::Uuid::now_v7(),
     }
 }
 
@@ -93,9 +97,16 @@ pub(crate) async fn the_same_request_is_carried_out_once(db: &TestDb) {
     };
 
     let mut tasks = tokio::task::JoinSet::new();
+    let done_by = Arc::new(Mutex::new(None));
     for number in 0..8 {
-        let (store, draft) = (store.clone(), request(number));
-        tasks.spawn(async move { store.revisions().commit(&draft, Visible::All, now()).await });
+        let (store, draft, done_by) = (store.clone(), request(number), Arc::clone(&done_by));
+        tasks.spawn(async move {
+            let result = store.revisions().commit(&draft, Visible::All, now()).await;
+            if result.is_ok() {
+                *done_by.lock().unwrap() = draft.idempotency;
+            }
+            result
+        });
     }
     let results = tasks.join_all().await;
 
@@ -105,7 +116,8 @@ pub(crate) async fn the_same_request_is_carried_out_once(db: &TestDb) {
         let Err(CommitError::Repeated(record)) = result else { panic!("{result:?}") };
         assert_eq!((record.revision, record.status), (Some(RevisionNumber(1)), None));
     }
-    store.idempotency().answer(&key("k1"), 201, "{}").await.unwrap();
+    let attempt = done_by.lock().unwrap().clone().unwrap();
+    store.idempotency().answer(&attempt, 201, "{}").await.unwrap();
     let again = store.revisions().commit(&request(9), Visible::All, now()).await;
     let Err(CommitError::Repeated(record)) = again else { panic!("{again:?}") };
     assert_eq!((record.status, record.body.as_deref()), (Some(201), Some("{}")));

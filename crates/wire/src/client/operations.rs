@@ -14,7 +14,7 @@ use crate::{
         ApplySites, BlockSite, Changed, EditSite, Export, NewSite, Plan, SiteQuery, SiteSummary,
         SiteView,
     },
-    system::{CertificateView, Health, TaskView},
+    system::{CertificateView, Health, RootView, Roots, TaskView},
     user::{
         AuditQuery, AuditView, ChangePassword, CreatedToken, CreatedUser, EditUser, NewToken,
         NewUser, TokenView, UserView,
@@ -88,7 +88,22 @@ impl Client {
         self.get(&format!("/api/v1/deployments/{id}")).await
     }
 
-    /// Fetches the root of the local authority in PEM.
+    /// Lists the roots of the local authority.
+    pub async fn local_roots(&self) -> Answer<Roots> {
+        self.get("/api/v1/ca/roots").await
+    }
+
+    /// Makes the successor of the local authority's root.
+    pub async fn renew_root(&self) -> Answer<RootView> {
+        self.post("/api/v1/ca/renew", &serde_json::json!({})).await
+    }
+
+    /// Lets the successor issue.
+    pub async fn activate_root(&self) -> Answer<RootView> {
+        self.post("/api/v1/ca/activate", &serde_json::json!({})).await
+    }
+
+    /// Fetches the roots of the local authority in PEM, the one that issues first.
     pub async fn local_root(&self) -> Answer<String> {
         self.text("/api/v1/ca", "application/x-pem-file").await
     }

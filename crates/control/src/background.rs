@@ -1,0 +1,123 @@
+//! The background tasks that there are.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
+
+use crate::{
+    Control,
+    tasks::{self, Runner, TaskHandle, TaskInfo, TaskReport, TaskScope},
+};
+
+const DEPLOY: TaskInfo = TaskInfo {
+    name: "deploy",
+    description: "brings the edge to what is declared",
+    every: Duration::from_secs(5),
+    scope: TaskScope::Machine,
+};
+const FOLLOW: TaskInfo = TaskInfo {
+    name: "follow-certificates",
+    description: "gives the edge certificates that were renewed elsewhere",
+    every: Duration::from_secs(60),
+    scope: TaskScope::Machine,
+};
+const RENEW: TaskInfo = TaskInfo {
+    name: "renew-certificates",
+    description: "renews the certificates of the local authority in time",
+    every: Duration::from_secs(3600),
+    scope: TaskScope::Installation,
+};
+const PRUNE: TaskInfo = TaskInfo {
+    name: "prune",
+    description: "forgets ended sessions, old login attempts and other leftovers",
+    every: Duration::from_secs(6 * 3600),
+    scope: TaskScope::Installation,
+};
+
+type Run = fn(Control) -> BoxFuture<'static, TaskReport>;
+
+/// All tasks with what they do.
+const ALL: [(TaskInfo, Run); 4] = [
+    (DEPLOY, |control| Box::pin(async move { control.deploy().await })),
+    (FOLLOW, |control| Box::pin(async move { control.follow_certificates().await })),
+    (RENEW, |control| Box::pin(async move { control.renew_certificates().await })),
+    (PRUNE, |control| Box::pin(async move { control.prune().await })),
+];
+
+impl Control {
+    /// Begins the background tasks, which end when `stop` is cancelled.
+    pub(crate) fn start_tasks(&self, stop: &CancellationToken) -> TaskTracker {
+        let tracker = TaskTracker::new();
+        let runner = Runner::of(self, Arc::clone(&self.inner.clock));
+        let mut handles = Vec::new();
+        for (info, run) in ALL {
+            let control = self.clone();
+            let counted = move || {
+                let control = control.clone();
+                async move {
+                    let report = run(control.clone()).await;
+                    control.count_task(info.name, report.is_ok());
+                    report
+                }
+            };
+            let (handle, work) = tasks::start(info, runner.clone(), stop.clone(), counted);
+            tracker.spawn(work);
+            handles.push(handle);
+        }
+        if let Some(deploy) = handles.iter().find(|task| task.info().name == DEPLOY.name).cloned() {
+            let (control, stop) = (self.clone(), stop.clone());
+            tracker.spawn(async move {
+                while stop.run_until_cancelled(control.inner.deploy.woken()).await.is_some() {
+                    deploy.poke();
+                }
+            });
+        }
+        tracker.close();
+        if self.inner.tasks.set(handles).is_err() {
+            warn!("the background tasks were started twice");
+        }
+        tracker
+    }
+
+    /// Returns the tasks that run.
+    pub fn task_handles(&self) -> &[TaskHandle] {
+        self.inner.tasks.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Has certificates looked at soon.
+    pub(crate) fn renew_soon(&self) {
+        let mut tasks = self.task_handles().iter();
+        if let Some(renew) = tasks.find(|task| task.info().name == RENEW.name) {
+            renew.poke();
+        }
+    }
+
+    /// Forgets what is no longer needed.
+    async fn prune(&self) -> TaskReport {
+        match self.prune_all().await {
+            Ok(count) => Ok(format!("{count} row(s) forgotten")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn prune_all(&self) -> Result<u64, portway_store::StoreError> {
+        let now = self.now();
+        let before = |hours: i64| {
+            now.checked_sub(SignedDuration::from_hours(hours)).unwrap_or(Timestamp::MIN)
+        };
+        let store = &self.inner.store;
+        let mut count = 0;
+        count += store.login_attempts().prune(before(24)).await?;
+        count += store.links().prune(before(24 * 7)).await?;
+        count += store.sessions().prune(before(24 * 7)).await?;
+        count += store.idempotency().prune(now).await?;
+        count += store.deployments().prune(before(24 * 90)).await?;
+        count += store.secrets().delete_unreferenced(before(24)).await?;
+        count += store.certificates().delete_ended(before(24 * 30)).await?;
+        count += store.tasks().prune(before(24 * 30)).await?;
+        Ok(count)
+    }
+}
