@@ -104,7 +104,7 @@ export function judgePassword(names) {
     const text = password.value;
     const lower = text.toLowerCase();
     const known = names().map((name) => name.trim().toLowerCase()).filter(Boolean);
-    const isName = known.some((name) => lower.replace(name, "").length < 4);
+    const isName = known.some((name) => lower.includes(name) && lower.replaceAll(name, "").length < 4);
     rule("length").classList.toggle("met", [...text].length >= 12);
     rule("name").classList.toggle("met", text !== "" && !isName);
   };

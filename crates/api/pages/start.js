@@ -22,17 +22,17 @@ function tunnel() {
   by("tunnel-url").textContent = `http://localhost:${own}`;
 }
 
-/** Shows how Portway is. Returns whether the visitor is logged in: only then are the checks told. */
+/** Shows how Portway is. Those who may see them are told the checks, too. */
 async function health() {
   const { ok, data } = await call("GET", "/health");
   const line = by("health");
   if (!ok) {
     line.className = "state bad";
     line.textContent = data.detail;
-    return false;
+    return;
   }
   line.className = `state ${TONE[data.status]}`;
-  line.textContent = `${HEALTH[data.status]} Version ${data.version}.`;
+  line.textContent = HEALTH[data.status] + (data.version ? ` Version ${data.version}.` : "");
   by("setup").hidden = data.set_up;
   by("login").hidden = !data.set_up;
   const checks = data.checks ?? [];
@@ -43,7 +43,6 @@ async function health() {
     row.append(element("strong", check.name, TONE[check.status]), element("span", check.detail, "hosts"));
     by("checks").append(row);
   }
-  return checks.length > 0;
 }
 
 function address(host) {
