@@ -31,15 +31,15 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Returns the context of a request. Forwarding headers count only when the edge sent them.
+    /// Returns the context of a request. Forwarding headers count only when the edge sent them; it
+    /// says in `X-Real-IP` whom it took for the client, also behind proxies that it trusts.
     pub(crate) fn new(peer: &Peer, way: Way, headers: &HeaderMap, request_id: String) -> Self {
         let forwarded = |name| (way == Way::Edge).then(|| text(headers, name)).flatten();
         let proto = forwarded("x-forwarded-proto");
         Self {
-            from: forwarded("x-forwarded-for")
-                .and_then(|list| list.rsplit(',').next())
-                .and_then(|last| last.trim().parse::<IpAddr>().ok())
-                .map_or_else(|| address(peer), |ip| ip.to_string()),
+            from: forwarded("x-real-ip")
+                .and_then(|text| text.trim().parse::<IpAddr>().ok())
+                .map_or_else(|| address(peer), |ip| ip.to_canonical().to_string()),
             way,
             secure: proto == Some("https"),
             agent: text(headers, header::USER_AGENT.as_str())
@@ -103,7 +103,8 @@ mod tests {
     fn forwarding_headers_count_from_the_edge_alone() {
         let peer = Peer::Tcp("127.0.0.9:5".parse().unwrap());
         let headers = headers(&[
-            ("x-forwarded-for", "203.0.113.1, 198.51.100.7"),
+            ("x-forwarded-for", "203.0.113.1, 198.51.100.7, 10.0.0.1"),
+            ("x-real-ip", "::ffff:198.51.100.7"),
             ("x-forwarded-proto", "https"),
         ]);
         let direct = Context::new(&peer, Way::Loopback, &headers, String::new());

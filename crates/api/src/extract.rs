@@ -7,6 +7,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Request},
 };
 use http::{HeaderMap, StatusCode, header, request::Parts};
+use http_body_util::Limited;
 use portway_wire::ProblemCode;
 use serde::de::DeserializeOwned;
 
@@ -14,11 +15,16 @@ use crate::problem::Refusal;
 
 /// The most bytes of a body: a site file of tens of thousands of sites fits.
 pub(crate) const MAX_BODY: usize = 16 << 20;
+/// The most bytes of a body from somebody who is not known yet.
+const MAX_BRIEF: usize = 64 << 10;
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A JSON body.
 pub(crate) struct Body<T>(pub(crate) T);
+
+/// A JSON body from somebody who is not known yet: what strangers can make us keep is small.
+pub(crate) struct Brief<T>(pub(crate) T);
 
 /// A JSON body with the bytes it was read from.
 pub(crate) struct Raw<T> {
@@ -40,10 +46,31 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Brief<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let (head, body) = request.into_parts();
+        let body = axum::body::Body::new(Limited::new(body, MAX_BRIEF));
+        let raw = Raw::read(Request::from_parts(head, body), state, "64 KiB").await?;
+        Ok(Self(raw.value))
+    }
+}
+
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Raw<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        Self::read(request, state, "16 MiB").await
+    }
+}
+
+impl<T: DeserializeOwned> Raw<T> {
+    async fn read<S: Send + Sync>(
+        request: Request,
+        state: &S,
+        most: &str,
+    ) -> Result<Self, Refusal> {
         if !is_json(request.headers()) {
             let detail = "the body must be JSON, with `Content-Type: application/json`";
             let refusal = Refusal::new(ProblemCode::BadRequest, detail);
@@ -56,9 +83,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Raw<T> {
         })?;
         let bytes = bytes.map_err(|rejection| {
             let detail = match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => {
-                    format!("the body is longer than {} MiB", MAX_BODY >> 20)
-                }
+                StatusCode::PAYLOAD_TOO_LARGE => format!("the body is longer than {most}"),
                 _ => "the body broke off".to_owned(),
             };
             Refusal::new(ProblemCode::BadRequest, detail)

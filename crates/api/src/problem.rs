@@ -95,9 +95,17 @@ impl From<ControlError> for Refusal {
                 Self { retry_after: Some(minutes * 60), ..new(ProblemCode::TooManyAttempts) }
             }
             ControlError::Setup(_) => new(ProblemCode::Setup),
-            ControlError::Unavailable { source, .. } => new(ProblemCode::Unavailable).cause(source),
+            ControlError::Collision { source } => new(ProblemCode::Conflict).cause(source),
+            ControlError::Unavailable { source, retry_after, .. } => {
+                let refusal = new(ProblemCode::Unavailable).cause(source);
+                Self { retry_after: Some(retry_after.as_secs()), ..refusal }
+            }
+            ControlError::Damaged { source } => new(ProblemCode::Internal).cause(source),
             ControlError::Internal { source, .. } => {
-                let detail = format!("{detail}; the log of the manager tells why");
+                let detail = format!(
+                    "{detail}; this is a fault of Portway, and its log tells why under the id of \
+                     this request"
+                );
                 Self::new(ProblemCode::Internal, detail).cause(source)
             }
         }
@@ -192,8 +200,30 @@ mod tests {
             source: "the master key at /etc/key is gone".into(),
         });
         assert_eq!((status.as_u16(), problem.code), (500, ProblemCode::Internal));
-        assert_eq!(problem.detail, "sealing a secret failed; the log of the manager tells why");
+        assert!(problem.detail.starts_with("sealing a secret failed; "), "{}", problem.detail);
+        assert!(!problem.detail.contains("/etc/key"), "{}", problem.detail);
         assert_eq!(problem.request_id.as_deref(), Some("r-1"));
+    }
+
+    #[test]
+    fn what_is_away_for_a_while_says_when_to_come_back_and_what_helps() {
+        let (status, headers, problem) = rendered(ControlError::Unavailable {
+            what: "the disk is full",
+            remedy: "free some space",
+            retry_after: std::time::Duration::from_secs(60),
+            source: "SQLITE_FULL".into(),
+        });
+        assert_eq!((status.as_u16(), problem.code), (503, ProblemCode::Unavailable));
+        assert_eq!(headers.get(header::RETRY_AFTER).unwrap(), "60");
+        assert_eq!(problem.detail, "the disk is full; free some space");
+    }
+
+    #[test]
+    fn who_collides_with_another_may_try_again() {
+        let (status, _, problem) =
+            rendered(ControlError::Collision { source: "unique index sites_name".into() });
+        assert_eq!((status.as_u16(), problem.code), (409, ProblemCode::Conflict));
+        assert!(!problem.detail.contains("index"), "{}", problem.detail);
     }
 
     #[test]

@@ -134,6 +134,14 @@ impl Actor {
         }
     }
 
+    /// Tells whether the actor sees what concerns the installation as a whole.
+    pub fn oversees(&self) -> bool {
+        match self.role() {
+            Role::Admin | Role::Viewer => self.permits(Verb::Read, Resource::System),
+            Role::Client => false,
+        }
+    }
+
     /// Tells whether the way the actor came in permits this.
     pub fn permits(&self, verb: Verb, resource: Resource) -> bool {
         match &self.via {

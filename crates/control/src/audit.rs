@@ -1,7 +1,7 @@
 //! The audit log: every change and every refusal.
 
 use jiff::Timestamp;
-use portway_model::{Id, ResourceKind, ResourceRef, User};
+use portway_model::{Id, ResourceKind, ResourceRef, Role, User};
 use portway_store::{AuditEntry, AuditFilter, AuditOutcome, AuditRow};
 use portway_wire::{
     Page,
@@ -87,6 +87,13 @@ impl AuditLog<'_> {
     /// Lists lines, the newest first.
     pub async fn list(&self, query: AuditQuery) -> Result<Page<AuditView>, ControlError> {
         let request = page::request(query.limit, query.cursor.as_deref())?;
+        // Which other users there are is not a client's to find out.
+        if let (Role::Client, Some(own), Some(name)) =
+            (self.actor.role(), self.actor.user(), &query.actor)
+            && own.name.as_str() != name
+        {
+            return Ok(Page { items: Vec::new(), next: None });
+        }
         let filter = self.control.audit_filter(&query).await?;
         let visible = self.actor.visible();
         let found = self.control.inner.store.audit().list(visible, &filter, &request).await?;

@@ -12,7 +12,6 @@ use portway_model::{Id, Name, RevisionNumber};
 use portway_secrets::{Context, FingerprintKey, KeyRing, Purpose, Reference, Sealed, key_file};
 use portway_store::{DatabaseUrl, ManagerRow, NodeRow, SealedSecret, Store};
 use portway_telemetry::ControlMetrics;
-use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -21,7 +20,9 @@ use crate::{
     certificates::{self, Leaves},
     deploy::Deploy,
     edge_client::EdgeClient,
+    health::HealthWatch,
     jwt::JwtKeys,
+    password::Hashers,
     manager,
     roots::Roots,
     tasks::{Clock, TaskHandle},
@@ -29,8 +30,6 @@ use crate::{
 
 /// Under this reference the store keeps the key from which references are made.
 const FINGERPRINT_KEY: &str = "installation-fingerprint-key";
-/// As many passwords are hashed at once.
-const HASHERS: usize = 2;
 
 /// What the control plane must be told.
 #[derive(Clone, Debug)]
@@ -82,7 +81,8 @@ pub(crate) struct Inner {
     pub(crate) node: Id<NodeRow>,
     pub(crate) node_name: Name,
     pub(crate) deploy: Deploy,
-    pub(crate) hashing: Semaphore,
+    pub(crate) hashing: Hashers,
+    pub(crate) health: HealthWatch,
     pub(crate) metrics: ControlMetrics,
     pub(crate) clock: Clock,
     pub(crate) tasks: OnceLock<Vec<TaskHandle>>,
@@ -163,7 +163,8 @@ impl Control {
             node: node.id,
             node_name: node.name,
             deploy: Deploy::new(),
-            hashing: Semaphore::new(HASHERS),
+            hashing: Hashers::new(),
+            health: HealthWatch::new(),
             metrics: ControlMetrics::new(env!("CARGO_PKG_VERSION")),
             clock,
             tasks: OnceLock::new(),

@@ -19,7 +19,7 @@ use crate::{
     sites::Draft,
 };
 
-/// The most changes of one revision that are shown or taken back at once.
+/// The most changes of one revision that are shown.
 const MAX_CHANGES: u32 = portway_store::MAX_LIMIT;
 
 impl History<'_> {
@@ -63,6 +63,8 @@ impl History<'_> {
     /// Compares two states of what is declared.
     pub async fn diff(&self, query: DiffQuery) -> Result<Diff, ControlError> {
         let control = self.control;
+        control.require_revision(RevisionNumber(query.from)).await?;
+        control.require_revision(RevisionNumber(query.to.unwrap_or(query.from))).await?;
         let before = control.state(self.actor.visible(), RevisionNumber(query.from)).await?;
         let latest = control.inner.store.revisions().latest().await?;
         let to = query.to.map_or(latest, RevisionNumber);
@@ -104,7 +106,7 @@ impl Operator<'_> {
     ) -> Result<Changed, ControlError> {
         let control = self.control;
         let revision = control.revision(Visible::All, number).await?;
-        let touched = control.changes_of(Visible::All, revision.number).await?;
+        let touched = control.all_changes_of(revision.number).await?;
         let mut drafts = Vec::new();
         let mut names = Vec::new();
         let mut conflicts = Vec::new();
@@ -171,6 +173,18 @@ impl Control {
     ) -> Result<Vec<Change>, ControlError> {
         let request = PageRequest::first(MAX_CHANGES);
         Ok(self.inner.store.revisions().changes_of(visible, number, &request).await?.items)
+    }
+
+    async fn all_changes_of(&self, number: RevisionNumber) -> Result<Vec<Change>, ControlError> {
+        let revisions = self.inner.store.revisions();
+        let mut changes = Vec::new();
+        let mut request = Some(PageRequest::first(portway_store::MAX_LIMIT));
+        while let Some(page) = request {
+            let found = revisions.changes_of(Visible::All, number, &page).await?;
+            request = page.next(&found);
+            changes.extend(found.items);
+        }
+        Ok(changes)
     }
 
     async fn version_before(

@@ -2,17 +2,17 @@
 //!
 //! The files are the edge's; the manager reads them and never writes.
 
+mod follow;
+
 use std::{
     fs::File,
     io::{Read as _, Seek as _, SeekFrom},
-    os::unix::fs::MetadataExt as _,
-    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::Stream;
 use jiff::Timestamp;
-use portway_model::Name;
+use portway_model::{Id, Name, Site};
 use portway_policy::log_folder;
 use portway_telemetry::access::{AccessRecord, ErrorRecord};
 use portway_wire::logs::{LogLine, LogLines, LogQuery};
@@ -26,12 +26,11 @@ const MAX_LINES: u32 = 10_000;
 const PIECE: u64 = 256 << 10;
 /// A longer line is cut.
 const MAX_LINE: usize = 64 << 10;
-/// How often a followed log is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Which lines are wanted, checked.
 #[derive(Clone, Debug)]
 struct Wanted {
+    id: Id<Site>,
     site: String,
     folder: Utf8PathBuf,
     log: Option<Name>,
@@ -57,17 +56,19 @@ impl Sites<'_> {
         Ok(LogLines { lines })
     }
 
-    /// Returns the newest lines that fit and then each one that is written.
+    /// Returns the newest lines that fit and then each one that is written, for as long as the
+    /// actor is logged in and may see the site.
     pub async fn follow(
         &self,
         site: &str,
         query: LogQuery,
     ) -> Result<impl Stream<Item = LogLine> + Send + use<>, ControlError> {
         let wanted = self.wanted(site, query).await?;
+        let right = follow::Right::of(self, wanted.id);
         let newest = newest(wanted.clone()).await?;
         let (sender, mut receiver) = mpsc::channel(256);
         // It ends when nobody listens any more: sending fails then.
-        tokio::spawn(follow(wanted, newest, sender));
+        tokio::spawn(follow::follow(wanted, right, newest, sender));
         Ok(futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)))
     }
 
@@ -90,6 +91,7 @@ impl Sites<'_> {
             log.parse::<Name>().map_err(|error| bad(format!("`{log}` is no log: {error}")))
         });
         Ok(Wanted {
+            id: row.id,
             site: row.name.to_string(),
             folder: self.control.inner.config.log_dir.join(log_folder(&row.name, row.id)),
             log: log.transpose()?,
@@ -108,7 +110,10 @@ async fn newest(wanted: Wanted) -> Result<Vec<LogLine>, ControlError> {
     tokio::task::spawn_blocking(move || wanted.newest())
         .await
         .map_err(|error| ControlError::internal("reading a log", error))?
-        .map_err(|source| ControlError::Unavailable { what: "the log", source: source.into() })
+        .map_err(|source| {
+            let remedy = "see that the manager may read the folder of the logs";
+            ControlError::unavailable("the log cannot be read", remedy, 30, source)
+        })
 }
 
 fn status_filter(text: &str) -> Result<StatusFilter, ControlError> {
@@ -273,79 +278,5 @@ fn split_first(piece: &[u8]) -> (&[u8], &[u8]) {
     match piece.iter().position(|byte| *byte == b'\n') {
         Some(at) => piece.split_at(at),
         None => (piece, &[]),
-    }
-}
-
-/// How far a followed file has been read.
-struct Followed {
-    inode: u64,
-    offset: u64,
-    partial: Vec<u8>,
-}
-
-async fn follow(wanted: Wanted, newest: Vec<LogLine>, sender: mpsc::Sender<LogLine>) {
-    let mut places = std::collections::BTreeMap::<Utf8PathBuf, Followed>::new();
-    // Begun at the present end; what was written meanwhile comes with the next look.
-    for file in wanted.files().unwrap_or_default().iter().filter(|file| file.aside.is_none()) {
-        if let Ok(meta) = std::fs::metadata(&file.path) {
-            let place = Followed { inode: meta.ino(), offset: meta.len(), partial: Vec::new() };
-            places.insert(file.path.clone(), place);
-        }
-    }
-    for line in newest {
-        if sender.send(line).await.is_err() {
-            return;
-        }
-    }
-    loop {
-        tokio::select! {
-            () = sender.closed() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
-        for line in wanted.grown(&mut places) {
-            if sender.send(line).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-impl Wanted {
-    fn grown(
-        &self,
-        places: &mut std::collections::BTreeMap<Utf8PathBuf, Followed>,
-    ) -> Vec<LogLine> {
-        let mut lines = Vec::new();
-        for file in self.files().unwrap_or_default().iter().filter(|file| file.aside.is_none()) {
-            let Ok(mut source) = File::open(&file.path) else { continue };
-            let Ok(meta) = source.metadata() else { continue };
-            let place = places.entry(file.path.clone()).or_insert_with(|| Followed {
-                inode: meta.ino(),
-                offset: 0,
-                partial: Vec::new(),
-            });
-            if place.inode != meta.ino() || meta.len() < place.offset {
-                *place = Followed { inode: meta.ino(), offset: 0, partial: Vec::new() };
-            }
-            let mut fresh = Vec::new();
-            let read = source
-                .seek(SeekFrom::Start(place.offset))
-                .and_then(|_| source.take(PIECE).read_to_end(&mut fresh));
-            let Ok(read) = read else { continue };
-            place.offset += read as u64;
-            place.partial.append(&mut fresh);
-            while let Some(at) = place.partial.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = place.partial.drain(..=at).collect();
-                let text = String::from_utf8_lossy(&line);
-                let text = text.trim_end();
-                if matches!(self.judge(text), Verdict::Fits(_)) {
-                    lines.push(self.line(&file.log, text));
-                }
-            }
-            if place.partial.len() > MAX_LINE {
-                place.partial.clear();
-            }
-        }
-        lines
     }
 }

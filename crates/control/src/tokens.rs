@@ -11,12 +11,12 @@ use portway_wire::{
 use uuid::Uuid;
 
 use crate::{
-    Control, ControlError,
+    ControlError,
     actor::{Scopes, Via},
     audit::Record,
-    auth::later,
     page,
     rights::ApiTokens,
+    session::later,
 };
 
 const DEFAULT_DAYS: u32 = 90;
@@ -28,10 +28,12 @@ impl ApiTokens<'_> {
         let control = self.control;
         let visible = self.own_or_all();
         let found = control.inner.store.tokens().list(visible, &page::of(&query)?).await?;
-        let mut items = Vec::new();
-        for row in found.items.iter().filter(|row| row.revoked_at.is_none()) {
-            items.push(control.token_view(row).await?);
-        }
+        let owners = control.inner.store.users().names(found.items.iter().map(|row| row.user));
+        let owners = owners.await?;
+        let living = found.items.iter().filter(|row| row.revoked_at.is_none());
+        let items = living
+            .map(|row| token_view(row, owners.get(&row.user).map_or("", String::as_str)))
+            .collect::<Result<_, _>>()?;
         Ok(Page { items, next: found.next.map(|cursor| cursor.to_string()) })
     }
 
@@ -87,7 +89,7 @@ impl ApiTokens<'_> {
             }
             other => {
                 other?;
-                let view = control.token_view(&row).await?;
+                let view = token_view(&row, user.name.as_str())?;
                 Ok(CreatedToken { view, token: token.expose().to_owned() })
             }
         }
@@ -120,19 +122,16 @@ impl ApiTokens<'_> {
     }
 }
 
-impl Control {
-    async fn token_view(&self, row: &TokenRow) -> Result<TokenView, ControlError> {
-        let owner = self.user_with(row.user).await?;
-        Ok(TokenView {
-            id: row.id.uuid(),
-            name: row.name.clone(),
-            prefix: row.prefix.clone(),
-            owner: owner.map(|user| user.name.to_string()).unwrap_or_default(),
-            scopes: serde_json::from_value(row.scopes.clone())
-                .map_err(|error| ControlError::internal("reading a token's scopes", error))?,
-            expires_at: row.expires_at,
-            last_used_at: row.last_used_at,
-            created_at: row.created_at,
-        })
-    }
+fn token_view(row: &TokenRow, owner: &str) -> Result<TokenView, ControlError> {
+    Ok(TokenView {
+        id: row.id.uuid(),
+        name: row.name.clone(),
+        prefix: row.prefix.clone(),
+        owner: owner.to_owned(),
+        scopes: serde_json::from_value(row.scopes.clone())
+            .map_err(|error| ControlError::internal("reading a token's scopes", error))?,
+        expires_at: row.expires_at,
+        last_used_at: row.last_used_at,
+        created_at: row.created_at,
+    })
 }

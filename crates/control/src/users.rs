@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use portway_model::{Bounds, HostPattern, Id, Origin, ResourceKind, Role, User, UserName};
+use portway_model::{
+    Bounds, FieldPath, FindingCode, Findings, HostPattern, Id, Origin, ResourceKind, Role, User,
+    UserName,
+};
 use portway_store::{
     ChangeDraft, Expected, LinkKind, PageRequest, RevisionDraft, UserRow, UserVersion, Visible,
 };
@@ -17,13 +20,13 @@ use crate::{
     Control, ControlError,
     actor::Actor,
     audit::Record,
-    auth::LINK_LIFETIME,
-    page,
+    links::LINK_LIFETIME,
+    page, password,
     rights::{Operator, Overseer},
     sites::commit_error,
 };
 
-/// The name and mail address of a new user, checked.
+/// The name and mail address of a user, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct NewUserFields {
     pub(crate) name: UserName,
@@ -31,16 +34,45 @@ pub(crate) struct NewUserFields {
 }
 
 impl NewUserFields {
-    pub(crate) fn read(name: &str, email: Option<&str>) -> Result<Self, ControlError> {
-        let name = name.parse().map_err(|error| {
-            ControlError::BadRequest(format!("`{name}` is no user name: {error}"))
-        })?;
+    /// Reads what was written; all that is wrong with it is told at once. A password is judged
+    /// with the rest.
+    pub(crate) fn read(
+        name: &str,
+        email: Option<&str>,
+        password: Option<&str>,
+    ) -> Result<Self, ControlError> {
+        let mut findings = Findings::about(ResourceKind::User, name);
+        let name_read = checked_name(name, &mut findings);
         let email = email.map(str::trim).filter(|email| !email.is_empty());
-        Ok(Self { name, email: email.map(checked_email).transpose()? })
+        if let Some(email) = email {
+            judge_email(email, &mut findings);
+        }
+        if let Some(password) = password {
+            let names = names(name, email);
+            password::judge(password, &names, &FieldPath::root().key("password"), &mut findings);
+        }
+        match name_read {
+            Some(name) if !findings.has_errors() => {
+                Ok(Self { name, email: email.map(str::to_owned) })
+            }
+            Some(_) | None => Err(ControlError::Invalid(findings.into_vec())),
+        }
     }
 
-    pub(crate) fn names(&self) -> Vec<&str> {
-        names(self.name.as_str(), self.email.as_deref())
+    /// Returns those of a user who exists.
+    pub(crate) fn of(user: &User) -> Self {
+        Self { name: user.name.clone(), email: user.email.clone() }
+    }
+
+    /// Judges a new password of this user.
+    pub(crate) fn judge_password(&self, password: &str) -> Result<(), ControlError> {
+        let mut findings = Findings::about(ResourceKind::User, self.name.as_str());
+        let names = names(self.name.as_str(), self.email.as_deref());
+        password::judge(password, &names, &FieldPath::root().key("password"), &mut findings);
+        if findings.has_errors() {
+            return Err(ControlError::Invalid(findings.into_vec()));
+        }
+        Ok(())
     }
 }
 
@@ -50,16 +82,28 @@ pub(crate) fn names<'a>(name: &'a str, email: Option<&'a str>) -> Vec<&'a str> {
     std::iter::once(name).chain(email).chain(local_part).chain(["portway"]).collect()
 }
 
-fn checked_email(email: &str) -> Result<String, ControlError> {
+fn checked_name(name: &str, findings: &mut Findings) -> Option<UserName> {
+    name.parse()
+        .map_err(|error: portway_model::NameError| {
+            let text = format!("`{name}` is no user name: {error}");
+            findings
+                .error(FindingCode::InvalidName, &FieldPath::root().key("name"), text)
+                .remedy("take a short word, for example `ann`");
+        })
+        .ok()
+}
+
+fn judge_email(email: &str, findings: &mut Findings) {
     let valid = email.len() <= 254
         && !email.chars().any(|c| c.is_whitespace() || c.is_control() || c == ',' || c == '<')
         && email.split_once('@').is_some_and(|(local, domain)| {
             !local.is_empty() && domain.parse::<portway_model::Hostname>().is_ok()
         });
-    if valid {
-        Ok(email.to_owned())
-    } else {
-        Err(ControlError::BadRequest(format!("`{email}` is no mail address")))
+    if !valid {
+        let text = format!("`{email}` is no mail address");
+        findings
+            .error(FindingCode::InvalidValue, &FieldPath::root().key("email"), text)
+            .remedy("write it like `ann@example.org`, or leave it out");
     }
 }
 
@@ -93,10 +137,11 @@ impl Operator<'_> {
     /// Makes a user. Without a password the answer carries an invitation.
     pub async fn create_user(&self, new: NewUser) -> Result<CreatedUser, ControlError> {
         let control = self.control;
-        let fields = NewUserFields::read(&new.name, new.email.as_deref())?;
+        let password = new.password.as_deref();
+        let fields = NewUserFields::read(&new.name, new.email.as_deref(), password)?;
         control.judge_bounds(None, new.role, &new.bounds).await?;
-        let hash = match &new.password {
-            Some(password) => Some(control.new_password(password, &fields.names()).await?),
+        let hash = match password {
+            Some(password) => Some(control.hash_password(password).await?),
             None => None,
         };
         let version = UserVersion {
@@ -112,8 +157,7 @@ impl Operator<'_> {
         control.commit_user(self.actor, "user.create", &name, change).await?;
         let invitation = match hash {
             Some(hash) => {
-                let entry = Record::of(self.actor, "user.password").entry(control.now());
-                control.inner.store.users().set_password(id, &hash, &entry, control.now()).await?;
+                control.set_password(self.actor, "user.password", id, &hash).await?;
                 None
             }
             None => Some(control.issue_link(LinkKind::Invite, Some(id), LINK_LIFETIME).await?),
@@ -122,15 +166,16 @@ impl Operator<'_> {
         Ok(CreatedUser { user, invitation })
     }
 
-    /// Changes a user; what is not given stays.
+    /// Changes a user; what is not given stays. Another role, or none any more, ends every login of
+    /// the user at once.
     pub async fn edit_user(&self, user: &str, edit: EditUser) -> Result<UserView, ControlError> {
         let control = self.control;
         let row = control.user_row(user).await?;
         let role = edit.role.unwrap_or(row.user.role);
         let bounds = edit.bounds.unwrap_or_else(|| row.user.bounds.clone());
         control.judge_bounds(Some(row.user.id), role, &bounds).await?;
-        let email = match edit.email {
-            Some(email) => Some(checked_email(&email)?),
+        let email = match &edit.email {
+            Some(email) => NewUserFields::read(row.user.name.as_str(), Some(email), None)?.email,
             None => row.user.email.clone(),
         };
         let active = edit.active.unwrap_or(row.user.active);
@@ -140,7 +185,8 @@ impl Operator<'_> {
         let version = UserVersion { name: row.user.name.clone(), email, role, bounds, active };
         let change = ChangeDraft::user(row.user.id, Expected::At(row.revision), version);
         control.commit_user(self.actor, "user.update", row.user.name.as_str(), change).await?;
-        if !active {
+        // Rights are read anew with every request, so nobody keeps them until this is done.
+        if !active || role != row.user.role {
             control.inner.store.sessions().revoke_all(row.user.id, control.now()).await?;
         }
         // What a client may reach is part of what the edge is given.
@@ -148,7 +194,7 @@ impl Operator<'_> {
         Ok(user_view(&control.user_row(user).await?.user))
     }
 
-    /// Removes a user who has no sites.
+    /// Removes a user who has no sites. Logins, API tokens and links of the user go with it.
     pub async fn remove_user(&self, user: &str) -> Result<(), ControlError> {
         let control = self.control;
         let row = control.user_row(user).await?;

@@ -73,6 +73,8 @@ pub enum FindingCode {
     InvalidNetwork,
     /// A password hash that the engines cannot read.
     InvalidHash,
+    /// A password that is too short, a name, or guessed soon.
+    WeakPassword,
     /// A secret that this installation does not have.
     UnknownSecret,
     /// Two routes that match the same requests.

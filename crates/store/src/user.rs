@@ -1,18 +1,21 @@
 //! Users. They are declared: made, changed and deleted through [`crate::Revisions::commit`]. Their
 //! passwords are not, and are set here.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 use portway_model::{Id, RevisionNumber, Role, User, UserName};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect, sea_query::Expr,
 };
+use uuid::Uuid;
 
 use crate::{
-    AuditEntry, Page, PageRequest, StoreError, audit,
-    column::{Columns, micros},
-    connection::Db,
-    entity::{sessions, users},
+    AuditEntry, Page, PageRequest, SessionRow, StoreError, audit,
+    column::{CHUNK, Columns, micros},
+    connection::{Db, Transaction},
+    entity::{links, sessions, users},
     error::failed,
 };
 
@@ -83,7 +86,31 @@ impl<'a> Users<'a> {
         Ok(administrators > 0)
     }
 
-    /// Sets a password hash and ends every session of the user. Returns whether the user exists.
+    /// Returns the names of users, in one query for each few hundred of them. An id that nobody has
+    /// is left out.
+    pub async fn names(
+        self,
+        ids: impl IntoIterator<Item = Id<User>>,
+    ) -> Result<BTreeMap<Id<User>, String>, StoreError> {
+        let ids: BTreeSet<Uuid> = ids.into_iter().map(Id::uuid).collect();
+        let ids: Vec<Uuid> = ids.into_iter().collect();
+        let mut names = BTreeMap::new();
+        for ids in ids.chunks(CHUNK) {
+            let rows: Vec<(Uuid, String)> = users::Entity::find()
+                .select_only()
+                .columns([users::Column::Id, users::Column::Name])
+                .filter(users::Column::Id.is_in(ids.iter().copied()))
+                .into_tuple()
+                .all(self.db.reader())
+                .await
+                .map_err(failed("read the names of users"))?;
+            names.extend(rows.into_iter().map(|(id, name)| (Id::from_uuid(id), name)));
+        }
+        Ok(names)
+    }
+
+    /// Sets a password hash and ends every session and every one-time link of the user. Returns
+    /// whether the user exists.
     pub async fn set_password(
         self,
         id: Id<User>,
@@ -91,32 +118,51 @@ impl<'a> Users<'a> {
         entry: &AuditEntry,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        const DOING: &str = "set a password";
-        let transaction = self.db.begin(DOING).await?;
-        let changed = users::Entity::update_many()
-            .set(users::ActiveModel {
-                password_hash: Set(Some(hash.to_owned())),
-                updated_at: Set(micros(now)),
-                ..users::ActiveModel::default()
-            })
-            .col_expr(users::Column::Generation, Expr::col(users::Column::Generation).add(1))
-            .filter(users::Column::Id.eq(id.uuid()))
+        let transaction = self.db.begin(SET_PASSWORD).await?;
+        let new = NewPassword { user: id, hash, keep: None };
+        new.finish(transaction, entry, now).await
+    }
+
+    /// The same for a user who is logged in: the session `keep` goes on, where it is valid. All
+    /// others end.
+    pub async fn change_password(
+        self,
+        id: Id<User>,
+        hash: &str,
+        keep: Id<SessionRow>,
+        entry: &AuditEntry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let transaction = self.db.begin(SET_PASSWORD).await?;
+        let new = NewPassword { user: id, hash, keep: Some(keep) };
+        new.finish(transaction, entry, now).await
+    }
+
+    /// The same by a one-time link of the user, which is used up. Returns whether it still worked;
+    /// of any number of callers at once, one has it. What fails leaves the link as it was.
+    pub async fn set_password_by_link(
+        self,
+        id: Id<User>,
+        hash: &str,
+        link_hash: &[u8],
+        entry: &AuditEntry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let transaction = self.db.begin(SET_PASSWORD).await?;
+        let used = links::Entity::update_many()
+            .col_expr(links::Column::UsedAt, Expr::value(micros(now)))
+            .filter(links::Column::TokenHash.eq(link_hash.to_vec()))
+            .filter(links::Column::UserId.eq(id.uuid()))
+            .filter(links::Column::UsedAt.is_null())
+            .filter(links::Column::ExpiresAt.gt(micros(now)))
             .exec(&transaction)
             .await
-            .map_err(failed(DOING))?;
-        if changed.rows_affected == 0 {
+            .map_err(failed(SET_PASSWORD))?;
+        if used.rows_affected == 0 {
             return Ok(false);
         }
-        sessions::Entity::update_many()
-            .col_expr(sessions::Column::RevokedAt, Expr::value(micros(now)))
-            .filter(sessions::Column::UserId.eq(id.uuid()))
-            .filter(sessions::Column::RevokedAt.is_null())
-            .exec(&transaction)
-            .await
-            .map_err(failed(DOING))?;
-        audit::append(&transaction, entry, None).await?;
-        transaction.commit(DOING).await?;
-        Ok(true)
+        let new = NewPassword { user: id, hash, keep: None };
+        new.finish(transaction, entry, now).await
     }
 
     /// Replaces a password hash by one of the same password with newer parameters. Sessions stay.
@@ -144,6 +190,87 @@ impl<'a> Users<'a> {
         const DOING: &str = "read a user";
         let row = query.one(self.db.reader()).await.map_err(failed(DOING))?;
         row.map(|row| UserRow::read(DOING, row)).transpose()
+    }
+}
+
+const SET_PASSWORD: &str = "set a password";
+
+/// A password hash on its way into the database.
+struct NewPassword<'a> {
+    user: Id<User>,
+    hash: &'a str,
+    keep: Option<Id<SessionRow>>,
+}
+
+impl NewPassword<'_> {
+    /// Writes it with everything that goes with it, or nothing. Returns whether the user exists.
+    async fn finish(
+        self,
+        transaction: Transaction,
+        entry: &AuditEntry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        if !self.write(&transaction, now).await? {
+            return Ok(false);
+        }
+        self.end_sessions(&transaction, now).await?;
+        // Whoever sets a password because another may be known does not want an old link to work.
+        links::Entity::delete_many()
+            .filter(links::Column::UserId.eq(self.user.uuid()))
+            .filter(links::Column::UsedAt.is_null())
+            .exec(&transaction)
+            .await
+            .map_err(failed(SET_PASSWORD))?;
+        audit::append(&transaction, entry, None).await?;
+        transaction.commit(SET_PASSWORD).await?;
+        Ok(true)
+    }
+
+    async fn write(&self, transaction: &Transaction, now: Timestamp) -> Result<bool, StoreError> {
+        let changed = users::Entity::update_many()
+            .set(users::ActiveModel {
+                password_hash: Set(Some(self.hash.to_owned())),
+                updated_at: Set(micros(now)),
+                ..users::ActiveModel::default()
+            })
+            .col_expr(users::Column::Generation, Expr::col(users::Column::Generation).add(1))
+            .filter(users::Column::Id.eq(self.user.uuid()))
+            .exec(transaction)
+            .await
+            .map_err(failed(SET_PASSWORD))?;
+        Ok(changed.rows_affected > 0)
+    }
+
+    /// The kept session takes the step to the new generation that the user took. One that was begun
+    /// under an earlier password stays behind, and with that invalid.
+    async fn end_sessions(
+        &self,
+        transaction: &Transaction,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let of_user = sessions::Column::UserId.eq(self.user.uuid());
+        let mut others =
+            Condition::all().add(of_user.clone()).add(sessions::Column::RevokedAt.is_null());
+        if let Some(keep) = self.keep {
+            others = others.add(sessions::Column::Id.ne(keep.uuid()));
+            sessions::Entity::update_many()
+                .col_expr(
+                    sessions::Column::Generation,
+                    Expr::col(sessions::Column::Generation).add(1),
+                )
+                .filter(of_user)
+                .filter(sessions::Column::Id.eq(keep.uuid()))
+                .exec(transaction)
+                .await
+                .map_err(failed(SET_PASSWORD))?;
+        }
+        sessions::Entity::update_many()
+            .col_expr(sessions::Column::RevokedAt, Expr::value(micros(now)))
+            .filter(others)
+            .exec(transaction)
+            .await
+            .map_err(failed(SET_PASSWORD))?;
+        Ok(())
     }
 }
 

@@ -66,8 +66,8 @@ pub struct ControlMetrics {
     registry: Arc<Registry>,
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
-    users: Gauge,
-    sessions: Gauge,
+    users: Number,
+    sessions: Number,
     deployments: Family<DeploymentLabels, Counter>,
     task_runs: Family<TaskRunLabels, Counter>,
     task_ages: Family<TaskLabels, Seconds>,
@@ -76,6 +76,9 @@ pub struct ControlMetrics {
 }
 
 type Seconds = Gauge<f64, AtomicU64>;
+
+/// A number that may be unknown: then there is no sample.
+type Number = Family<Vec<(String, String)>, Gauge>;
 
 /// Points in time from which seconds are counted at every scrape.
 #[derive(Debug, Default)]
@@ -195,8 +198,8 @@ impl ControlMetrics {
             registry: Arc::default(),
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
-            users: Gauge::default(),
-            sessions: Gauge::default(),
+            users: Number::default(),
+            sessions: Number::default(),
             deployments: Family::default(),
             task_runs: Family::default(),
             task_ages: Family::default(),
@@ -243,14 +246,14 @@ impl ControlMetrics {
         self.durations.get_or_create(&RouteLabels { method, route }).observe(seconds);
     }
 
-    /// Sets the number of users who may log in.
-    pub fn set_users_active(&self, users: u32) {
-        self.users.set(users.into());
+    /// Sets the number of users who may log in; without one, it is not known and not scraped.
+    pub fn set_users_active(&self, users: impl Into<Option<u32>>) {
+        set(&self.users, users.into());
     }
 
-    /// Sets the number of open sessions.
-    pub fn set_sessions_active(&self, sessions: u32) {
-        self.sessions.set(sessions.into());
+    /// Sets the number of open sessions; without one, it is not known and not scraped.
+    pub fn set_sessions_active(&self, sessions: impl Into<Option<u32>>) {
+        set(&self.sessions, sessions.into());
     }
 
     /// Counts a deployment that ended.
@@ -297,6 +300,15 @@ impl ControlMetrics {
 
     fn times(&self) -> MutexGuard<'_, Times> {
         self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn set(number: &Number, value: Option<u32>) {
+    match value {
+        Some(value) => {
+            number.get_or_create(&Vec::new()).set(value.into());
+        }
+        None => number.clear(),
     }
 }
 
@@ -420,7 +432,12 @@ mod tests {
     fn what_is_gone_is_not_scraped_any_more_and_time_goes_on() {
         let metrics = filled();
         metrics.set_certificates([]);
+        metrics.set_users_active(None);
+        metrics.set_sessions_active(None);
         let text = metrics.render(at("2026-06-15T12:00:30Z")).unwrap();
+        for unknown in ["portway_users_active", "portway_sessions_active"] {
+            assert!(!text.lines().any(|line| line.starts_with(unknown)), "{text}");
+        }
         assert!(!text.contains("expiry_seconds{"), "{text}");
         assert!(text.contains("portway_task_last_run_age_seconds{task=\"renew\"} 60.0"), "{text}");
     }

@@ -10,11 +10,12 @@ use uuid::Uuid;
 pub struct Health {
     /// The worst of the checks.
     pub status: HealthStatus,
-    /// The version of the manager.
-    pub version: String,
+    /// The version of the manager; only for those who see the checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Whether an administrator exists.
     pub set_up: bool,
-    /// Each check; only for those who are logged in.
+    /// Each check; only for administrators and viewers, and for tokens with `read:system`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<HealthCheck>,
 }

@@ -5,7 +5,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use portway_wire::{
     auth::{Login, RedeemLink, Refresh, Setup, Tokens, Whoami},
     user::ChangePassword,
@@ -13,7 +13,12 @@ use portway_wire::{
 
 use super::Answer;
 use crate::{
-    auth::Caller, context::Context, cookie, extract::Body, problem::Refusal, state::ApiState,
+    auth::Caller,
+    context::Context,
+    cookie,
+    extract::{Body, Brief},
+    problem::Refusal,
+    state::ApiState,
 };
 
 /// Makes the first administrator.
@@ -27,15 +32,16 @@ use crate::{
 pub(crate) async fn set_up(
     State(api): State<ApiState>,
     context: Context,
-    Body(setup): Body<Setup>,
+    Brief(setup): Brief<Setup>,
 ) -> Answer<Tokens> {
     Ok(Json(api.control().setup(&setup, &context.client()).await?))
 }
 
 /// Logs in a program.
 ///
-/// After 10 wrong attempts within 15 minutes for an account and address, the answer is
-/// `too-many-attempts` whatever the password.
+/// After 10 wrong attempts within 15 minutes for an account from one network (an IPv4 address, or a
+/// /64 of IPv6), or 100 for whatever accounts, the answer is `too-many-attempts` whatever the
+/// password.
 #[utoipa::path(
     post, path = "/login", tag = "login", security(()),
     request_body = Login, responses((status = 200, description = "Logged in.", body = Tokens)),
@@ -43,7 +49,7 @@ pub(crate) async fn set_up(
 pub(crate) async fn log_in(
     State(api): State<ApiState>,
     context: Context,
-    Body(login): Body<Login>,
+    Brief(login): Brief<Login>,
 ) -> Answer<Tokens> {
     Ok(Json(api.control().login(&login, &context.client()).await?))
 }
@@ -58,7 +64,7 @@ pub(crate) async fn log_in(
 pub(crate) async fn refresh(
     State(api): State<ApiState>,
     context: Context,
-    Body(refresh): Body<Refresh>,
+    Brief(refresh): Brief<Refresh>,
 ) -> Answer<Tokens> {
     Ok(Json(api.control().refresh(&refresh, &context.client()).await?))
 }
@@ -77,6 +83,8 @@ pub(crate) async fn log_out(
 }
 
 /// Logs in a browser with a session cookie.
+///
+/// The session that the browser had before ends.
 #[utoipa::path(
     post, path = "/session", tag = "login", security(()),
     request_body = Login,
@@ -88,9 +96,13 @@ pub(crate) async fn log_out(
 pub(crate) async fn begin_session(
     State(api): State<ApiState>,
     context: Context,
-    Body(login): Body<Login>,
+    headers: HeaderMap,
+    Brief(login): Brief<Login>,
 ) -> Result<Response, Refusal> {
     let (session, whoami) = api.control().login_browser(&login, &context.client()).await?;
+    if let Some(before) = cookie::read(&headers, context.secure) {
+        api.control().forget_cookie(before).await?;
+    }
     let cookie = cookie::give(&session, context.secure)?;
     Ok(([(header::SET_COOKIE, cookie)], Json(whoami)).into_response())
 }
@@ -121,7 +133,7 @@ pub(crate) async fn whoami(State(api): State<ApiState>, Caller(actor): Caller) -
 
 /// Sets a password by a one-time link.
 ///
-/// Invitations and resets carry such a link. It works once.
+/// Invitations and resets carry such a link. It works once, and ends every login of the user.
 #[utoipa::path(
     post, path = "/links/redeem", tag = "login", security(()),
     request_body = RedeemLink, responses((status = 204, description = "The password is set.")),
@@ -129,7 +141,7 @@ pub(crate) async fn whoami(State(api): State<ApiState>, Caller(actor): Caller) -
 pub(crate) async fn redeem_link(
     State(api): State<ApiState>,
     context: Context,
-    Body(redeem): Body<RedeemLink>,
+    Brief(redeem): Brief<RedeemLink>,
 ) -> Result<StatusCode, Refusal> {
     api.control().redeem_link(&redeem, &context.client()).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -137,7 +149,8 @@ pub(crate) async fn redeem_link(
 
 /// Changes the caller's password.
 ///
-/// All logins of the caller end, this one too.
+/// The login by which this request came goes on; all others end, with their refresh tokens, and so
+/// do one-time links. API tokens stay: remove those that may be known to others.
 #[utoipa::path(
     post, path = "/password", tag = "login",
     request_body = ChangePassword, responses((status = 204, description = "It is changed.")),

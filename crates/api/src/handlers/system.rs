@@ -22,8 +22,9 @@ use crate::{
 
 /// Tells how Portway is.
 ///
-/// Whoever is logged in also sees each check. The status is 200 also where something is wrong: the
-/// question was answered.
+/// Everybody is told in a word; administrators, viewers and tokens with `read:system` also see the
+/// version and each check. What was found is told again for some seconds, so that asking costs
+/// nothing. The status is 200 also where something is wrong: the question was answered.
 #[utoipa::path(
     get, path = "/health", tag = "system", security((), ("bearer" = []), ("cookie" = [])),
     responses((status = 200, description = "How it is.", body = Health)),

@@ -34,7 +34,7 @@ const TABLE: [(&str, Expected); 46] = [
     ("POST /api/v1/logout", [401, 204, 204, 204, 204]),
     ("DELETE /api/v1/session", [401, 204, 204, 204, 204]),
     ("GET /api/v1/whoami", KNOWN),
-    ("POST /api/v1/password", [401, 400, 400, 400, 400]),
+    ("POST /api/v1/password", [401, 422, 422, 422, 422]),
     // Sites. A stranger's own zone is another one.
     ("GET /api/v1/sites", KNOWN),
     ("POST /api/v1/sites", [401, 422, 201, 403, 201]),
@@ -155,6 +155,33 @@ async fn a_token_in_the_address_opens_nothing() {
     let token = cast.token("admin");
     let path = format!("/api/v1/sites?token={token}&access_token={token}");
     assert_eq!(cast.bed.call("GET", &path).send().await.status, 401);
+}
+
+#[tokio::test]
+async fn health_is_told_in_a_word_to_all_and_whole_to_those_who_oversee() {
+    let cast = Cast::new().await;
+    let admin = cast.token("admin");
+    for (scope, sees) in [("read:sites", false), ("read:system", true)] {
+        let new = json!({ "name": scope, "scopes": [scope] });
+        let made = cast.bed.call("POST", "/api/v1/tokens").bearer(&admin).json(&new).send().await;
+        let made: Value = made.read(201);
+        let token = made["token"].as_str().unwrap();
+        assert_eq!(sees_checks(&cast.bed, token).await, sees, "{scope}");
+    }
+    for (caller, sees) in CALLERS.into_iter().zip([false, false, false, true, true]) {
+        assert_eq!(sees_checks(&cast.bed, &cast.token(caller)).await, sees, "{caller}");
+    }
+}
+
+/// Asks for the health. Everybody is told that no edge runs here.
+async fn sees_checks(bed: &Bed, token: &str) -> bool {
+    let call = bed.call("GET", "/api/v1/health");
+    let call = if token.is_empty() { call } else { call.bearer(token) };
+    let health: Value = call.send().await.read(200);
+    assert_eq!(health["status"], "failed");
+    let version = health.get("version").is_some();
+    assert_eq!(version, health.get("checks").is_some(), "{health}");
+    version
 }
 
 /// A bed with one of everyone, logged in.

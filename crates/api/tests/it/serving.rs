@@ -5,9 +5,11 @@ use std::{path::Path, time::Duration};
 use portway_api::{Listeners, ServeError, serve};
 use portway_model::{Bounds, Role};
 use portway_wire::{
+    auth::Tokens,
     client::{Client, ClientConfig, Endpoint},
     logs::LogQuery,
     site::NewSite,
+    user::EditUser,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -95,6 +97,29 @@ async fn a_followed_log_ends_with_the_api() {
     api.stop().await;
     let end = tokio::time::timeout(Duration::from_secs(5), reading).await.unwrap().unwrap();
     assert!(end.unwrap().is_none(), "the stream ends as it should");
+}
+
+#[tokio::test]
+async fn a_followed_log_ends_with_the_login() {
+    let api = Running::new().await;
+    api.bed.user("ann", Role::Viewer, Bounds::default()).await;
+    api.bed.user("bob", Role::Viewer, Bounds::default()).await;
+    api.bed.site("blog", "blog.example", "ann").await;
+    let (ann, bob) = (api.bed.log_in("ann").await, api.bed.log_in("bob").await);
+    let follow = async |tokens: Tokens| {
+        let client = api.over_tcp(Some(tokens.access_token));
+        let mut lines = client.follow_logs("blog", &LogQuery::default()).await.unwrap();
+        tokio::spawn(async move { lines.next().await })
+    };
+    let (of_ann, of_bob) = (follow(ann).await, follow(bob).await);
+    let block = EditUser { active: Some(false), ..EditUser::default() };
+
+    api.local().edit_user("ann", &block).await.unwrap();
+
+    let end = tokio::time::timeout(Duration::from_secs(20), of_ann).await.unwrap().unwrap();
+    assert!(end.unwrap().is_none(), "the stream ends as it should");
+    assert!(!of_bob.is_finished(), "another reader goes on reading");
+    api.stop().await;
 }
 
 #[tokio::test]

@@ -84,6 +84,12 @@ impl Bed {
         }
     }
 
+    /// Begins a request that came through the edge; `x-real-ip` says from whom.
+    pub(crate) fn through_the_edge(&self, method: &str, path: &str) -> Call<'_> {
+        let call = self.call(method, path).host("console.example");
+        call.header("x-portway-edge", EDGE_KEY).header("x-forwarded-proto", "https")
+    }
+
     /// Makes a user with [`PASSWORD`].
     pub(crate) async fn user(&self, name: &str, role: Role, bounds: Bounds) {
         let root = root();

@@ -43,7 +43,9 @@ pub(super) async fn certificates(session: &Session) -> Outcome {
 }
 
 fn describe(health: &Health, paint: Paint) -> String {
-    let head = format!("Portway {}: {}\n", clean(&health.version), word(health.status, paint));
+    let version = health.version.as_deref().map(|version| format!(" {}", clean(version)));
+    let head =
+        format!("Portway{}: {}\n", version.unwrap_or_default(), word(health.status, paint));
     let checks = health.checks.iter().map(|check| {
         let name = format!("{:<14}", clean(&check.name));
         format!("  {name} {}  {}\n", word(check.status, paint), clean(&check.detail))
@@ -103,7 +105,7 @@ mod tests {
         };
         let health = Health {
             status: HealthStatus::Degraded,
-            version: "1".to_owned(),
+            version: Some("1".to_owned()),
             set_up: false,
             checks: vec![check],
         };

@@ -25,6 +25,8 @@ fn refused_as(error: &ControlError) -> &'static str {
         ControlError::Conflict(_) => "conflict",
         ControlError::Unauthenticated(_)
         | ControlError::Stale { .. }
+        | ControlError::Collision { .. }
+        | ControlError::Damaged { .. }
         | ControlError::TooManyAttempts { .. }
         | ControlError::Setup(_)
         | ControlError::Unavailable { .. }

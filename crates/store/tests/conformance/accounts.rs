@@ -165,6 +165,78 @@ pub(crate) async fn a_session_is_valid_until_one_of_its_ends(db: &TestDb) {
     commit(store, vec![ChangeDraft::delete_user(ann, Expected::Any)]).await.unwrap();
 }
 
+pub(crate) async fn a_changed_password_keeps_one_session_and_ends_the_links(db: &TestDb) {
+    let store = &db.store;
+    let ann = add_user(store, user("ann", Role::Client)).await;
+    let bob = add_user(store, user("bob", Role::Client)).await;
+    let (here, there, of_bob) = (session(ann, "here"), session(ann, "there"), session(bob, "bob"));
+    for session in [&here, &there, &of_bob] {
+        store.sessions().create(session).await.unwrap();
+    }
+    store.links().issue(&reset(ann, b"old")).await.unwrap();
+    store.links().issue(&reset(bob, b"bob")).await.unwrap();
+    let entry = audit_entry("user.password");
+    let users = store.users();
+
+    assert!(users.change_password(ann, "$argon2id$1", here.id, &entry, now()).await.unwrap());
+
+    assert!(is_valid(store, &here).await && is_valid(store, &of_bob).await);
+    assert!(!is_valid(store, &there).await);
+    assert!(store.links().peek(b"old", now()).await.unwrap().is_none());
+    assert!(store.links().peek(b"bob", now()).await.unwrap().is_some());
+    // A session that is not the user's is not kept alive, nor is one of an earlier password.
+    assert!(users.change_password(ann, "$argon2id$2", of_bob.id, &entry, now()).await.unwrap());
+    assert!(!is_valid(store, &here).await && is_valid(store, &of_bob).await);
+    assert!(users.change_password(ann, "$argon2id$3", there.id, &entry, now()).await.unwrap());
+    assert!(!is_valid(store, &there).await);
+}
+
+pub(crate) async fn a_link_sets_one_password(db: &TestDb) {
+    let store = &db.store;
+    let ann = add_user(store, user("ann", Role::Client)).await;
+    let bob = add_user(store, user("bob", Role::Client)).await;
+    store.links().issue(&reset(ann, b"link")).await.unwrap();
+    let entry = audit_entry("user.password");
+    let users = store.users();
+    let by_link = |hash| users.set_password_by_link(ann, hash, b"link", &entry, now());
+
+    assert!(!users.set_password_by_link(bob, "$b", b"link", &entry, now()).await.unwrap());
+    let late = users.set_password_by_link(ann, "$late", b"link", &entry, later(60)).await;
+    assert!(!late.unwrap());
+    let (left, right) = tokio::join!(by_link("$left"), by_link("$right"));
+
+    let (left, right) = (left.unwrap(), right.unwrap());
+    assert!(left != right, "{left} {right}");
+    let row = users.get(ann).await.unwrap().unwrap();
+    let kept = if left { "$left" } else { "$right" };
+    assert_eq!((row.password_hash.as_deref(), row.generation), (Some(kept), 1));
+    assert!(!by_link("$again").await.unwrap());
+    assert_eq!(users.get(bob).await.unwrap().unwrap().password_hash, None);
+}
+
+pub(crate) async fn names_of_many_users_are_read_at_once(db: &TestDb) {
+    let store = &db.store;
+    let ann = add_user(store, user("ann", Role::Client)).await;
+    let bob = add_user(store, user("bob", Role::Client)).await;
+
+    let names = store.users().names([ann, bob, ann, id()]).await.unwrap();
+
+    let names: Vec<(Id<User>, &str)> =
+        names.iter().map(|(id, name)| (*id, name.as_str())).collect();
+    assert_eq!(names, [(ann, "ann"), (bob, "bob")]);
+    assert!(store.users().names([]).await.unwrap().is_empty());
+}
+
+fn reset(user: Id<User>, hash: &[u8]) -> Link {
+    Link {
+        token_hash: hash.to_vec(),
+        kind: LinkKind::Reset,
+        user: Some(user),
+        created_at: now(),
+        expires_at: later(60),
+    }
+}
+
 pub(crate) async fn a_session_changes_its_secret_once(db: &TestDb) {
     let store = &db.store;
     let ann = add_user(store, user("ann", Role::Client)).await;

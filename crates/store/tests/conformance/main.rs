@@ -76,6 +76,9 @@ conformance! {
         a_user_with_sites_stays,
         a_session_is_valid_until_one_of_its_ends,
         a_session_changes_its_secret_once,
+        a_changed_password_keeps_one_session_and_ends_the_links,
+        a_link_sets_one_password,
+        names_of_many_users_are_read_at_once,
         a_link_works_once,
         a_token_is_valid_until_one_of_its_ends,
         guessing_a_password_is_limited_also_in_parallel;
