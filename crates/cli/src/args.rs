@@ -165,3 +165,11 @@ pub(crate) struct Generate {
     #[arg(long, default_value = ".")]
     pub(crate) root: Utf8PathBuf,
 }
+
+/// Reads how many are wanted; none are of no use.
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        Ok(_) | Err(_) => Err("write a number from 1 on".to_owned()),
+    }
+}

@@ -117,7 +117,9 @@ async fn user(session: &Session, command: UserCommand) -> Outcome {
 
 async fn token(session: &Session, command: TokenCommand) -> Outcome {
     match command {
-        TokenCommand::Add { name, scopes, days } => token::add(session, name, scopes, days).await,
+        TokenCommand::Add { name, user, scopes, days } => {
+            token::add(session, name, user, scopes, days).await
+        }
         TokenCommand::List => token::list(session).await,
         TokenCommand::Rm { id } => token::remove(session, id).await,
     }
@@ -126,11 +128,11 @@ async fn token(session: &Session, command: TokenCommand) -> Outcome {
 async fn key(session: &Session, command: KeyCommand) -> Outcome {
     match command {
         KeyCommand::Export { file, passphrase_stdin } => {
-            key::export(session, file.as_deref(), passphrase_stdin)
+            key::export(session, file.as_deref(), passphrase_stdin).await
         }
         KeyCommand::Import { file, passphrase_stdin } => {
             key::import(session, &file, passphrase_stdin).await
         }
-        KeyCommand::Rotate => key::rotate(session).await,
+        KeyCommand::Rotate { database, yes } => key::rotate(session, database, yes).await,
     }
 }

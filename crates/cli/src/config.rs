@@ -10,7 +10,7 @@ use std::{
 use camino::Utf8PathBuf;
 use ipnet::IpNet;
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     args::{Listeners, LogFormat, ServeOptions},
@@ -60,7 +60,7 @@ pub(crate) struct Settings {
 }
 
 /// Where an edge listens, complete.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ListenerSettings {
     /// Addresses for HTTP.
     pub(crate) http: Vec<SocketAddr>,
@@ -120,6 +120,11 @@ pub(crate) fn settle(
             given.trusted_proxies.clone()
         },
     })
+}
+
+/// Tells whether `config.yaml` names a database.
+pub(crate) fn names_database(paths: &Paths) -> Result<bool, Failure> {
+    Ok(read(paths)?.database.is_some())
 }
 
 /// Completes what was given for an edge alone.

@@ -150,7 +150,7 @@ fn told(session: &Session, revision: i64, sites: &[String], waited: bool, held: 
         ),
         (true, false) => format!("{} revision {revision}{what}", paint.good("live:")),
         (false, false) => format!(
-            "{} revision {revision}{what}; `portway status` shows how far it is",
+            "{} revision {revision}{what}; `portway site list` shows when it is live",
             paint.good("written:")
         ),
     }

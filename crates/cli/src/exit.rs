@@ -118,8 +118,8 @@ impl Exit {
             ProblemCode::NotFound => Self::NotFound,
             ProblemCode::Unauthenticated | ProblemCode::Forbidden => Self::NotAllowed,
             ProblemCode::Stale | ProblemCode::Taken | ProblemCode::Conflict => Self::Conflict,
-            ProblemCode::BadRequest
-            | ProblemCode::PreconditionRequired
+            ProblemCode::BadRequest => Self::Usage,
+            ProblemCode::PreconditionRequired
             | ProblemCode::TooManyAttempts
             | ProblemCode::Setup
             | ProblemCode::Unavailable

@@ -9,6 +9,7 @@ mod exit;
 mod files;
 mod findings;
 mod input;
+mod kept;
 mod login;
 mod notify;
 mod out;
@@ -25,6 +26,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use crate::{
     args::{Cli, Command},
     exit::{Exit, Failure, Outcome},
+    findings::Sources,
     out::{ColourWish, Out},
     session::Session,
 };
@@ -80,6 +82,9 @@ fn finish(out: &Out, outcome: Outcome) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) => {
             // Where not even an error can be shown, the exit code has to say it.
+            let problem = failure.problem.iter().flat_map(|problem| &problem.findings);
+            let found: Vec<_> = problem.cloned().collect();
+            findings::show(out, &found, &Sources::default()).ok();
             out.failure(&failure).ok();
             failure.exit.into()
         }

@@ -102,9 +102,12 @@ impl Out {
         self.text(&text)
     }
 
-    /// Prints a result as text; a missing last line break is added.
+    /// Prints a result as text; a missing last line break is added. No text is no line.
     #[expect(clippy::unused_self, reason = "who prints holds an `Out`")]
     pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
+        if text.is_empty() {
+            return Ok(());
+        }
         write(&mut io::stdout().lock(), text).map_err(Failure::from)
     }
 

@@ -59,6 +59,16 @@ impl Paths {
         self.data.join("console.json")
     }
 
+    /// Returns the file in which the manager writes down the settings that it has.
+    pub(crate) fn manager(&self) -> Utf8PathBuf {
+        self.data.join("manager.json")
+    }
+
+    /// Returns the file in which the manager writes down the address of its database.
+    pub(crate) fn database(&self) -> Utf8PathBuf {
+        self.data.join("manager.database")
+    }
+
     /// Returns the folder of the edge that the manager starts.
     pub(crate) fn edge(&self) -> Utf8PathBuf {
         self.data.join("edge")

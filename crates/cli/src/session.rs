@@ -10,9 +10,10 @@ use crate::{
     args::{Global, ServeOptions},
     config::{self, Machine, Settings},
     exit::{Exit, Failure},
+    kept::Kept,
     login::Logins,
     out::Out,
-    paths::{self, Paths, Surroundings},
+    paths::{self, Paths, SYSTEM_DATA, Surroundings},
 };
 
 /// What a command works with.
@@ -39,8 +40,19 @@ impl Session {
         Paths::find(self.global.data.as_deref(), surroundings())
     }
 
-    /// Returns the settings of the manager on this machine, as far as they are written down.
-    pub(crate) fn settings(&self) -> Result<Settings, Failure> {
+    /// Returns what the manager on this machine has, or had when it was last up. Where none has
+    /// ever been up, what `config.yaml` says and what is usual.
+    pub(crate) fn manager(&self) -> Result<Kept, Failure> {
+        let paths = self.manager_paths()?;
+        if let Some(kept) = Kept::read(&paths)? {
+            return Ok(kept);
+        }
+        let settings = self.written_settings()?;
+        Ok(Kept::new(&settings, &self.own_socket()?, self.now()))
+    }
+
+    /// Returns what `config.yaml` says, completed by what is usual.
+    pub(crate) fn written_settings(&self) -> Result<Settings, Failure> {
         config::settle(&ServeOptions::default(), &self.paths()?, Machine::look())
     }
 
@@ -60,10 +72,42 @@ impl Session {
         self.global.server.as_deref()
     }
 
-    /// Returns the manager's local socket.
+    /// Returns the options that every command has, to be given to another process.
+    pub(crate) fn global(&self) -> &Global {
+        &self.global
+    }
+
+    /// Returns the manager's local socket: the one that was given, or the one that the manager
+    /// wrote down.
     pub(crate) fn socket(&self) -> Result<Utf8PathBuf, Failure> {
+        if self.global.socket.is_some() {
+            return self.own_socket();
+        }
+        let paths = self.manager_paths()?;
+        match Kept::read(&paths) {
+            Ok(Some(kept)) => Ok(kept.socket),
+            Ok(None) => Ok(paths.socket()),
+            // Who may not look into the folder may not use the socket either, and is told so there.
+            Err(failure) if failure.exit == Exit::NotAllowed => Ok(paths.socket()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Returns where the manager has its things: below the data folder, or, for a user who has none
+    /// of their own, where the service of this machine has it.
+    fn manager_paths(&self) -> Result<Paths, Failure> {
+        let own = self.paths()?;
+        let service = Paths { data: SYSTEM_DATA.into() };
+        let is_elsewhere = self.global.data.is_none() && !own.data.exists();
+        Ok(if is_elsewhere && service.data.exists() { service } else { own })
+    }
+
+    /// Returns the local socket that a manager started by this command has.
+    pub(crate) fn own_socket(&self) -> Result<Utf8PathBuf, Failure> {
         match &self.global.socket {
-            Some(socket) => Ok(socket.clone()),
+            Some(socket) => camino::absolute_utf8(socket).map_err(|error| {
+                Failure::failed(format!("{socket} cannot be found")).because(&error)
+            }),
             None => Ok(self.paths()?.socket()),
         }
     }

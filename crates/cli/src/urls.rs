@@ -25,7 +25,13 @@ pub(crate) async fn of(session: &Session, site: &Site) -> Vec<String> {
 
 /// The edge knows best where it listens; one that does not answer listens where it was told to.
 async fn local_ports(session: &Session) -> Option<Ports> {
-    let settings = session.settings().ok()?;
+    let settings = match session.manager() {
+        Ok(settings) => settings,
+        Err(failure) => {
+            session.out.error(&format!("the ports of the edge are not known: {failure}")).ok()?;
+            return None;
+        }
+    };
     let client = EdgeClient::new(settings.edge_socket.clone());
     let asked = tokio::time::timeout(Duration::from_secs(2), client.status()).await;
     let listeners = asked.ok().and_then(Result::ok).map(|status| status.listeners);

@@ -133,7 +133,11 @@ fn the_exit_codes_are_a_help_topic() {
 #[test]
 fn an_installation_can_be_looked_at_before() {
     let folder = tempfile::tempdir().unwrap();
-    let output = portway(&folder, &["serve", "--install", "--dry-run"]);
+    let elsewhere = portway(&folder, &["serve", "--install", "--dry-run"]);
+    assert_eq!(elsewhere.status.code(), Some(2), "the services have a folder: {elsewhere:?}");
+    let mut command = command(&folder);
+    command.args(["serve", "--install", "--dry-run"]).env_remove("PORTWAY_DATA");
+    let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let said = text(&output.stdout);
     assert!(said.contains("/etc/systemd/system/portway-edge.service"), "{said}");

@@ -16,14 +16,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
-    ControlError, IdentityError,
+    ControlError, IdentityError, PublishedConsole,
     certificates::{self, Leaves},
     deploy::Deploy,
     edge_client::EdgeClient,
     health::HealthWatch,
     jwt::JwtKeys,
-    password::Hashers,
     manager,
+    password::Hashers,
     roots::Roots,
     tasks::{Clock, TaskHandle},
 };
@@ -52,6 +52,8 @@ pub struct ControlConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// Addresses of this machine, which upstreams of clients must not have.
     pub own_addresses: Vec<IpAddr>,
+    /// How the console is published, where it is.
+    pub console: Option<PublishedConsole>,
 }
 
 /// The control plane. Cheap to clone; every clone is the same one.
@@ -108,6 +110,16 @@ pub enum StartError {
         key_file: Utf8PathBuf,
         /// Which key is wanted.
         source: portway_secrets::OpenError,
+    },
+    /// The database was sealed, and there is no key at all.
+    #[error(
+        "the database {database} was sealed with a master key, but there is none at {key_file}; bring it with `portway key import`, or point `--data` to its folder"
+    )]
+    NoKey {
+        /// The database.
+        database: String,
+        /// The key's file.
+        key_file: Utf8PathBuf,
     },
     /// The database holds nothing that a key could belong to.
     #[error(

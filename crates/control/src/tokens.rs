@@ -1,7 +1,7 @@
 //! API tokens.
 
 use jiff::SignedDuration;
-use portway_model::{Id, ResourceKind};
+use portway_model::{Id, ResourceKind, User};
 use portway_secrets::ApiToken;
 use portway_store::{StoreError, TokenRow};
 use portway_wire::{
@@ -37,7 +37,8 @@ impl ApiTokens<'_> {
         Ok(Page { items, next: found.next.map(|cursor| cursor.to_string()) })
     }
 
-    /// Makes a token of the actor's own; its secret is in the answer and nowhere else.
+    /// Makes a token of the actor's own, or of the user whom an administrator of the machine names;
+    /// its secret is in the answer and nowhere else.
     pub async fn create(&self, new: NewToken) -> Result<CreatedToken, ControlError> {
         let control = self.control;
         if matches!(self.actor.via, Via::Token(..)) {
@@ -45,11 +46,7 @@ impl ApiTokens<'_> {
             let why = "an API token makes no tokens; log in with name and password";
             return control.refuse(self.actor, "token.create", why).await;
         }
-        let Some(user) = self.actor.user() else {
-            return Err(ControlError::BadRequest(
-                "a token belongs to a user; log in as one (`portway login`)".to_owned(),
-            ));
-        };
+        let user = self.owner_of_new(new.user.as_deref()).await?;
         if new.name.trim().is_empty() || new.name.chars().count() > 100 {
             return Err(ControlError::BadRequest(
                 "give the token a name of 1 to 100 characters".into(),
@@ -80,18 +77,48 @@ impl ApiTokens<'_> {
             last_used_at: None,
             revoked_at: None,
         };
-        let entry = Record::of(self.actor, "token.create")
-            .resource(ResourceKind::Token, &row.name)
-            .entry(now);
+        let mut record =
+            Record::of(self.actor, "token.create").resource(ResourceKind::Token, &row.name);
+        if self.actor.user_id() != Some(user.id) {
+            record = record.detail(format!("for {}", user.name));
+        }
+        let entry = record.entry(now);
         match control.inner.store.tokens().create(&row, &entry).await {
-            Err(StoreError::Conflict { .. }) => {
-                Err(ControlError::Taken(format!("you have a token `{}` already", row.name)))
-            }
+            Err(StoreError::Conflict { .. }) => Err(ControlError::Taken(format!(
+                "{} has a token `{}` already",
+                user.name, row.name
+            ))),
             other => {
                 other?;
                 let view = token_view(&row, user.name.as_str())?;
                 Ok(CreatedToken { view, token: token.expose().to_owned() })
             }
+        }
+    }
+
+    /// Returns the user to whom a new token will belong. Who has a login makes tokens of their own
+    /// alone: a token for another could do what that other may.
+    async fn owner_of_new(&self, named: Option<&str>) -> Result<User, ControlError> {
+        let machine = self.actor.user().is_none();
+        let Some(name) = named else {
+            return self.actor.user().cloned().ok_or_else(|| {
+                let text = "a token belongs to a user; name one (`portway token add --user NAME`)";
+                ControlError::BadRequest(text.to_owned())
+            });
+        };
+        if !machine {
+            let own = self.actor.user().filter(|user| is_named(user, name)).cloned();
+            let why = "tokens for others are made on the manager's own machine";
+            return match own {
+                Some(user) => Ok(user),
+                None => self.control.refuse(self.actor, "token.create", why).await,
+            };
+        }
+        let user = self.control.user_named(name).await?;
+        if user.active {
+            Ok(user)
+        } else {
+            Err(ControlError::Conflict(format!("{} is deactivated", user.name)))
         }
     }
 
@@ -120,6 +147,10 @@ impl ApiTokens<'_> {
             }
         }
     }
+}
+
+fn is_named(user: &User, name: &str) -> bool {
+    user.name.as_str() == name || user.id.to_string() == name
 }
 
 fn token_view(row: &TokenRow, owner: &str) -> Result<TokenView, ControlError> {

@@ -187,12 +187,13 @@ fn set_trace(headers: &mut HeaderMap, onward: Onward) {
     }
 }
 
-/// Removes what says who asks. Applications read `X_Forwarded_For` as `X-Forwarded-For`, so such
+/// Removes what says who asks, and how: `X-Portway-Edge` says that a request came through here, and
+/// only the console's site says so. Applications read `X_Forwarded_For` as `X-Forwarded-For`, so such
 /// spellings go too, whoever sent them.
 fn drop_claims(headers: &mut HeaderMap, trusted: bool) {
     let is_claim = |name: &str| {
         name.starts_with("x-forwarded-")
-            || matches!(name, "forwarded" | "x-real-ip" | "x-request-id")
+            || matches!(name, "forwarded" | "x-real-ip" | "x-request-id" | "x-portway-edge")
     };
     let kept_from_proxies = [&FORWARDED_HOST, &FORWARDED_PORT, &FORWARDED_PREFIX];
     let claims: Vec<HeaderName> = headers
@@ -236,6 +237,8 @@ mod tests {
             ("x-forwarded-host", "evil.example"),
             ("forwarded", "for=127.0.0.1"),
             ("x-request-id", "mine-mine-mine"),
+            ("x-portway-edge", "guessed"),
+            ("x_portway_edge", "guessed"),
         ]);
         let (origin, sent) = forward(headers, STRANGER);
         assert_eq!(origin.client.to_string(), "192.0.2.9");
@@ -245,6 +248,7 @@ mod tests {
         assert_eq!(sent["x-forwarded-host"], "a.example");
         assert_ne!(sent["x-request-id"], "mine-mine-mine");
         assert!(!sent.contains_key("forwarded") && !sent.contains_key("x_forwarded_for"));
+        assert!(!sent.keys().any(|name| name.as_str().contains("portway")), "{sent:?}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::{DatabaseUrl, StoreError, address::Place, error, error::failed, migration};
 
 /// How long one statement may take, and how long one waits for a connection.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 /// How long `SQLite` waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
 const READERS: u32 = 4;
@@ -248,7 +248,7 @@ async fn open_postgres(
     Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
 }
 
-fn could_not_open(url: &DatabaseUrl, source: sqlx::Error) -> StoreError {
+pub(crate) fn could_not_open(url: &DatabaseUrl, source: sqlx::Error) -> StoreError {
     StoreError::Open { url: url.to_string(), source: Box::new(source) }
 }
 

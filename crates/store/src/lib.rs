@@ -39,6 +39,7 @@ mod manager;
 mod migration;
 mod node;
 mod page;
+mod peek;
 mod reseal;
 mod revision;
 mod secret;

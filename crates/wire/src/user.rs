@@ -148,6 +148,10 @@ pub struct NewToken {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 3650)]
     pub days: Option<u32>,
+    /// For whom: the name or id of a user. Only an administrator of the machine itself, on the
+    /// local socket, makes tokens for others; everybody else makes their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 /// A token that was made; its secret is shown once.

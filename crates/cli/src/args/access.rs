@@ -28,7 +28,7 @@ pub(crate) struct Setup {
 /// Options of `login`.
 #[derive(Debug, Args)]
 pub(crate) struct Login {
-    /// The manager's address, for example `https://portway.example.org`
+    /// The manager's address, for example `https://portway.example.org` (default: --server)
     pub(crate) url: Option<String>,
     /// Your name
     #[arg(long)]
@@ -102,5 +102,12 @@ pub(crate) enum KeyCommand {
         passphrase_stdin: bool,
     },
     /// Make a new key and seal everything anew; the manager must be stopped
-    Rotate,
+    Rotate {
+        /// The database [default: the one that the manager used last]
+        #[arg(long, value_name = "URL", env = "PORTWAY_DATABASE", hide_env_values = true)]
+        database: Option<String>,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
 }

@@ -4,6 +4,7 @@ use clap::Args;
 
 /// Options of `logs`.
 #[derive(Debug, Args)]
+#[command(override_usage = "portway logs [OPTIONS] <SITE>")]
 pub(crate) struct Logs {
     /// Name or id of the site
     #[arg(required_unless_present = "site_option", value_name = "SITE")]

@@ -64,8 +64,8 @@ pub(crate) struct SiteAdd {
     /// What the site answers to: names, `*.example.org`, addresses, or `*`
     #[arg(required = true, value_name = "HOST")]
     pub(crate) hosts: Vec<String>,
-    /// Where requests go: `5000`, `10.0.0.2:8080`, `https://app.internal`, `unix:/run/app.sock`;
-    /// several are used in turn
+    /// Where requests go: `5000` (a port of this machine), `10.0.0.2:8080`, `https://app.internal`,
+    /// `unix:/run/app.sock`; several are used in turn
     #[arg(long, value_name = "TARGET")]
     pub(crate) to: Vec<String>,
     /// A folder whose files are served
@@ -120,7 +120,7 @@ pub(crate) struct SiteList {
     #[arg(long, value_name = "USER")]
     pub(crate) owner: Option<String>,
     /// At most this many
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = super::count)]
     pub(crate) limit: Option<usize>,
 }
 
@@ -251,7 +251,7 @@ pub(crate) struct History {
     #[arg(long)]
     pub(crate) site: Option<String>,
     /// At most this many, the newest
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = super::count)]
     pub(crate) limit: usize,
 }
 

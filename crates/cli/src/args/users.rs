@@ -101,6 +101,9 @@ pub(crate) enum TokenCommand {
     Add {
         /// What it is for
         name: String,
+        /// The user to whom it belongs; on the manager's own machine. Otherwise it is yours
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
         /// What it may do: `read`, `write` or `*`, a colon, and `sites`, `logs`, `users`, `tokens`,
         /// `audit`, `revisions`, `system` or `*`
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
@@ -115,6 +118,7 @@ pub(crate) enum TokenCommand {
     /// Remove a token; what uses it is refused at once
     Rm {
         /// The id, as `token list` shows it
+        #[arg(value_parser = token_id)]
         id: Uuid,
     },
 }
@@ -135,6 +139,10 @@ pub(crate) struct Audit {
     #[arg(long)]
     pub(crate) refused: bool,
     /// At most this many, the newest
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = super::count)]
     pub(crate) limit: usize,
+}
+
+fn token_id(text: &str) -> Result<Uuid, String> {
+    text.parse().map_err(|_| "a token is named by its id, as `portway token list` shows it".into())
 }

@@ -144,10 +144,15 @@ fn refused(out: &Out, error: ClientError, sources: &Sources) -> Failure {
     else {
         return error.into();
     };
-    match findings::show(out, &problem.findings, sources) {
-        Ok(()) => error.into(),
-        Err(failure) => failure,
+    if let Err(failure) = findings::show(out, &problem.findings, sources) {
+        return failure;
     }
+    let mut failure = Failure::from(error);
+    if let Some(problem) = failure.problem.as_mut().filter(|_| !out.is_json()) {
+        // They were shown where they stand.
+        problem.findings.clear();
+    }
+    failure
 }
 
 /// Nothing is removed unless somebody said so, there and then.

@@ -26,7 +26,7 @@ pub(super) async fn audit(session: &Session, args: Audit) -> Outcome {
         async move { client.audit(&query).await }
     })
     .await?;
-    session.out.list(&lines, table, "nothing in the audit log")?;
+    session.out.list(&lines, table, "no such lines in the audit log")?;
     Ok(Exit::Ok)
 }
 

@@ -1,5 +1,6 @@
 //! `edge`: the data plane as a process of its own.
 
+use camino::Utf8PathBuf;
 use portway_control::EdgeClient;
 use portway_edge::{DEFAULT_DRAIN, EdgeConfig};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,8 @@ use crate::{
 pub(super) async fn run(session: &Session, args: Edge) -> Outcome {
     let mut config = configuration(&args, &session.paths()?, Machine::look())?;
     if args.stop {
-        return stop(session, &config).await;
+        let told = args.control_socket.map_or_else(|| session.manager().map(|m| m.edge_socket), Ok);
+        return stop(session, told?).await;
     }
     let guard =
         telemetry::start(&session.out, args.log_format.unwrap_or_default(), "portway-edge")?;
@@ -44,8 +46,8 @@ pub(super) async fn run(session: &Session, args: Edge) -> Outcome {
 }
 
 /// `portway edge --stop`
-async fn stop(session: &Session, config: &EdgeConfig) -> Outcome {
-    let client = EdgeClient::new(config.control_socket.clone());
+async fn stop(session: &Session, socket: Utf8PathBuf) -> Outcome {
+    let client = EdgeClient::new(socket);
     client.stop().await.map_err(|error| {
         Failure::new(Exit::Unreachable, "the edge cannot be stopped").because(&error)
     })?;

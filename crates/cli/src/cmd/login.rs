@@ -13,7 +13,7 @@ use crate::{
 
 /// `portway login`
 pub(super) async fn login(session: &Session, args: Login) -> Outcome {
-    let client = session.anonymous(&url(session, args.url)?)?;
+    let client = session.anonymous(&url(session, args.url, "login")?)?;
     let server = client.endpoint();
     let usual = std::env::var("USER").ok();
     let name = match args.user {
@@ -36,7 +36,7 @@ pub(super) async fn login(session: &Session, args: Login) -> Outcome {
 
 /// `portway logout`
 pub(super) async fn logout(session: &Session, args: Logout) -> Outcome {
-    let anonymous = session.anonymous(&url(session, args.url)?)?;
+    let anonymous = session.anonymous(&url(session, args.url, "logout")?)?;
     let server = anonymous.endpoint();
     let logins = session.logins()?;
     // What is kept here goes in any case, also when the manager cannot be told.
@@ -71,11 +71,11 @@ pub(super) async fn whoami(session: &Session) -> Outcome {
     Ok(Exit::Ok)
 }
 
-fn url(session: &Session, given: Option<String>) -> Result<String, Failure> {
+fn url(session: &Session, given: Option<String>, verb: &str) -> Result<String, Failure> {
     given.or_else(|| session.server().map(str::to_owned)).ok_or_else(|| {
-        Failure::usage("the manager's address is missing").help(
-            "write for example `portway login https://portway.example.org`; on the manager's own \
-             machine no login is needed",
-        )
+        Failure::usage("the manager's address is missing").help(format!(
+            "write for example `portway {verb} https://portway.example.org`; on the manager's own \
+             machine no login is needed"
+        ))
     })
 }

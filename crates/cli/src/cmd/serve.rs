@@ -6,7 +6,7 @@ mod console;
 mod doors;
 mod install;
 mod keeper;
-mod started;
+mod ports;
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
@@ -19,15 +19,17 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use portway_api::{ApiSettings, ApiState};
 use portway_control::{Clock, Control, ControlConfig};
+use portway_store::DatabaseUrl;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
+pub(super) use self::console::publish as publish_console;
 use self::{console::ConsoleFile, doors::Doors, keeper::Keeper};
-pub(super) use self::{console::publish as publish_console, started::api as started_api};
 use crate::{
     args::Serve,
     config::{self, Machine, Settings},
     exit::{Exit, Failure, Outcome},
+    kept::{self, Kept},
     notify,
     out::Out,
     paths::Paths,
@@ -42,19 +44,36 @@ pub(super) async fn run(session: &Session, args: Serve) -> Outcome {
         return install::run(session, &args.options, args.dry_run);
     }
     let settings = config::settle(&args.options, &paths, Machine::look())?;
-    let socket = session.socket()?;
+    let socket = session.own_socket()?;
     let readers = Readers::of(&settings)?;
+    check_key(&settings, &paths).await?;
     make_folder(&paths.data, readers)?;
     let lock = lock(&paths)?;
     let guard = telemetry::start(&session.out, settings.log_format, "portway")?;
     let stop = CancellationToken::new();
     signals::listen(stop.clone())?;
-    let manager = Manager { out: &session.out, settings, paths, readers, socket };
+    let started_at = session.now();
+    let manager = Manager { out: &session.out, settings, paths, readers, socket, started_at };
     let ended = manager.run(&stop).await;
     let flushed = tokio::task::spawn_blocking(move || guard.shutdown()).await;
     flushed.map_err(|error| Failure::failed("the last spans are lost").because(&error))?;
     drop(lock);
     ended.map(|()| Exit::Ok)
+}
+
+/// A manager that cannot open its database must not be there at all: it is found out before
+/// anything is made, and before an edge is started.
+async fn check_key(settings: &Settings, paths: &Paths) -> Result<(), Failure> {
+    portway_control::check_key(&paths.key(), &database(settings)?)
+        .await
+        .map_err(|error| Failure::failed("the manager cannot start").because(&error))
+}
+
+fn database(settings: &Settings) -> Result<DatabaseUrl, Failure> {
+    settings
+        .database
+        .parse()
+        .map_err(|error| Failure::usage("the database cannot be used").because(&error))
 }
 
 /// Who may look into the data folder.
@@ -102,8 +121,8 @@ pub(super) fn make_folder(folder: &Utf8Path, readers: Readers) -> Result<(), Fai
     Ok(())
 }
 
-/// Two managers on one folder would undo each other's work.
-fn lock(paths: &Paths) -> Result<File, Failure> {
+/// Two managers on one folder would undo each other's work. Held as long as the file is open.
+pub(super) fn lock(paths: &Paths) -> Result<File, Failure> {
     let path = paths.data.join("manager.lock");
     let wrong = |error: &io::Error| Failure::failed(format!("cannot use {path}")).because(error);
     let open = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
@@ -125,24 +144,46 @@ struct Manager<'a> {
     paths: Paths,
     readers: Readers,
     socket: Utf8PathBuf,
+    started_at: Timestamp,
 }
 
 impl Manager<'_> {
-    async fn run(&self, stop: &CancellationToken) -> Result<(), Failure> {
+    async fn run(mut self, stop: &CancellationToken) -> Result<(), Failure> {
         let doors = Doors::open(self.settings.api, &self.socket, self.readers)?;
-        started::keep(&self.paths, self.settings.api)?;
+        self.settings.api = doors.api();
         let helpers = TaskTracker::new();
         if self.settings.starts_edge {
             let keeper = Keeper::new(&self.settings, &self.paths)?;
             let stop = stop.clone();
             helpers.spawn(async move { keeper.keep(&stop).await });
         }
+        stop.run_until_cancelled(ports::learn(&mut self.settings)).await;
         let ended = self.serve(&doors, stop).await;
         stop.cancel();
         helpers.close();
         helpers.wait().await;
         doors.close()?;
         ended
+    }
+
+    /// Begins what is done once, when the manager is up.
+    async fn begin(&self, control: &Control) -> Result<(), Failure> {
+        self.keep(None)?;
+        let forgotten = control.forget_declared_edge_key().await;
+        if forgotten.map_err(|error| {
+            Failure::failed("the console's site cannot be changed").because(&error)
+        })? {
+            info!("the key of the console stood in its site; it has another one");
+            console::renew_key(&self.paths)?;
+        }
+        announce::announce(self.out, &self.settings, &self.paths, control, self.https_port()).await
+    }
+
+    /// Writes down the settings for the commands that are typed later.
+    fn keep(&self, stopped_at: Option<Timestamp>) -> Result<(), Failure> {
+        let kept = Kept::new(&self.settings, &self.socket, self.started_at);
+        kept::keep_database(&self.paths, &self.settings.database)?;
+        Kept { stopped_at, ..kept }.write(&self.paths, self.readers.group())
     }
 
     /// Serves until told to stop. When the console gets another name, everything but the doors
@@ -159,8 +200,7 @@ impl Manager<'_> {
                 .await
                 .map_err(|error| Failure::failed("the manager cannot start").because(&error))?;
             if std::mem::take(&mut is_first) {
-                let port = self.https_port();
-                announce::announce(self.out, &self.settings, &self.paths, &control, port).await?;
+                self.begin(&control).await?;
                 notify::ready();
             }
             let state = ApiState::new(control, self.api_settings(console.as_ref()))
@@ -180,21 +220,18 @@ impl Manager<'_> {
             tasks.wait().await;
             served.map_err(|error| Failure::failed("the API ended").because(&error))?;
         }
+        self.keep(Some(Timestamp::now()))?;
         info!("the manager has stopped; the edge serves on");
         Ok(())
     }
 
     fn control_config(&self, console: Option<&ConsoleFile>) -> Result<ControlConfig, Failure> {
         let settings = &self.settings;
-        let database = settings
-            .database
-            .parse()
-            .map_err(|error| Failure::usage("the database cannot be used").because(&error))?;
         Ok(ControlConfig {
             data_dir: self.paths.data.clone(),
             log_dir: settings.edge_logs.clone(),
             key_file: self.paths.key(),
-            database,
+            database: database(settings)?,
             edge_socket: settings.edge_socket.clone(),
             console_url: match console {
                 Some(console) => announce::public_url(&console.host, self.https_port()),
@@ -203,6 +240,7 @@ impl Manager<'_> {
             admin_group: self.readers.group(),
             trusted_proxies: settings.trusted_proxies.clone(),
             own_addresses: addresses::own(),
+            console: console.map(|console| console.to_control(settings.api)),
         })
     }
 

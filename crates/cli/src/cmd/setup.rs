@@ -1,16 +1,14 @@
 //! `setup`: the first administrator, and the console under a name of its own.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::net::SocketAddr;
 
-use portway_model::{
-    Bounds, Hostname, Role, SiteSpec,
-    site::spec::{HeaderEditsSpec, HeadersSpec},
-};
+use portway_control::CONSOLE_SITE;
+use portway_model::{Bounds, Hostname, Role, SiteSpec};
 use portway_wire::{
     ProblemCode,
     auth::Setup as SetupRequest,
     client::{Client, IfMatch},
-    site::{EditSite, NewSite},
+    site::{Changed, EditSite, NewSite},
     user::NewUser,
 };
 use uuid::Uuid;
@@ -26,21 +24,26 @@ use crate::{
     session::Session,
 };
 
-/// The site that publishes the console.
-const CONSOLE_SITE: &str = "portway-console";
-
 /// `portway setup`
 pub(super) async fn run(session: &Session, args: Setup) -> Outcome {
+    let host = args.console_host.as_deref().map(console_host).transpose()?;
     let health = session.public_client().await?.health().await?;
     if !health.set_up {
         make_administrator(session, &args).await?;
     } else if args.console_host.is_none() {
         session.out.note("Portway is set up already; add users by `portway user add NAME`")?;
     }
-    match &args.console_host {
-        Some(host) => publish_console(session, host).await,
+    match host {
+        Some(host) => publish_console(session, &host).await,
         None => Ok(Exit::Ok),
     }
+}
+
+/// Reads the name before anything is done.
+fn console_host(text: &str) -> Result<Hostname, Failure> {
+    text.parse().map_err(|error: portway_model::HostError| {
+        Failure::usage(error.to_string()).help("write for example console.example.org")
+    })
 }
 
 async fn make_administrator(session: &Session, args: &Setup) -> Result<(), Failure> {
@@ -112,59 +115,59 @@ fn token(link: &str) -> Result<String, Failure> {
     Ok(token.to_owned())
 }
 
-async fn publish_console(session: &Session, host: &str) -> Outcome {
+async fn publish_console(session: &Session, host: &Hostname) -> Outcome {
     if !session.is_local() {
         return Err(Failure::usage("the console is published on the manager's own machine")
             .help("run the command there, without --server"));
     }
     let paths = session.paths()?;
-    // An option of `serve` counts for more than what stands in a file.
-    let api = match super::serve::started_api(&paths)? {
-        Some(api) => api,
-        None => session.settings()?.api,
-    };
-    let host = host.parse::<Hostname>().map_err(|error| {
-        Failure::usage(error.to_string()).help("write for example console.example.org")
-    })?;
+    let api = session.manager()?.api;
     let client = session.client().await?;
     let console = super::serve::publish_console(&paths, host.as_str())?;
-    let spec = serde_json::to_value(console_site(&console.host, api, &console.key))
-        .map_err(|error| Failure::failed("the site cannot be sent").because(&error))?;
-    let message = Some(format!("publish the console as {host}"));
-    let changed = put_console(&client, spec, message).await?;
+    let message = format!("publish the console as {host}");
+    let changed = put_console(&client, &console.host, api, message).await?;
     let sources = Sources::default();
     let exit = deployed::finish(session, &client, &changed, &sources, Waiting::yes()).await?;
     session.out.note(&format!("http://{api} stays as the way back on this machine"))?;
     Ok(exit)
 }
 
-/// The key proves to the API that a request came through the edge: a page that lets its own name
-/// point to the loopback address does not know it.
-fn console_site(host: &str, api: SocketAddr, key: &str) -> SiteSpec {
-    let set = BTreeMap::from([("X-Portway-Edge".to_owned(), key.to_owned())]);
-    let request = HeaderEditsSpec { set, ..HeaderEditsSpec::default() };
+/// Returns the site of the console. What proves to the API that a request came through the edge is
+/// added by the manager when it compiles the site, and is not declared.
+fn console_site(host: &str, api: SocketAddr) -> SiteSpec {
     SiteSpec {
         description: Some("API and console of Portway".to_owned()),
-        headers: Some(HeadersSpec { request: Some(request), response: None }),
         ..SiteSpec::proxy(host, api.to_string())
     }
 }
 
+/// Makes the console's site, or gives the one that is there another name. Whatever else was
+/// declared for it, for example who may use it, stays.
 async fn put_console(
     client: &Client,
-    spec: serde_json::Value,
-    message: Option<String>,
-) -> Result<portway_wire::site::Changed, Failure> {
-    let edit = EditSite { spec: spec.clone(), message: message.clone() };
-    match client.edit_site(CONSOLE_SITE, &edit, IfMatch::Any).await {
-        Ok(changed) => Ok(changed),
+    host: &str,
+    api: SocketAddr,
+    message: String,
+) -> Result<Changed, Failure> {
+    let fresh = console_site(host, api);
+    let there = match client.site(CONSOLE_SITE).await {
+        Ok(view) => view,
         Err(error) if error.problem().is_some_and(|p| p.code == ProblemCode::NotFound) => {
-            let site = NewSite { name: Some(CONSOLE_SITE.to_owned()), owner: None, spec, message };
+            let (name, message) = (Some(CONSOLE_SITE.to_owned()), Some(message));
+            let site = NewSite { name, owner: None, spec: json(&fresh)?, message };
             let view = client.create_site(&site, Uuid::now_v7()).await?;
-            Ok(deployed::made(&view))
+            return Ok(deployed::made(&view));
         }
-        Err(error) => Err(error.into()),
-    }
+        Err(error) => return Err(error.into()),
+    };
+    let spec = SiteSpec { hosts: fresh.hosts, to: fresh.to, ..there.spec };
+    let edit = EditSite { spec: json(&spec)?, message: Some(message) };
+    Ok(client.edit_site(CONSOLE_SITE, &edit, IfMatch::Revision(there.summary.revision)).await?)
+}
+
+fn json(spec: &SiteSpec) -> Result<serde_json::Value, Failure> {
+    serde_json::to_value(spec)
+        .map_err(|error| Failure::failed("the site cannot be sent").because(&error))
 }
 
 #[cfg(test)]
@@ -173,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_site_of_the_console_is_sound() {
-        let spec = console_site("console.example", "127.0.0.1:8900".parse().unwrap(), "key");
+        let spec = console_site("console.example", "127.0.0.1:8900".parse().unwrap());
         let (site, findings) = portway_model::site::check(&"console".parse().unwrap(), &spec);
         assert!(site.is_some(), "{findings:?}");
     }

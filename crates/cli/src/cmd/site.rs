@@ -10,8 +10,7 @@ use portway_model::{
     },
 };
 use portway_wire::{
-    ProblemCode,
-    client::{ClientError, IfMatch},
+    client::IfMatch,
     site::{BlockSite, NewSite, SiteQuery, SiteState, SiteSummary, SiteView},
 };
 use uuid::Uuid;
@@ -23,7 +22,7 @@ use crate::{
     exit::{Exit, Failure, Outcome},
     findings::{self, Sources},
     input,
-    out::{Out, Paint, Table, clean, list as join, or_dash, time},
+    out::{Paint, Table, clean, list as join, or_dash, time},
     session::Session,
     urls,
 };
@@ -35,8 +34,10 @@ pub(super) async fn add(session: &Session, args: SiteAdd) -> Outcome {
     let spec = serde_json::to_value(&spec)
         .map_err(|error| Failure::failed("the site cannot be sent").because(&error))?;
     let site = NewSite { name: args.name, owner: args.owner, spec, message: args.message };
-    let view = client.create_site(&site, Uuid::now_v7()).await;
-    let view = view.map_err(|error| refused(&session.out, error))?;
+    let view = client.create_site(&site, Uuid::now_v7()).await?;
+    if !args.to.is_empty() {
+        session.out.note(&format!("requests go to {}", clean(&view.summary.target)))?;
+    }
     deployed::finish_site(session, &client, &view, args.waiting).await
 }
 
@@ -44,6 +45,11 @@ pub(super) async fn add(session: &Session, args: SiteAdd) -> Outcome {
 pub(super) async fn list(session: &Session, args: SiteList) -> Outcome {
     let client = session.client().await?;
     let SiteList { search, tag, owner, limit } = args;
+    let empty = if search.is_none() && tag.is_none() && owner.is_none() {
+        "no sites; add one: portway site add HOST --to TARGET"
+    } else {
+        "no such sites"
+    };
     let base = SiteQuery { search, tag, owner, ..SiteQuery::default() };
     let reading = paging::all(limit, |cursor, count| {
         let query = SiteQuery { cursor, limit: Some(count), ..base.clone() };
@@ -51,7 +57,7 @@ pub(super) async fn list(session: &Session, args: SiteList) -> Outcome {
         async move { client.sites(&query).await }
     });
     let sites = session.out.progress("sites are being read").during(reading).await?;
-    session.out.list(&sites, table, "no sites; add one: portway site add HOST --to TARGET")?;
+    session.out.list(&sites, table, empty)?;
     Ok(Exit::Ok)
 }
 
@@ -89,18 +95,6 @@ pub(super) async fn unblock(session: &Session, site: &str, waiting: Waiting) -> 
     let client = session.client().await?;
     let changed = client.unblock_site(site).await?;
     deployed::finish(session, &client, &changed, &Sources::default(), waiting).await
-}
-
-/// Shows what the manager found wrong with a site that has no file.
-fn refused(out: &Out, error: ClientError) -> Failure {
-    let Some(problem) = error.problem().filter(|problem| problem.code == ProblemCode::Invalid)
-    else {
-        return error.into();
-    };
-    match findings::show(out, &problem.findings, &Sources::default()) {
-        Ok(()) => error.into(),
-        Err(failure) => failure,
-    }
 }
 
 /// Returns the site that the options describe. What is wrong with their values is found by the
@@ -150,6 +144,10 @@ fn access(args: &SiteAdd) -> Result<Option<AccessSpec>, Failure> {
 fn basic(user: &str) -> Result<(String, PasswordSpec), Failure> {
     if let Some((name, hash)) = user.split_once(':') {
         return Ok((name.to_owned(), PasswordSpec::Hash(hash.to_owned())));
+    }
+    if !input::is_interactive() {
+        return Err(Failure::usage(format!("the password of {user} cannot be asked for here"))
+            .help(format!("give its bcrypt hash: --basic '{user}:HASH'")));
     }
     let password = input::new_password(&format!("Password of {user}"), false)?;
     let value = PasswordValueSpec { password: Some(password), secret: None };

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::paging;
 use crate::{
     exit::{Exit, Outcome},
-    out::{Table, list as join, or_dash, time},
+    out::{Table, clean, list as join, or_dash, time},
     session::Session,
 };
 
@@ -17,12 +17,17 @@ use crate::{
 pub(super) async fn add(
     session: &Session,
     name: String,
+    user: Option<String>,
     scopes: Vec<String>,
     days: u32,
 ) -> Outcome {
     let client = session.client().await?;
-    let created = client.create_token(&NewToken { name, scopes, days: Some(days) }).await?;
-    session.out.note("The token is shown this once; whoever has it can use it.")?;
+    let new = NewToken { name, scopes, days: Some(days), user };
+    let created = client.create_token(&new).await?;
+    let owner = clean(&created.view.owner);
+    session
+        .out
+        .note(&format!("A token of {owner}, shown this once; whoever has it can use it:"))?;
     session.out.show(&created, |_| created.token.clone())?;
     Ok(Exit::Ok)
 }

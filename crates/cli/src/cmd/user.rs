@@ -31,7 +31,7 @@ pub(super) async fn add(session: &Session, args: UserAdd) -> Outcome {
     let user = NewUser { name: args.name, email: args.email, role: args.role, bounds, password };
     let created = client.create_user(&user).await?;
     let name = clean(&created.user.name);
-    session.out.note(&format!("{name} can log in as {}", created.user.role))?;
+    session.out.note(&format!("added {name} as {}", created.user.role))?;
     match &created.invitation {
         Some(link) if !session.out.is_json() => show_link(session, &name, "invitation", link)?,
         Some(_) | None => session.out.show(&created, |_| String::new())?,

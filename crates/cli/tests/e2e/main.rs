@@ -13,5 +13,6 @@ mod isolation;
 mod jwt_api;
 mod life;
 mod postgres;
+mod settings;
 mod support;
 mod web;

@@ -36,9 +36,12 @@ impl Control {
             blocked: row.blocked.as_ref().map(|block| Blocked { reason: block.reason.clone() }),
             guard,
         };
-        let (policy, findings) = compile(row.id, &site, &input);
+        let (mut policy, findings) = compile(row.id, &site, &input);
         if findings.iter().any(Finding::is_error) {
             return Ok(Err(findings));
+        }
+        if let Some(console) = &self.inner.config.console {
+            console.introduce(&mut policy);
         }
         Ok(Ok(Compiled { policy, certificate: certificate.map(|(_, object)| object) }))
     }

@@ -93,9 +93,9 @@ fn target_in_short(spec: &SiteSpec) -> String {
     use portway_model::site::spec::{FilesSpec, RedirectSpec, ToSpec};
     if let Some(to) = &spec.to {
         return match to {
-            ToSpec::One(target) => target.clone(),
-            ToSpec::Many(targets) => targets.join(", "),
-            ToSpec::Upstream(upstream) => upstream.targets.join(", "),
+            ToSpec::One(target) => in_full(target),
+            ToSpec::Many(targets) => all_in_full(targets),
+            ToSpec::Upstream(upstream) => all_in_full(&upstream.targets),
         };
     }
     if let Some(files) = &spec.files {
@@ -116,5 +116,18 @@ fn target_in_short(spec: &SiteSpec) -> String {
     match spec.routes.len() {
         1 => "1 route".to_owned(),
         n => format!("{n} routes"),
+    }
+}
+
+fn all_in_full(targets: &[String]) -> String {
+    targets.iter().map(|target| in_full(target)).collect::<Vec<_>>().join(", ")
+}
+
+/// A bare port means one of this machine.
+fn in_full(target: &str) -> String {
+    if !target.is_empty() && target.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("127.0.0.1:{target}")
+    } else {
+        target.to_owned()
     }
 }

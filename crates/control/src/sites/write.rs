@@ -128,6 +128,7 @@ impl Editor<'_> {
         let control = self.control;
         let row = control.site_row(self.actor, site).await?;
         let number = RevisionNumber(revert.to);
+        control.require_revision(number).await?;
         let then = control
             .inner
             .store
@@ -252,6 +253,18 @@ impl Control {
             .map_err(commit_error)?;
         self.inner.deploy.poke();
         Ok(number)
+    }
+
+    /// Refuses a number that no revision has; before the first one nothing was declared.
+    pub(crate) async fn require_revision(
+        &self,
+        number: RevisionNumber,
+    ) -> Result<(), ControlError> {
+        let latest = self.inner.store.revisions().latest().await?;
+        if (RevisionNumber(0)..=latest).contains(&number) {
+            return Ok(());
+        }
+        Err(ControlError::NotFound { what: "revision", name: number.to_string() })
     }
 
     /// Returns a site that the actor sees, by id or name.

@@ -184,7 +184,8 @@ async fn a_token_does_no_more_than_its_scopes() {
     let bed = Bed::new().await;
     let control = &bed.control;
     let admin = bed.user("adam", Role::Admin, Bounds::default()).await;
-    let new = NewToken { name: "ci".into(), scopes: vec!["read:sites".into()], days: None };
+    let new =
+        NewToken { name: "ci".into(), scopes: vec!["read:sites".into()], days: None, user: None };
     let made = control.tokens(&admin, Verb::Write).await.unwrap().create(new).await.unwrap();
     let credentials = portway_control::Credentials::Bearer(&made.token);
     let token = control.authenticate(credentials, "192.0.2.9", None).await.unwrap();
@@ -194,11 +195,12 @@ async fn a_token_does_no_more_than_its_scopes() {
     assert!(control.operator(&token, Resource::Users, "user.create").await.is_err());
     assert!(control.tokens(&token, Verb::Write).await.is_err());
     assert!(control.audit(&token).await.is_err());
-    let wide = NewToken { name: "w".into(), scopes: vec!["write:tokens".into()], days: None };
+    let wide =
+        NewToken { name: "w".into(), scopes: vec!["write:tokens".into()], days: None, user: None };
     let made_wide = control.tokens(&admin, Verb::Write).await.unwrap().create(wide).await.unwrap();
     let credentials = portway_control::Credentials::Bearer(&made_wide.token);
     let writer = control.authenticate(credentials, "192.0.2.9", None).await.unwrap();
-    let all = NewToken { name: "all".into(), scopes: vec!["*:*".into()], days: None };
+    let all = NewToken { name: "all".into(), scopes: vec!["*:*".into()], days: None, user: None };
     let escalated = control.tokens(&writer, Verb::Write).await.unwrap().create(all).await;
     assert!(matches!(escalated.err(), Some(ControlError::Denied(_))));
     let admins = control.tokens(&admin, Verb::Write).await.unwrap();
@@ -293,4 +295,32 @@ async fn undoing_a_revision_is_for_administrators() {
 
     let sites = control.sites(&root).await.unwrap();
     assert!(sites.get("house").await.is_err());
+}
+
+#[tokio::test]
+async fn only_the_machine_makes_tokens_for_others() {
+    let bed = Bed::new().await;
+    let control = &bed.control;
+    let admin = bed.user("adam", Role::Admin, Bounds::default()).await;
+    bed.user("carol", Role::Client, bounds(&[])).await;
+    let token = |user: Option<&str>| NewToken {
+        name: "ci".into(),
+        scopes: vec!["*:*".into()],
+        days: None,
+        user: user.map(str::to_owned),
+    };
+    let root = root();
+    let by_machine = control.tokens(&root, Verb::Write).await.unwrap();
+
+    assert!(matches!(by_machine.create(token(None)).await, Err(ControlError::BadRequest(_))));
+    let made = by_machine.create(token(Some("carol"))).await.unwrap();
+    assert_eq!(made.view.owner, "carol");
+    let credentials = portway_control::Credentials::Bearer(&made.token);
+    let carol = control.authenticate(credentials, "192.0.2.9", None).await.unwrap();
+    assert_eq!(carol.role(), Role::Client, "it does what its user may");
+
+    let by_admin = control.tokens(&admin, Verb::Write).await.unwrap();
+    let refused = by_admin.create(token(Some("carol"))).await;
+    assert!(matches!(refused.err(), Some(ControlError::Denied(_))));
+    assert_eq!(by_admin.create(token(Some("adam"))).await.unwrap().view.owner, "adam");
 }

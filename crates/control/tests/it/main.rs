@@ -8,6 +8,7 @@
 )]
 
 mod bounds;
+mod console;
 mod deploy;
 mod history;
 mod managers;

@@ -1,8 +1,10 @@
 //! The public name of the console: kept in a file of the data folder, which the manager watches.
 
-use std::{fs, io, io::Write, os::unix::fs::MetadataExt, time::Duration};
+use std::{fs, io, io::Write, net::SocketAddr, os::unix::fs::MetadataExt, time::Duration};
 
 use portway_api::Console;
+use portway_control::PublishedConsole;
+use portway_secrets::Redacted;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 use uuid::Uuid;
@@ -42,6 +44,17 @@ impl ConsoleFile {
     pub(super) fn to_api(&self) -> Console {
         Console { host: self.host.clone(), key: self.key.clone() }
     }
+
+    /// Returns the same for what the edge is given.
+    pub(super) fn to_control(&self, api: SocketAddr) -> PublishedConsole {
+        PublishedConsole { host: self.host.clone(), key: Redacted::new(self.key.clone()), api }
+    }
+}
+
+/// Replaces the key, so that whoever has read the old one has nothing.
+pub(super) fn renew_key(paths: &Paths) -> Result<(), Failure> {
+    let Some(before) = ConsoleFile::read(paths)? else { return Ok(()) };
+    put(paths, &ConsoleFile { key: new_key(), ..before })
 }
 
 /// Writes the name of the console for the manager of this data folder. Returns what was written;
@@ -50,13 +63,16 @@ pub(in crate::cmd) fn publish(paths: &Paths, host: &str) -> Result<ConsoleFile, 
     let before = ConsoleFile::read(paths)?;
     let key = before.map_or_else(new_key, |before| before.key);
     let console = ConsoleFile { host: host.to_owned(), key };
-    let path = paths.console();
-    write(paths, &console).map_err(|error| {
-        Failure::failed(format!("cannot write {path}"))
+    put(paths, &console)?;
+    Ok(console)
+}
+
+fn put(paths: &Paths, console: &ConsoleFile) -> Result<(), Failure> {
+    write(paths, console).map_err(|error| {
+        Failure::failed(format!("cannot write {}", paths.console()))
             .because(&error)
             .help("run it as root or as the manager's user")
-    })?;
-    Ok(console)
+    })
 }
 
 fn new_key() -> String {
@@ -116,5 +132,9 @@ mod tests {
         assert_eq!(ConsoleFile::read(&paths).unwrap(), Some(second));
         let mode = fs::metadata(paths.console()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        renew_key(&paths).unwrap();
+        let third = ConsoleFile::read(&paths).unwrap().unwrap();
+        assert_eq!(third.host, "b.example");
+        assert_ne!(third.key, first.key);
     }
 }

@@ -24,6 +24,7 @@ const SOCKET_PATH: usize = 107;
 /// Open listeners.
 #[derive(Debug)]
 pub(super) struct Doors {
+    api: SocketAddr,
     tcp: Vec<TcpListener>,
     unix: UnixListener,
     path: Utf8PathBuf,
@@ -41,10 +42,16 @@ impl Doors {
                 .because(&error)
                 .help("choose another address by --api, for example --api 127.0.0.1:8901")
         })?;
+        let api = first.local_addr()?;
         let mut tcp = vec![first];
         tcp.extend(twin(api));
         let unix = local(socket, readers)?;
-        Ok(Self { tcp, unix, path: socket.to_owned() })
+        Ok(Self { api, tcp, unix, path: socket.to_owned() })
+    }
+
+    /// Returns where the API really listens: port 0 means any that is free.
+    pub(super) fn api(&self) -> SocketAddr {
+        self.api
     }
 
     /// Returns listeners for the API. The same connections arrive on each.
@@ -73,7 +80,7 @@ impl Doors {
 
 /// `localhost` means `::1` too, and nobody else should answer there under our name.
 fn twin(api: SocketAddr) -> Option<TcpListener> {
-    if api.ip() != Ipv4Addr::LOCALHOST || api.port() == 0 {
+    if api.ip() != Ipv4Addr::LOCALHOST {
         return None;
     }
     match TcpListener::bind((Ipv6Addr::LOCALHOST, api.port())) {

@@ -12,8 +12,9 @@ use crate::{
 const LONGEST_VALUE: usize = 8192;
 
 /// Headers that say how a message is framed or that belong to one connection (RFC 9110 §7.6.1,
-/// RFC 9112 §6). Changing them would let two readers of one message disagree about its end.
-const OWNED: [&str; 11] = [
+/// RFC 9112 §6), and the one by which the edge proves itself to Portway's own API. Changing the
+/// former would let two readers of one message disagree about its end; the latter is a secret.
+const OWNED: [&str; 12] = [
     "connection",
     "content-length",
     "expect",
@@ -25,6 +26,7 @@ const OWNED: [&str; 11] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "x-portway-edge",
 ];
 
 /// Reads the changes of one direction.

@@ -181,7 +181,9 @@ fn a_network_with_host_bits_gets_its_network_as_remedy() {
 
 #[test]
 fn framing_headers_cannot_be_touched() {
-    for header in ["Host", "content-length", "Transfer-Encoding", "Connection", "Upgrade"] {
+    for header in
+        ["Host", "content-length", "Transfer-Encoding", "Connection", "Upgrade", "X-Portway-Edge"]
+    {
         let edits =
             HeaderEditsSpec { remove: vec![header.to_owned()], ..HeaderEditsSpec::default() };
         let headers = HeadersSpec { request: Some(edits), response: None };
