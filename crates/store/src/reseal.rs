@@ -3,7 +3,7 @@
 
 use portway_model::{Certificate, Id};
 use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter, QuerySelect,
+    ColumnTrait, EntityTrait, QueryFilter, QuerySelect, TryGetableMany, Value,
     sea_query::{CaseStatement, Expr},
 };
 use uuid::Uuid;
@@ -57,15 +57,14 @@ impl Store {
     ) -> Result<Resealed<E>, StoreError> {
         let transaction = self.db.begin(DOING).await?;
         transaction.lock(Lock::Revision, DOING).await?;
-        let mut done = 0;
-        match secrets_anew(&transaction, key_id, &reseal).await? {
-            Ok(count) => done += count,
+        let secrets = match anew::<secrets::Entity, E>(&transaction, key_id, &reseal).await? {
+            Ok(count) => count,
             Err(error) => return Ok(Resealed::Undone(error)),
-        }
-        match keys_anew(&transaction, key_id, &reseal).await? {
-            Ok(count) => done += count,
+        };
+        let keys = match anew::<certificates::Entity, E>(&transaction, key_id, &reseal).await? {
+            Ok(count) => count,
             Err(error) => return Ok(Resealed::Undone(error)),
-        }
+        };
         installation::Entity::update_many()
             .col_expr(installation::Column::KeyId, Expr::value(key_id))
             .col_expr(installation::Column::KeyCheck, Expr::value(key_check.to_vec()))
@@ -74,71 +73,74 @@ impl Store {
             .await
             .map_err(failed(DOING))?;
         transaction.commit(DOING).await?;
-        Ok(Resealed::Done(done))
+        Ok(Resealed::Done(secrets + keys))
     }
 }
 
-async fn secrets_anew<E>(
+/// A table that holds something sealed.
+trait Holder: EntityTrait {
+    /// What names a row.
+    type Key: Clone + Into<Value> + Send + Sync;
+    /// Its column.
+    const KEY: Self::Column;
+    /// The column of what is sealed.
+    const SEALED: Self::Column;
+    /// The column of the key it is sealed with.
+    const KEY_ID: Self::Column;
+
+    fn item<'a>(key: &'a Self::Key, sealed: &'a [u8]) -> SealedItem<'a>;
+}
+
+impl Holder for secrets::Entity {
+    type Key = String;
+    const KEY: secrets::Column = secrets::Column::Reference;
+    const SEALED: secrets::Column = secrets::Column::Sealed;
+    const KEY_ID: secrets::Column = secrets::Column::KeyId;
+
+    fn item<'a>(reference: &'a String, sealed: &'a [u8]) -> SealedItem<'a> {
+        SealedItem::Secret { reference, sealed }
+    }
+}
+
+impl Holder for certificates::Entity {
+    type Key = Uuid;
+    const KEY: certificates::Column = certificates::Column::Id;
+    const SEALED: certificates::Column = certificates::Column::SealedKey;
+    const KEY_ID: certificates::Column = certificates::Column::KeyId;
+
+    fn item<'a>(id: &'a Uuid, sealed: &'a [u8]) -> SealedItem<'a> {
+        SealedItem::CertificateKey { certificate: Id::from_uuid(*id), sealed }
+    }
+}
+
+/// Seals anew what one table holds, and returns how much that was.
+async fn anew<H: Holder, E>(
     transaction: &Transaction,
     key_id: &str,
     reseal: &(impl Fn(SealedItem<'_>) -> Result<Vec<u8>, E> + Send + Sync),
-) -> Result<Result<usize, E>, StoreError> {
-    let rows: Vec<(String, Vec<u8>)> = secrets::Entity::find()
+) -> Result<Result<usize, E>, StoreError>
+where
+    (H::Key, Vec<u8>): TryGetableMany,
+{
+    let rows: Vec<(H::Key, Vec<u8>)> = H::find()
         .select_only()
-        .columns([secrets::Column::Reference, secrets::Column::Sealed])
+        .columns([H::KEY, H::SEALED])
         .into_tuple()
         .all(transaction)
         .await
         .map_err(failed(DOING))?;
     for rows in rows.chunks(CHUNK) {
         let mut sealed = CaseStatement::new();
-        for (reference, old) in rows {
-            match reseal(SealedItem::Secret { reference, sealed: old }) {
-                Ok(new) => {
-                    let this = secrets::Column::Reference.eq(reference.as_str());
-                    sealed = sealed.case(this, Expr::value(new));
-                }
+        for (key, old) in rows {
+            match reseal(H::item(key, old)) {
+                Ok(new) => sealed = sealed.case(H::KEY.eq(key.clone()), Expr::value(new)),
                 Err(error) => return Ok(Err(error)),
             }
         }
-        secrets::Entity::update_many()
-            .col_expr(secrets::Column::Sealed, sealed.into())
-            .col_expr(secrets::Column::KeyId, Expr::value(key_id))
-            .filter(secrets::Column::Reference.is_in(rows.iter().map(|(name, _)| name.as_str())))
-            .exec(transaction)
-            .await
-            .map_err(failed(DOING))?;
-    }
-    Ok(Ok(rows.len()))
-}
-
-async fn keys_anew<E>(
-    transaction: &Transaction,
-    key_id: &str,
-    reseal: &(impl Fn(SealedItem<'_>) -> Result<Vec<u8>, E> + Send + Sync),
-) -> Result<Result<usize, E>, StoreError> {
-    let rows: Vec<(Uuid, Vec<u8>)> = certificates::Entity::find()
-        .select_only()
-        .columns([certificates::Column::Id, certificates::Column::SealedKey])
-        .into_tuple()
-        .all(transaction)
-        .await
-        .map_err(failed(DOING))?;
-    for rows in rows.chunks(CHUNK) {
-        let mut sealed = CaseStatement::new();
-        for (id, old) in rows {
-            let certificate = Id::from_uuid(*id);
-            match reseal(SealedItem::CertificateKey { certificate, sealed: old }) {
-                Ok(new) => {
-                    sealed = sealed.case(certificates::Column::Id.eq(*id), Expr::value(new));
-                }
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        certificates::Entity::update_many()
-            .col_expr(certificates::Column::SealedKey, sealed.into())
-            .col_expr(certificates::Column::KeyId, Expr::value(key_id))
-            .filter(certificates::Column::Id.is_in(rows.iter().map(|(id, _)| *id)))
+        H::update_many()
+            .col_expr(H::SEALED, sealed.into())
+            .col_expr(H::KEY_ID, Expr::value(key_id))
+            .filter(H::KEY.is_in(rows.iter().map(|(key, _)| key.clone())))
             .exec(transaction)
             .await
             .map_err(failed(DOING))?;
