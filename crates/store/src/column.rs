@@ -13,6 +13,15 @@ use crate::{StoreError, error::Cause};
 /// most 32,766 values, PostgreSQL 65,535.
 pub(crate) const CHUNK: usize = 500;
 
+/// Takes rows apart into pieces of at most [`CHUNK`], without copying them.
+pub(crate) fn chunked<T>(rows: Vec<T>) -> impl Iterator<Item = Vec<T>> {
+    let mut rows = rows.into_iter();
+    std::iter::from_fn(move || {
+        let piece: Vec<T> = rows.by_ref().take(CHUNK).collect();
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
 /// The longest text that somebody without rights can have stored or looked up.
 const FOREIGN_TEXT: usize = 256;
 
@@ -124,6 +133,17 @@ mod tests {
         let error = Columns::of("sites", "list sites").json::<Value>("spec", "{").unwrap_err();
 
         assert_eq!(error.to_string(), "cannot list sites: the database is damaged (sites.spec)");
+    }
+
+    #[test]
+    fn rows_are_taken_apart_whole_and_in_order() {
+        let rows: Vec<usize> = (0..=2 * CHUNK).collect();
+
+        let pieces: Vec<Vec<usize>> = chunked(rows.clone()).collect();
+
+        assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), [CHUNK, CHUNK, 1]);
+        assert_eq!(pieces.concat(), rows);
+        assert_eq!(chunked(Vec::<usize>::new()).count(), 0);
     }
 
     #[test]

@@ -1,7 +1,14 @@
 //! Connections: one writer and several readers on `SQLite`, one pool on PostgreSQL. Every statement
 //! ends within a limit, whatever the other side does.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use camino::Utf8Path;
 use sea_orm::{
@@ -9,20 +16,30 @@ use sea_orm::{
     QueryResult, SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector, Statement,
     TransactionOptions, TransactionTrait,
     sqlx::{
-        self, Executor,
+        self, Connection as _, Executor,
         postgres::{PgConnectOptions, PgPoolOptions},
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
     },
 };
-use tokio::time::timeout;
+use tokio::{sync::Notify, time::timeout};
 
-use crate::{DatabaseUrl, StoreError, address::Place, error, error::failed, migration};
+use crate::{
+    DatabaseUrl, StoreError,
+    address::Place,
+    checkpoint::{self, Checkpoints},
+    error,
+    error::failed,
+    migration,
+};
 
 /// How long one statement may take, and how long one waits for a connection.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 /// How long `SQLite` waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
 const READERS: u32 = 4;
+/// A connection to a server that was in use so recently is taken to be alive: asking it each time
+/// would double the round trips.
+const FRESH: Duration = Duration::from_secs(1);
 const POSTGRES_CONNECTIONS: u32 = 16;
 
 /// What every PostgreSQL connection is told first. A query's plan is made for its values: a plan for
@@ -46,6 +63,10 @@ pub(crate) struct Db {
     writer: Guarded<DatabaseConnection>,
     backend: Backend,
     text_index: TextIndex,
+    /// Changes that were written since the statistics were brought up to date.
+    written: AtomicU64,
+    /// Only `SQLite` needs them.
+    checkpoints: Option<Checkpoints>,
 }
 
 /// Whether there is an index for searching within text.
@@ -56,31 +77,55 @@ pub(crate) enum TextIndex {
     Missing,
 }
 
-/// A connection or transaction whose statements end within [`PATIENCE`].
-pub(crate) struct Guarded<C>(C);
+/// A connection or transaction whose statements end within [`PATIENCE`] and are counted.
+pub(crate) struct Guarded<C> {
+    connection: C,
+    activity: Arc<Activity>,
+}
+
+/// What goes on in all connections of a store.
+#[derive(Debug, Default)]
+struct Activity {
+    /// How many statements were sent.
+    sent: AtomicU64,
+    /// Told whenever a transaction was committed.
+    written: Arc<Notify>,
+}
 
 /// A transaction; dropped without a commit it is undone.
 pub(crate) type Transaction = Guarded<DatabaseTransaction>;
 
 impl Db {
     pub(crate) async fn open(url: &DatabaseUrl) -> Result<Self, StoreError> {
-        let (backend, writer, reader) = match url.place() {
+        let activity = Arc::<Activity>::default();
+        let guarded = |connection| Guarded { connection, activity: Arc::clone(&activity) };
+        let (backend, writer, reader, copier) = match url.place() {
             Place::File(path) => {
-                let (writer, reader) = open_sqlite(path, url).await?;
-                (Backend::Sqlite, writer, reader)
+                let opened = open_sqlite(path, url).await?;
+                (Backend::Sqlite, opened.writer, opened.reader, Some(opened.copier))
             }
             Place::Server(options) => {
                 let pool = open_postgres(options, url).await?;
-                (Backend::Postgres, pool.clone(), pool)
+                (Backend::Postgres, pool.clone(), pool, None)
             }
         };
         let text_index = migration::run(&writer).await?;
-        Ok(Self { reader: Guarded(reader), writer: Guarded(writer), backend, text_index })
+        let start = |copier| {
+            // What it sends is not counted.
+            Checkpoints::start(Guarded::new(copier), Arc::clone(&activity.written))
+        };
+        let checkpoints = copier.map(start);
+        let (reader, writer) = (guarded(reader), guarded(writer));
+        let written = AtomicU64::new(0);
+        Ok(Self { reader, writer, backend, text_index, written, checkpoints })
     }
 
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
-        self.reader.0.close_by_ref().await.map_err(failed("close the database"))?;
-        self.writer.0.close_by_ref().await.map_err(failed("close the database"))
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.stop().await;
+        }
+        self.reader.close_by_ref().await.map_err(failed("close the database"))?;
+        self.writer.close_by_ref().await.map_err(failed("close the database"))
     }
 
     pub(crate) fn backend(&self) -> Backend {
@@ -89,6 +134,18 @@ impl Db {
 
     pub(crate) fn text_index(&self) -> TextIndex {
         self.text_index
+    }
+
+    /// Notes that so many changes were written.
+    pub(crate) fn wrote(&self, changes: usize) {
+        self.written.fetch_add(changes as u64, Ordering::Relaxed);
+    }
+
+    /// Tells whether at least `many` changes were written, and if so begins to count anew. Of any
+    /// number of callers at once, one is told so.
+    pub(crate) fn take_written(&self, many: u64) -> bool {
+        let take = |written| (written >= many).then_some(0);
+        self.written.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
     /// For statements that only read.
@@ -108,13 +165,17 @@ impl Db {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        guard(self.writer.0.begin_with_options(options)).await.map(Guarded).map_err(failed(doing))
+        let begun = guard(self.writer.connection.begin_with_options(options)).await;
+        let connection = begun.map_err(failed(doing))?;
+        Ok(Guarded { connection, activity: Arc::clone(&self.writer.activity) })
     }
 }
 
 impl Transaction {
     pub(crate) async fn commit(self, doing: &'static str) -> Result<(), StoreError> {
-        guard(self.0.commit()).await.map_err(failed(doing))
+        guard(self.connection.commit()).await.map_err(failed(doing))?;
+        self.activity.written.notify_one();
+        Ok(())
     }
 
     /// Waits until every other transaction that called this with the same `lock` has ended. `SQLite`
@@ -153,6 +214,30 @@ impl Lock {
     }
 }
 
+impl Guarded<DatabaseConnection> {
+    /// Closes the connections after the work in hand.
+    pub(crate) async fn close_by_ref(&self) -> Result<(), DbErr> {
+        self.connection.close_by_ref().await
+    }
+}
+
+impl<C> Guarded<C> {
+    /// Guards a connection whose statements are counted by themselves.
+    pub(crate) fn new(connection: C) -> Self {
+        Self { connection, activity: Arc::default() }
+    }
+
+    /// Returns how many statements were sent; beginning and ending transactions does not count.
+    pub(crate) fn sent(&self) -> u64 {
+        self.activity.sent.load(Ordering::Relaxed)
+    }
+
+    async fn send<T>(&self, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        self.activity.sent.fetch_add(1, Ordering::Relaxed);
+        guard(work).await
+    }
+}
+
 async fn guard<T>(work: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
     timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(error::timed_out(PATIENCE)))
 }
@@ -160,30 +245,35 @@ async fn guard<T>(work: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbE
 #[async_trait::async_trait]
 impl<C: ConnectionTrait> ConnectionTrait for Guarded<C> {
     fn get_database_backend(&self) -> DbBackend {
-        self.0.get_database_backend()
+        self.connection.get_database_backend()
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        guard(self.0.execute_raw(statement)).await
+        self.send(self.connection.execute_raw(statement)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        guard(self.0.execute_unprepared(sql)).await
+        self.send(self.connection.execute_unprepared(sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        guard(self.0.query_one_raw(statement)).await
+        self.send(self.connection.query_one_raw(statement)).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        guard(self.0.query_all_raw(statement)).await
+        self.send(self.connection.query_all_raw(statement)).await
     }
 }
 
-async fn open_sqlite(
-    path: &Utf8Path,
-    url: &DatabaseUrl,
-) -> Result<(DatabaseConnection, DatabaseConnection), StoreError> {
+/// The connections to a file.
+struct Opened {
+    writer: DatabaseConnection,
+    reader: DatabaseConnection,
+    /// Copies the log into the file.
+    copier: DatabaseConnection,
+}
+
+async fn open_sqlite(path: &Utf8Path, url: &DatabaseUrl) -> Result<Opened, StoreError> {
     make_private(path)
         .await
         .map_err(|source| StoreError::File { path: path.to_owned(), source })?;
@@ -196,22 +286,27 @@ async fn open_sqlite(
         // What is deleted is overwritten: sealed keys and password hashes do not linger.
         .pragma("secure_delete", "FAST")
         .pragma("trusted_schema", "OFF")
-        .pragma("cache_size", "-16384");
+        .pragma("cache_size", "-16384")
+        .pragma("wal_autocheckpoint", checkpoint::TOO_LONG);
     let pool = |connections| {
         SqlitePoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(PATIENCE)
             .idle_timeout(None)
             .max_lifetime(None)
+            // There is no other side that could be gone.
+            .test_before_acquire(false)
     };
     let open = |source| could_not_open(url, source);
     let writer = pool(1).connect_with(options.clone()).await.map_err(open)?;
+    let copier = pool(1).connect_with(options.clone()).await.map_err(open)?;
     let readers = options.pragma("query_only", "ON");
     let reader = pool(READERS).connect_with(readers).await.map_err(open)?;
-    Ok((
-        SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
-        SqlxSqliteConnector::from_sqlx_sqlite_pool(reader),
-    ))
+    Ok(Opened {
+        writer: SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
+        reader: SqlxSqliteConnector::from_sqlx_sqlite_pool(reader),
+        copier: SqlxSqliteConnector::from_sqlx_sqlite_pool(copier),
+    })
 }
 
 /// Makes the file before `SQLite` does, readable by its owner alone; `SQLite` gives its companions
@@ -239,6 +334,15 @@ async fn open_postgres(
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(PATIENCE)
+        .test_before_acquire(false)
+        .before_acquire(|connection, state| {
+            Box::pin(async move {
+                if state.idle_for > FRESH {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .after_connect(|connection, _| {
             Box::pin(async move { connection.execute(POSTGRES_SESSION).await.map(|_| ()) })
         })

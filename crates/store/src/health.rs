@@ -7,6 +7,8 @@ use sea_orm::{ConnectionTrait, FromQueryResult, Statement};
 use crate::{Backend, Store, StoreError, connection::TextIndex, error::failed, migration};
 
 const DOING: &str = "look after the database";
+/// After so many changes the statistics are brought up to date.
+const MANY: u64 = 2000;
 
 /// How the database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,13 +66,31 @@ impl Store {
         })
     }
 
+    /// Does as [`Store::tidy`] does once so many changes were written through this store that plans
+    /// made for what was there before are no longer good. Returns whether it did.
+    pub async fn tidy_when_due(&self) -> Result<bool, StoreError> {
+        let is_due = self.db.take_written(MANY);
+        if is_due {
+            self.tidy().await?;
+        }
+        Ok(is_due)
+    }
+
+    /// Returns how many statements were sent to the database; beginning and ending transactions does
+    /// not count. What it grows by is the cost of a piece of work, whatever the machine.
+    pub fn statements(&self) -> u64 {
+        self.db.writer().sent()
+    }
+
     /// Lets the database bring its statistics up to date and give back what it no longer needs: for a
     /// task that runs about once a day, and after many sites were written at once.
     pub async fn tidy(&self) -> Result<(), StoreError> {
         let sql = match self.backend() {
             // Looks at as many rows as the limit says, so that it never takes long.
+            // All tables, because it is others that this connection's queries read.
             Backend::Sqlite => {
-                "PRAGMA analysis_limit = 1000; PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)"
+                "PRAGMA analysis_limit = 1000; PRAGMA optimize = 0x10002; \
+                 PRAGMA wal_checkpoint(TRUNCATE)"
             }
             // The rest the server does by itself.
             Backend::Postgres => "ANALYZE sites, site_hosts, site_tags, changes, audit",

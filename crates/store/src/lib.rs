@@ -25,6 +25,7 @@
 mod address;
 mod audit;
 mod certificate;
+mod checkpoint;
 mod column;
 mod connection;
 mod deployment;

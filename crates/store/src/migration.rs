@@ -18,6 +18,8 @@ use crate::{
 const FOUNDATION: &str = include_str!("migration/foundation.sql");
 const FOUNDATION_SQLITE: &str = include_str!("migration/foundation_sqlite.sql");
 const MANAGERS: &str = include_str!("migration/managers.sql");
+const SHORT_TEXTS_SQLITE: &str = include_str!("migration/short_texts_sqlite.sql");
+const SHORT_TEXTS_POSTGRES: &str = include_str!("migration/short_texts_postgres.sql");
 
 /// A placeholder, its meaning on `SQLite`, its meaning on PostgreSQL. Text is ordered by bytes on
 /// both, so that cursors mean the same.
@@ -41,7 +43,7 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Foundation), Box::new(Managers)]
+        vec![Box::new(Foundation), Box::new(Managers), Box::new(ShortTexts)]
     }
 }
 
@@ -82,6 +84,26 @@ impl MigrationTrait for Managers {
         let connection = manager.get_connection();
         let backend = connection.get_database_backend();
         connection.execute_unprepared(&schema(MANAGERS, backend)).await?;
+        Ok(())
+    }
+}
+
+struct ShortTexts;
+
+impl MigrationName for ShortTexts {
+    fn name(&self) -> &'static str {
+        "m0003_short_texts"
+    }
+}
+
+#[expect(elided_lifetimes_in_paths, reason = "the trait is declared so, and another form differs")]
+#[async_trait::async_trait]
+impl MigrationTrait for ShortTexts {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let connection = manager.get_connection();
+        let is_sqlite = connection.get_database_backend() == DbBackend::Sqlite;
+        let sql = if is_sqlite { SHORT_TEXTS_SQLITE } else { SHORT_TEXTS_POSTGRES };
+        connection.execute_unprepared(sql).await?;
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 mod apply;
 mod commit;
 mod draft;
+mod existing;
 
 use portway_model::{Change, Id, Origin, ResourceKind, Revision, RevisionNumber, User};
 use sea_orm::{

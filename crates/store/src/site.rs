@@ -93,9 +93,8 @@ impl<'a> Sites<'a> {
     ) -> Result<Page<SiteRow>, StoreError> {
         const DOING: &str = "list sites";
         let after: Option<String> = page.key(LIST)?;
-        let plan = filter.plan(self.db, DOING).await?;
-        let query = plan.apply(filter.select(visible)?, after, page.rows());
-        let rows = query.all(self.db.reader()).await.map_err(failed(DOING))?;
+        let place = filter::Place { after: after.as_deref(), rows: page.rows() };
+        let rows = filter.read(self.db, visible, place, DOING).await?;
         page.page(LIST, rows, |row| row.name.clone())?.try_map(|row| SiteRow::read(DOING, row))
     }
 
@@ -115,6 +114,27 @@ impl<'a> Sites<'a> {
         const DOING: &str = "read a site";
         let query = sites::Entity::find().filter(sites::Column::Name.eq(name.as_str()));
         self.one(DOING, visible, query).await
+    }
+
+    /// Returns the sites with these names that are there and visible, in one query for each few
+    /// hundred of them.
+    pub async fn by_names(
+        self,
+        visible: Visible,
+        names: &[&Name],
+    ) -> Result<BTreeMap<Name, SiteRow>, StoreError> {
+        const DOING: &str = "read sites";
+        let mut found = BTreeMap::new();
+        for names in names.chunks(CHUNK) {
+            let query = sites::Entity::find()
+                .filter(visible.on(sites::Column::OwnerId))
+                .filter(sites::Column::Name.is_in(names.iter().map(|name| name.as_str())));
+            for row in query.all(self.db.reader()).await.map_err(failed(DOING))? {
+                let row = SiteRow::read(DOING, row)?;
+                found.insert(row.name.clone(), row);
+            }
+        }
+        Ok(found)
     }
 
     /// Returns the sites with these ids that are there and visible.

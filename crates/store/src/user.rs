@@ -53,6 +53,21 @@ impl<'a> Users<'a> {
         self.one(users::Entity::find().filter(users::Column::Name.eq(name.as_str()))).await
     }
 
+    /// Returns the users with these ids that are there, in one query for each few hundred of them.
+    pub async fn by_ids(self, ids: &[Id<User>]) -> Result<BTreeMap<Id<User>, UserRow>, StoreError> {
+        const DOING: &str = "read users";
+        let mut found = BTreeMap::new();
+        for ids in ids.chunks(CHUNK) {
+            let query = users::Entity::find()
+                .filter(users::Column::Id.is_in(ids.iter().map(|id| id.uuid())));
+            for row in query.all(self.db.reader()).await.map_err(failed(DOING))? {
+                let row = UserRow::read(DOING, row)?;
+                found.insert(row.user.id, row);
+            }
+        }
+        Ok(found)
+    }
+
     /// Lists users by name.
     pub async fn list(self, page: &PageRequest) -> Result<Page<UserRow>, StoreError> {
         const DOING: &str = "list users";

@@ -1,9 +1,9 @@
-//! The current rows of what a revision changes.
+//! Writing the current rows of what a revision changes.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use portway_model::{Id, RevisionNumber, Role, User};
+use portway_model::RevisionNumber;
 use sea_orm::{
     ActiveModelTrait,
     ActiveValue::{NotSet, Set},
@@ -12,107 +12,16 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{ChangeDraft, CommitError, SiteVersion, UserVersion, Version, commit::DOING};
+use super::{
+    ChangeDraft, CommitError, SiteVersion, UserVersion, Version, commit::DOING, existing::Existing,
+};
 use crate::{
     Block, StoreError,
-    column::{CHUNK, json, micros, user, uuid},
+    column::{CHUNK, chunked, json, micros, uuid},
     connection::Transaction,
     entity::{installation, site_hosts, site_tags, sites, users},
     error::failed,
 };
-
-/// The current rows of what a draft touches, before it.
-pub(super) struct Existing {
-    sites: BTreeMap<Uuid, sites::Model>,
-    users: BTreeMap<Uuid, users::Model>,
-    installation: Option<installation::Model>,
-}
-
-/// What a change must know of the thing it touches.
-pub(super) struct Found {
-    pub(super) name: String,
-    pub(super) owner: Option<Id<User>>,
-    pub(super) revision: RevisionNumber,
-    pub(super) blocked: bool,
-}
-
-impl Existing {
-    pub(super) async fn load(
-        transaction: &Transaction,
-        drafts: &[ChangeDraft],
-    ) -> Result<Self, StoreError> {
-        let mut existing =
-            Self { sites: BTreeMap::new(), users: BTreeMap::new(), installation: None };
-        for ids in ids(drafts, Touched::Site).chunks(CHUNK) {
-            let query = sites::Entity::find().filter(sites::Column::Id.is_in(ids.iter().copied()));
-            let rows = query.all(transaction).await.map_err(failed(DOING))?;
-            existing.sites.extend(rows.into_iter().map(|row| (row.id, row)));
-        }
-        for ids in ids(drafts, Touched::User).chunks(CHUNK) {
-            let query = users::Entity::find().filter(users::Column::Id.is_in(ids.iter().copied()));
-            let rows = query.all(transaction).await.map_err(failed(DOING))?;
-            existing.users.extend(rows.into_iter().map(|row| (row.id, row)));
-        }
-        if !ids(drafts, Touched::Settings).is_empty() {
-            let query = installation::Entity::find();
-            existing.installation = query.one(transaction).await.map_err(failed(DOING))?;
-        }
-        Ok(existing)
-    }
-
-    pub(super) fn of(&self, change: &ChangeDraft) -> Option<Found> {
-        match touched(&change.to) {
-            Touched::Site => self.sites.get(&change.id).map(|row| Found {
-                name: row.name.clone(),
-                owner: user(row.owner_id),
-                revision: RevisionNumber(row.revision),
-                blocked: row.blocked_at.is_some(),
-            }),
-            Touched::User => self.users.get(&change.id).map(|row| Found {
-                name: row.name.clone(),
-                owner: None,
-                revision: RevisionNumber(row.revision),
-                blocked: false,
-            }),
-            Touched::Settings => {
-                let row = self.installation.as_ref().filter(|row| row.id == change.id)?;
-                Some(Found {
-                    name: "settings".to_owned(),
-                    owner: None,
-                    revision: RevisionNumber(row.revision),
-                    blocked: false,
-                })
-            }
-        }
-    }
-
-    pub(super) fn spec_of_site(&self, id: Uuid) -> Option<String> {
-        self.sites.get(&id).map(|row| row.spec.clone())
-    }
-
-    pub(super) fn has_administrator(&self) -> bool {
-        self.users.values().any(|user| user.active && user.role == Role::Admin.as_str())
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Touched {
-    Site,
-    User,
-    Settings,
-}
-
-fn touched(to: &Version) -> Touched {
-    match to {
-        Version::Site(_) | Version::SiteBlocked(_) | Version::SiteDeleted => Touched::Site,
-        Version::User(_) | Version::UserDeleted => Touched::User,
-        Version::Settings(_) => Touched::Settings,
-    }
-}
-
-fn ids(drafts: &[ChangeDraft], of: Touched) -> Vec<Uuid> {
-    drafts.iter().filter(|change| touched(&change.to) == of).map(|change| change.id).collect()
-}
 
 /// Writes the current rows. Users come first, because sites may belong to new ones, and go last.
 pub(super) async fn all(
@@ -141,7 +50,7 @@ pub(super) async fn all(
     make_way(transaction, &sites_put, &users_put, existing).await?;
     delete_sites(transaction, &sites_gone).await?;
     put_users(transaction, &users_put, number, now).await?;
-    put_sites(transaction, &sites_put, number, now).await?;
+    put_sites(transaction, &sites_put, number, existing, now).await?;
     put_blocks(transaction, &blocks, number, existing, now).await?;
     if let Some(settings) = settings {
         set_settings(transaction, settings, number).await?;
@@ -194,6 +103,7 @@ async fn put_sites(
     transaction: &Transaction,
     versions: &[(Uuid, &SiteVersion)],
     number: RevisionNumber,
+    existing: &Existing,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     for versions in versions.chunks(CHUNK) {
@@ -217,9 +127,8 @@ async fn put_sites(
             .exec_without_returning(transaction)
             .await
             .map_err(failed(DOING))?;
-        forget_hosts_and_tags(transaction, versions).await?;
-        put_hosts(transaction, versions).await?;
-        put_tags(transaction, versions).await?;
+        put_hosts(transaction, versions, existing).await?;
+        put_tags(transaction, versions, existing).await?;
     }
     Ok(())
 }
@@ -249,54 +158,60 @@ fn site_row(
 
 /// The name and each host on a line of its own, so that no text matches across two of them. It must
 /// fit an index; what a few hundred hosts have beyond that is not found by text.
-fn searchable(version: &SiteVersion) -> String {
+///
+/// Two line ends close it, so that each of its characters begins three (see `site::filter`). A third
+/// one says that hosts are missing ([`is_cut`]): without it, equal texts mean equal hosts.
+pub(super) fn searchable(version: &SiteVersion) -> String {
     const INDEXED: usize = 2000;
     let mut text = version.name.to_string();
+    let mut end = END;
     for host in &version.hosts {
         let host = host.to_string();
         if text.len() + host.len() >= INDEXED {
+            end = CUT;
             break;
         }
         text.push('\n');
         text.push_str(&host);
     }
+    text.push_str(end);
     text
 }
 
-async fn forget_hosts_and_tags(
-    transaction: &Transaction,
-    versions: &[(Uuid, &SiteVersion)],
-) -> Result<(), StoreError> {
-    let ids = || versions.iter().map(|(id, _)| *id);
-    site_hosts::Entity::delete_many()
-        .filter(site_hosts::Column::SiteId.is_in(ids()))
-        .exec(transaction)
-        .await
-        .map_err(failed(DOING))?;
-    site_tags::Entity::delete_many()
-        .filter(site_tags::Column::SiteId.is_in(ids()))
-        .exec(transaction)
-        .await
-        .map_err(failed(DOING))?;
-    Ok(())
+const END: &str = "\n\n";
+const CUT: &str = "\n\n\n";
+
+/// Tells whether hosts are missing in what [`searchable`] returned.
+pub(super) fn is_cut(text: &str) -> bool {
+    text.ends_with(CUT)
 }
 
+/// Sites that keep their hosts are left alone; a new one has none to forget.
 async fn put_hosts(
     transaction: &Transaction,
     versions: &[(Uuid, &SiteVersion)],
+    existing: &Existing,
 ) -> Result<(), StoreError> {
-    let rows: Vec<site_hosts::ActiveModel> = versions
-        .iter()
-        .flat_map(|(id, version)| version.hosts.iter().map(|host| (*id, host)))
-        .map(|(id, host)| site_hosts::ActiveModel { host: Set(host.to_string()), site_id: Set(id) })
+    let changed = || versions.iter().filter(|(id, version)| !existing.has_hosts(*id, version));
+    let known: Vec<Uuid> =
+        changed().map(|(id, _)| *id).filter(|id| existing.sites.contains_key(id)).collect();
+    if !known.is_empty() {
+        site_hosts::Entity::delete_many()
+            .filter(site_hosts::Column::SiteId.is_in(known))
+            .exec(transaction)
+            .await
+            .map_err(failed(DOING))?;
+    }
+    // A host that is written twice is the same host.
+    let rows: BTreeSet<(String, Uuid)> = changed()
+        .flat_map(|(id, version)| version.hosts.iter().map(|host| (host.to_string(), *id)))
         .collect();
-    for rows in rows.chunks(CHUNK) {
-        // A host that is written twice is the same host.
-        let once = OnConflict::columns([site_hosts::Column::Host, site_hosts::Column::SiteId])
-            .do_nothing()
-            .to_owned();
-        site_hosts::Entity::insert_many(rows.to_vec())
-            .on_conflict(once)
+    let rows = rows
+        .into_iter()
+        .map(|(host, id)| site_hosts::ActiveModel { host: Set(host), site_id: Set(id) })
+        .collect();
+    for rows in chunked(rows) {
+        site_hosts::Entity::insert_many(rows)
             .exec_without_returning(transaction)
             .await
             .map_err(failed(DOING))?;
@@ -307,26 +222,33 @@ async fn put_hosts(
 async fn put_tags(
     transaction: &Transaction,
     versions: &[(Uuid, &SiteVersion)],
+    existing: &Existing,
 ) -> Result<(), StoreError> {
-    let rows: Vec<site_tags::ActiveModel> = versions
+    let known: Vec<Uuid> =
+        versions.iter().map(|(id, _)| *id).filter(|id| existing.sites.contains_key(id)).collect();
+    if !known.is_empty() {
+        site_tags::Entity::delete_many()
+            .filter(site_tags::Column::SiteId.is_in(known))
+            .exec(transaction)
+            .await
+            .map_err(failed(DOING))?;
+    }
+    // A tag that is written twice is the same tag.
+    let rows: BTreeSet<(String, &str, Uuid)> = versions
         .iter()
         .flat_map(|(id, version)| version.tags.iter().map(|tag| (*id, &version.name, tag)))
-        .map(|(id, name, tag)| site_tags::ActiveModel {
-            tag: Set(crate::column::foreign(tag)),
-            site_name: Set(name.to_string()),
+        .map(|(id, name, tag)| (crate::column::foreign(tag), name.as_str(), id))
+        .collect();
+    let rows = rows
+        .into_iter()
+        .map(|(tag, name, id)| site_tags::ActiveModel {
+            tag: Set(tag),
+            site_name: Set(name.to_owned()),
             site_id: Set(id),
         })
         .collect();
-    for rows in rows.chunks(CHUNK) {
-        let once = OnConflict::columns([
-            site_tags::Column::Tag,
-            site_tags::Column::SiteName,
-            site_tags::Column::SiteId,
-        ])
-        .do_nothing()
-        .to_owned();
-        site_tags::Entity::insert_many(rows.to_vec())
-            .on_conflict(once)
+    for rows in chunked(rows) {
+        site_tags::Entity::insert_many(rows)
             .exec_without_returning(transaction)
             .await
             .map_err(failed(DOING))?;
@@ -365,7 +287,7 @@ async fn put_blocks(
             ..row.into_active_model().reset_all()
         })
         .collect();
-    for rows in rows.chunks(CHUNK) {
+    for rows in chunked(rows) {
         let replace = OnConflict::column(sites::Column::Id)
             .update_columns([
                 sites::Column::Revision,
@@ -375,7 +297,7 @@ async fn put_blocks(
                 sites::Column::UpdatedAt,
             ])
             .to_owned();
-        sites::Entity::insert_many(rows.to_vec())
+        sites::Entity::insert_many(rows)
             .on_conflict(replace)
             .exec_without_returning(transaction)
             .await

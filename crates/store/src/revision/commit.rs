@@ -11,10 +11,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{
-    ChangeDraft, Expected, RevisionDraft, Revisions, Version,
-    apply::{self, Existing},
-};
+use super::{ChangeDraft, Expected, RevisionDraft, Revisions, Version, apply, existing::Existing};
 use crate::{
     IdempotencyRecord, StoreError, Visible, audit,
     column::{CHUNK, json, micros, user, uuid, word},
@@ -131,17 +128,18 @@ impl Revisions<'_> {
         for change in &draft.changes {
             check(change, &existing, visible)?;
         }
-        check_names(&transaction, &draft.changes).await?;
-        check_owners(&transaction, &draft.changes).await?;
+        check_names(&transaction, &draft.changes, &existing).await?;
+        check_owners(&transaction, &draft.changes, &existing).await?;
         insert_revision(&transaction, draft, number, now).await?;
         insert_changes(&transaction, draft, number, &existing).await?;
         apply::all(&transaction, &draft.changes, number, &existing, now).await?;
-        check_hosts(&transaction, &draft.changes).await?;
+        check_hosts(&transaction, &draft.changes, &existing).await?;
         check_limits(&transaction, &draft.site_limits).await?;
         check_administrators(&transaction, &existing).await?;
         secret::put_if_absent(&transaction, &draft.secrets).await?;
         audit::append(&transaction, &draft.audit, Some(number)).await?;
         transaction.commit(DOING).await?;
+        self.db.wrote(draft.changes.len());
         Ok(number)
     }
 }
@@ -206,18 +204,25 @@ fn may_write(to: &Version, visible: Visible) -> bool {
     }
 }
 
-async fn check_names(transaction: &Transaction, drafts: &[ChangeDraft]) -> Result<(), CommitError> {
+/// What keeps its name cannot take another's, so only new names are looked up.
+async fn check_names(
+    transaction: &Transaction,
+    drafts: &[ChangeDraft],
+    existing: &Existing,
+) -> Result<(), CommitError> {
     let touched: BTreeSet<Uuid> = drafts.iter().map(|change| change.id).collect();
     for kind in [ResourceKind::Site, ResourceKind::User] {
-        let mut names = BTreeSet::new();
+        let (mut names, mut new) = (BTreeSet::new(), Vec::new());
         for change in drafts.iter().filter(|change| change.to.kind() == kind) {
             let Some(name) = change.to.name() else { continue };
             if !names.insert(name) {
                 return Err(CommitError::NameTaken { kind, name: name.to_owned() });
             }
+            if !existing.has_name(change, name) {
+                new.push(name);
+            }
         }
-        let names: Vec<&str> = names.into_iter().collect();
-        for names in names.chunks(CHUNK) {
+        for names in new.chunks(CHUNK) {
             let holders = holders_of(transaction, kind, names).await?;
             // Whoever is touched by this draft too has another name afterwards, or stands above.
             if let Some((_, name)) = holders.into_iter().find(|(id, _)| !touched.contains(id)) {
@@ -257,10 +262,12 @@ async fn holders_of(
 async fn check_owners(
     transaction: &Transaction,
     drafts: &[ChangeDraft],
+    existing: &Existing,
 ) -> Result<(), CommitError> {
     let wanted: BTreeSet<Uuid> = drafts
         .iter()
         .filter_map(|change| match &change.to {
+            Version::Site(site) if existing.has_owner(change.id, site) => None,
             Version::Site(site) => uuid(site.owner),
             Version::SiteBlocked(_)
             | Version::SiteDeleted
@@ -269,10 +276,12 @@ async fn check_owners(
             | Version::Settings(_) => None,
         })
         .collect();
-    let made = |id: &Uuid| {
-        drafts.iter().any(|change| change.id == *id && matches!(change.to, Version::User(_)))
-    };
-    let wanted: Vec<Uuid> = wanted.into_iter().filter(|id| !made(id)).collect();
+    let made: BTreeSet<Uuid> = drafts
+        .iter()
+        .filter(|change| matches!(change.to, Version::User(_)))
+        .map(|change| change.id)
+        .collect();
+    let wanted: Vec<Uuid> = wanted.difference(&made).copied().collect();
     for ids in wanted.chunks(CHUNK) {
         let there: Vec<Uuid> = users::Entity::find()
             .select_only()
@@ -316,39 +325,12 @@ async fn insert_changes(
     number: RevisionNumber,
     existing: &Existing,
 ) -> Result<(), StoreError> {
-    let rows = draft
-        .changes
-        .iter()
-        .map(|change| {
-            let found = existing.of(change);
-            let owner = match &change.to {
-                Version::Site(site) => site.owner,
-                Version::SiteBlocked(_)
-                | Version::SiteDeleted
-                | Version::User(_)
-                | Version::UserDeleted
-                | Version::Settings(_) => found.as_ref().and_then(|found| found.owner),
-            };
-            let spec = match &change.to {
-                Version::Site(site) => Some(json(DOING, &site.spec)?),
-                Version::User(user) => Some(json(DOING, user)?),
-                Version::Settings(settings) => Some(json(DOING, settings)?),
-                Version::SiteBlocked(_) => existing.spec_of_site(change.id),
-                Version::SiteDeleted | Version::UserDeleted => None,
-            };
-            let named = change.to.name().map(str::to_owned);
-            Ok(changes::ActiveModel {
-                revision: Set(number.0),
-                kind: Set(word(DOING, &change.to.kind())?),
-                id: Set(change.id),
-                name: Set(named.or(found.map(|found| found.name)).unwrap_or_default()),
-                owner_id: Set(uuid(owner)),
-                spec: Set(spec),
-            })
-        })
-        .collect::<Result<Vec<_>, StoreError>>()?;
-    for rows in rows.chunks(CHUNK) {
-        changes::Entity::insert_many(rows.to_vec())
+    for changes in draft.changes.chunks(CHUNK) {
+        let rows = changes
+            .iter()
+            .map(|change| change_row(change, number, existing))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        changes::Entity::insert_many(rows)
             .exec_without_returning(transaction)
             .await
             .map_err(failed(DOING))?;
@@ -356,11 +338,50 @@ async fn insert_changes(
     Ok(())
 }
 
+fn change_row(
+    change: &ChangeDraft,
+    number: RevisionNumber,
+    existing: &Existing,
+) -> Result<changes::ActiveModel, StoreError> {
+    let found = existing.of(change);
+    let owner = match &change.to {
+        Version::Site(site) => site.owner,
+        Version::SiteBlocked(_)
+        | Version::SiteDeleted
+        | Version::User(_)
+        | Version::UserDeleted
+        | Version::Settings(_) => found.as_ref().and_then(|found| found.owner),
+    };
+    let spec = match &change.to {
+        Version::Site(site) => Some(json(DOING, &site.spec)?),
+        Version::User(user) => Some(json(DOING, user)?),
+        Version::Settings(settings) => Some(json(DOING, settings)?),
+        Version::SiteBlocked(_) => existing.spec_of_site(change.id),
+        Version::SiteDeleted | Version::UserDeleted => None,
+    };
+    let named = change.to.name().map(str::to_owned);
+    Ok(changes::ActiveModel {
+        revision: Set(number.0),
+        kind: Set(word(DOING, &change.to.kind())?),
+        id: Set(change.id),
+        name: Set(named.or(found.map(|found| found.name)).unwrap_or_default()),
+        owner_id: Set(uuid(owner)),
+        spec: Set(spec),
+    })
+}
+
 /// Judges the hosts after they are written, so that a host may move between sites in one revision.
-async fn check_hosts(transaction: &Transaction, drafts: &[ChangeDraft]) -> Result<(), CommitError> {
+/// What a site had before and keeps was judged when it got it.
+async fn check_hosts(
+    transaction: &Transaction,
+    drafts: &[ChangeDraft],
+    existing: &Existing,
+) -> Result<(), CommitError> {
     let mut wanted: BTreeMap<String, Option<Id<User>>> = BTreeMap::new();
     for change in drafts {
-        if let Version::Site(site) = &change.to {
+        if let Version::Site(site) = &change.to
+            && !existing.keeps_hosts(change.id, site)
+        {
             wanted.extend(site.hosts.iter().map(|host| (host.to_string(), site.owner)));
         }
     }

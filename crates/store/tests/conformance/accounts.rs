@@ -41,6 +41,20 @@ pub(crate) async fn a_user_is_read_back_and_found_by_name(db: &TestDb) {
     assert_eq!(store.users().count_active().await.unwrap(), 4);
 }
 
+pub(crate) async fn users_are_read_by_their_ids(db: &TestDb) {
+    let store = &db.store;
+    let ann = add_user(store, user("ann", Role::Client)).await;
+    let bob = add_user(store, user("bob", Role::Viewer)).await;
+    let mut ids: Vec<Id<User>> = (0..1000).map(|_| id()).collect();
+    ids.extend([bob, ann]);
+
+    let found = store.users().by_ids(&ids).await.unwrap();
+
+    let names: Vec<_> = found.iter().map(|(id, row)| (*id, row.user.name.as_str())).collect();
+    assert_eq!(names, [(ann, "ann"), (bob, "bob")]);
+    assert!(store.users().by_ids(&[]).await.unwrap().is_empty());
+}
+
 pub(crate) async fn the_last_administrator_stays(db: &TestDb) {
     let store = &db.store;
     let root = add_user(store, user("root", Role::Admin)).await;

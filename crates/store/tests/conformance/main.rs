@@ -11,6 +11,7 @@
 )]
 
 mod accounts;
+mod checkpoint;
 mod crash;
 mod performance;
 mod records;
@@ -56,6 +57,10 @@ conformance! {
         a_host_belongs_to_one_owner,
         text_is_found_in_names_and_hosts,
         rare_and_common_texts_are_found_alike,
+        short_texts_are_found_wherever_they_stand,
+        sites_are_read_by_their_names,
+        hosts_and_tags_follow_every_change,
+        a_host_that_stays_is_judged_with_its_new_owner,
         filters_are_combined,
         pages_show_every_site_once,
         an_owner_has_no_more_sites_than_permitted,
@@ -69,9 +74,11 @@ conformance! {
         what_a_node_misses_comes_once_and_in_order,
         concurrent_writers_lose_nothing,
         revisions_become_visible_in_their_order,
-        a_large_revision_is_written_whole;
+        a_large_revision_is_written_whole,
+        a_revision_takes_few_statements;
     accounts:
         a_user_is_read_back_and_found_by_name,
+        users_are_read_by_their_ids,
         the_last_administrator_stays,
         a_user_with_sites_stays,
         a_session_is_valid_until_one_of_its_ends,
@@ -104,6 +111,7 @@ conformance! {
         managers_that_start_together_migrate_once,
         a_newer_schema_is_refused,
         a_damaged_row_is_named,
+        sites_of_an_earlier_schema_are_found_by_short_texts,
         foreign_cursors_are_refused;
     crash:
         a_killed_writer_loses_nothing_it_was_told_is_written;

@@ -42,6 +42,8 @@ pub(crate) async fn timings_with_many_sites(db: &TestDb) {
     measure("search: nothing", async |_| list(text("nowhere.example")).await).await;
     measure("search: two letters", async |_| list(text("si")).await).await;
     measure("search: nothing, two letters", async |_| list(text("qq")).await).await;
+    measure("search: last names, two letters", async |_| list(text("zz")).await).await;
+    measure("search: one letter", async |_| list(text("q")).await).await;
     measure("by host", async |n| {
         let host: HostPattern = format!("h{n}.example.org").parse().unwrap();
         list(SiteFilter { host: Some(host), ..SiteFilter::default() }).await;

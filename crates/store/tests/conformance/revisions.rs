@@ -312,3 +312,26 @@ pub(crate) async fn a_large_revision_is_written_whole(db: &TestDb) {
     });
     assert_eq!(changes.await.len(), 1501);
 }
+
+pub(crate) async fn a_revision_takes_few_statements(db: &TestDb) {
+    let store = &db.store;
+    let spent = async |changes: Vec<ChangeDraft>| {
+        let before = store.statements();
+        commit(store, changes).await.unwrap();
+        store.statements() - before
+    };
+    let new: Vec<ChangeDraft> = (0..2000)
+        .map(|n| {
+            let version = site(&format!("site-{n:05}"), None, &[&format!("h{n}.example")]);
+            ChangeDraft::site(id(), Expected::New, version)
+        })
+        .collect();
+    let again = new.iter().map(|change| ChangeDraft { expected: Expected::Any, ..change.clone() });
+    let again: Vec<ChangeDraft> = again.collect();
+    let one = vec![again[7].clone()];
+
+    // Six for each 500 sites, and a few for the revision.
+    assert!(spent(new).await <= 30);
+    assert!(spent(again).await <= 30);
+    assert!(spent(one).await <= 8);
+}

@@ -76,6 +76,31 @@ pub(crate) async fn foreign_cursors_are_refused(db: &TestDb) {
     db.store.sites().list(Visible::All, &filter, &next).await.unwrap();
 }
 
+pub(crate) async fn sites_of_an_earlier_schema_are_found_by_short_texts(db: &TestDb) {
+    add_many(&db.store, "site", 1200).await;
+    add_site(&db.store, site("zz", None, &["qu.example"])).await;
+    let before = match db.store.backend() {
+        Backend::Sqlite => {
+            "DROP TABLE site_search_pieces; \
+             UPDATE sites SET search = rtrim(search, char(10))"
+        }
+        Backend::Postgres => {
+            "DROP INDEX sites_pieces; DROP FUNCTION portway_pieces; \
+             UPDATE sites SET search = rtrim(search, E'\\n')"
+        }
+    };
+    db.sql(before).await;
+    db.sql("DELETE FROM seaql_migrations WHERE version = 'm0003_short_texts'").await;
+
+    let store = Store::open(&db.url).await.unwrap();
+
+    for text in ["zz", "qu", "q"] {
+        let filter = SiteFilter { text: Some(text.to_owned()), ..SiteFilter::default() };
+        assert_eq!(site_names(&store, Visible::All, &filter).await, ["zz"], "{text}");
+    }
+    store.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn both_databases_have_one_schema() {
     let sqlite = TestDb::sqlite().await;
@@ -119,7 +144,7 @@ async fn both_databases_have_one_schema() {
             "SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
              LEFT JOIN pg_constraint k ON k.conindid = c.oid \
              WHERE c.relnamespace = 'public'::regnamespace AND k.oid IS NULL \
-             AND c.relname <> 'sites_search' ORDER BY c.relname::text COLLATE \"C\"",
+             AND c.relname NOT IN ('sites_search', 'sites_pieces') ORDER BY c.relname::text COLLATE \"C\"",
         )
         .await;
     assert_eq!(of_sqlite, of_postgres);

@@ -1,6 +1,6 @@
 //! Sites: names, hosts, owners, lists.
 
-use portway_model::{Id, Origin, ResourceKind, RevisionNumber, Role, Site, User};
+use portway_model::{Id, Name, Origin, ResourceKind, RevisionNumber, Role, Site, User};
 use portway_store::{
     AuditFilter, Block, ChangeDraft, CommitError, Expected, PageRequest, SiteFilter, Store, Visible,
 };
@@ -234,23 +234,145 @@ pub(crate) async fn text_is_found_in_names_and_hosts(db: &TestDb) {
     }
 }
 
-/// More sites than are sorted, so that both ways of searching are taken.
+/// More sites than are looked into nearby, and more than are sorted, so that all ways of searching are
+/// taken.
 pub(crate) async fn rare_and_common_texts_are_found_alike(db: &TestDb) {
     let store = &db.store;
-    let ids = add_many(store, "site", 1200).await;
+    add_many(store, "first", 1100).await;
+    let ids = add_many(store, "site", 4200).await;
     add_site(store, site("zebra", None, &["zebra.example.com"])).await;
+    let found = async |wanted: &str| site_names(store, Visible::All, &text(wanted)).await;
 
-    assert_eq!(site_names(store, Visible::All, &text("site")).await.len(), 1200);
-    assert_eq!(site_names(store, Visible::All, &text("01199")).await, ["site-01199"]);
-    assert_eq!(site_names(store, Visible::All, &text("example")).await.len(), 1201);
-    assert_eq!(site_names(store, Visible::All, &text("zebra")).await, ["zebra"]);
+    assert_eq!(found("first").await.len(), 1100);
+    // None nearby, and too many to be sorted.
+    for common in ["site", "si", "ite-0"] {
+        let page = PageRequest::first(3);
+        let page = store.sites().list(Visible::All, &text(common), &page).await.unwrap();
+        let names: Vec<_> = page.items.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["site-00000", "site-00001", "site-00002"], "{common}");
+    }
+    assert_eq!(found("site-041").await.len(), 100);
+    assert_eq!(found("04199").await, ["site-04199"]);
+    assert_eq!(found("zebra").await, ["zebra"]);
 
-    let renamed = ChangeDraft::site(ids[1199], Expected::Any, site("zoo", None, &["zoo.example"]));
+    let renamed = ChangeDraft::site(ids[4199], Expected::Any, site("zoo", None, &["zoo.example"]));
     commit(store, vec![renamed]).await.unwrap();
     commit(store, vec![ChangeDraft::delete_site(ids[0], Expected::Any)]).await.unwrap();
-    assert!(site_names(store, Visible::All, &text("01199")).await.is_empty());
-    assert!(site_names(store, Visible::All, &text("00000")).await.is_empty());
-    assert_eq!(site_names(store, Visible::All, &text("zoo")).await, ["zoo"]);
+    assert!(found("04199").await.is_empty());
+    assert!(found("site-00000").await.is_empty());
+    assert_eq!(found("zoo").await, ["zoo"]);
+}
+
+/// Behind so many others that only an index leads to them.
+pub(crate) async fn short_texts_are_found_wherever_they_stand(db: &TestDb) {
+    let store = &db.store;
+    add_many(store, "site", 1100).await;
+    let owner = add_user(store, user("ann", Role::Client)).await;
+    add_site(store, site("x_y", Some(owner), &["begin.kz", "*.quick.example"])).await;
+    let y = add_site(store, site("y", None, &["zu"])).await;
+
+    for (wanted, names) in [
+        ("qu", &["x_y"][..]),
+        ("q", &["x_y"]),
+        ("kz", &["x_y"]),
+        ("_", &["x_y"]),
+        ("_y", &["x_y"]),
+        ("*", &["x_y"]),
+        ("*.", &["x_y"]),
+        ("z", &["x_y", "y"]),
+        ("zu", &["y"]),
+        ("Y", &["x_y", "y"]),
+        ("qq", &[]),
+        ("%", &[]),
+        ("%%", &[]),
+        ("\"", &[]),
+        ("\\", &[]),
+        ("'", &[]),
+        // Not across lines, nor what closes them.
+        ("y\nb", &[]),
+        ("yb", &[]),
+    ] {
+        assert_eq!(site_names(store, Visible::All, &text(wanted)).await, names, "{wanted:?}");
+    }
+    let own = site_names(store, Visible::Owner(owner), &text("z")).await;
+    assert_eq!(own, ["x_y"]);
+
+    let changed = ChangeDraft::site(y, Expected::Any, site("y", None, &["wu"]));
+    commit(store, vec![changed]).await.unwrap();
+    assert!(site_names(store, Visible::All, &text("zu")).await.is_empty());
+    assert_eq!(site_names(store, Visible::All, &text("wu")).await, ["y"]);
+    commit(store, vec![ChangeDraft::delete_site(y, Expected::Any)]).await.unwrap();
+    assert!(site_names(store, Visible::All, &text("wu")).await.is_empty());
+}
+
+pub(crate) async fn sites_are_read_by_their_names(db: &TestDb) {
+    let store = &db.store;
+    add_many(store, "site", 1100).await;
+    let (ann, _, of_ann, _) = two_owners(store).await;
+    let mut names: Vec<Name> = (0..1200).map(|n| name(&format!("site-{n:05}"))).collect();
+    names.push(name("ann-shop"));
+    let names: Vec<&Name> = names.iter().collect();
+
+    let all = store.sites().by_names(Visible::All, &names).await.unwrap();
+    let own = store.sites().by_names(Visible::Owner(ann), &names).await.unwrap();
+
+    assert_eq!(all.len(), 1101);
+    assert!(all.iter().all(|(name, row)| *name == row.name));
+    let own: Vec<_> = own.values().map(|row| row.id).collect();
+    assert_eq!(own, [of_ann]);
+    assert!(store.sites().by_names(Visible::All, &[]).await.unwrap().is_empty());
+}
+
+pub(crate) async fn hosts_and_tags_follow_every_change(db: &TestDb) {
+    let store = &db.store;
+    // More than the text holds by which sites are searched.
+    let many: Vec<String> =
+        (0..40).map(|n| format!("{}.example", "h".repeat(55) + &n.to_string())).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let id = add_site(store, site("shop", None, &many)).await;
+    let put = async |host_names: &[&str], tags: &[&str]| {
+        let mut version = site("shop", None, host_names);
+        version.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        commit(store, vec![ChangeDraft::site(id, Expected::Any, version)]).await.unwrap();
+        let rows = db.rows("SELECT host FROM site_hosts ORDER BY host").await;
+        let mut wanted: Vec<&str> = host_names.to_vec();
+        wanted.sort_unstable();
+        assert_eq!(rows, wanted);
+        assert_eq!(db.rows("SELECT tag FROM site_tags ORDER BY tag").await, tags);
+    };
+
+    put(&many, &["a"]).await;
+    // Only what the text does not show differs.
+    let (last, others) = many.split_last().unwrap();
+    put(others, &["a", "b"]).await;
+    put(&[others, &["other.example"]].concat(), &[]).await;
+    // Somewhere here it shows all of them again.
+    for count in (1..many.len()).rev() {
+        put(&many[..count], &[]).await;
+    }
+    put(&[last, "two.example"], &["c"]).await;
+    put(&["two.example", last], &["c"]).await;
+    put(&[], &[]).await;
+}
+
+pub(crate) async fn a_host_that_stays_is_judged_with_its_new_owner(db: &TestDb) {
+    let store = &db.store;
+    let ann = add_user(store, user("ann", Role::Client)).await;
+    let bob = add_user(store, user("bob", Role::Client)).await;
+    let at = ["shared.example"];
+    let one = add_site(store, site("one", Some(ann), &at)).await;
+    let two = add_site(store, site("two", Some(ann), &at)).await;
+    let give = |id, name: &str, owner| ChangeDraft::site(id, Expected::Any, site(name, owner, &at));
+
+    let error = commit(store, vec![give(one, "one", Some(bob))]).await.unwrap_err();
+    assert!(matches!(error, CommitError::HostTaken { .. }), "{error:?}");
+    let error = commit(store, vec![give(one, "one", None)]).await.unwrap_err();
+    assert!(matches!(error, CommitError::HostTaken { .. }), "{error:?}");
+    let both = vec![give(one, "one", Some(bob)), give(two, "two", Some(bob))];
+    commit(store, both).await.unwrap();
+    commit(store, vec![give(two, "two", Some(bob))]).await.unwrap();
+    let uses = store.sites().using_hosts(&hosts(&at)).await.unwrap();
+    assert!(uses.len() == 2 && uses.iter().all(|used| used.owner == Some(bob)), "{uses:?}");
 }
 
 pub(crate) async fn filters_are_combined(db: &TestDb) {
