@@ -1,9 +1,11 @@
 //! Sites: reading them, changing them, planning and applying site files.
 
 mod apply;
+mod clash;
 mod prepare;
 mod read;
 mod seal;
+mod taken;
 mod view;
 mod write;
 

@@ -1,15 +1,21 @@
 //! Planning and applying site files.
 
-use std::collections::{BTreeMap, BTreeSet};
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 
 use portway_model::{Finding, FindingCode, Findings, Id, Name, Origin, ResourceKind, SiteSpec};
-use portway_store::{ChangeDraft, Expected, PageRequest, SealedSecret, SiteFilter, SiteRow};
-use portway_wire::site::{ApplySites, Changed, Plan, PlannedChange};
-
+use portway_store::{ChangeDraft, Expected, PageRequest, SiteFilter, SiteRow};
+use portway_wire::site::{ApplySites, Changed, Plan, PlannedAction, PlannedChange};
+use serde_json::Value;
+use tracing::warn;
 use uuid::Uuid;
 
 use super::{
-    prepare::{Owner, Prepared},
+    clash::Claims,
+    prepare::{Owner, Owners, Prepared, Sent},
+    seal::NewSecret,
     view::spec_of,
     write::{Draft, limit},
 };
@@ -20,10 +26,25 @@ use crate::{
     rights::{Editor, Sites},
 };
 
-/// Sites of a file compared with what is declared.
-struct Comparison {
+/// As many sites are compared at once: enough to ask the store rarely, few enough to be held.
+const BATCH: usize = 500;
+/// So long may the list of names be that the audit log shows.
+const LISTED: usize = 200;
+
+/// A file that is compared with what is declared, site by site.
+struct Comparison<'a, C> {
+    control: &'a Control,
+    actor: &'a Actor,
+    apply: &'a ApplySites,
+    source: Source,
+    /// Whose new sites are.
     owner: Owner,
-    touched: Vec<Touched>,
+    /// Whose the others are.
+    owners: Owners,
+    /// The sites of the file, whose present routes do not count.
+    beside: BTreeSet<&'a Name>,
+    claims: Claims,
+    touched: C,
     unchanged: usize,
     findings: Vec<Finding>,
 }
@@ -37,18 +58,81 @@ struct Source {
 }
 
 /// A site that would be touched.
-struct Touched {
-    planned: PlannedChange,
-    draft: ChangeDraft,
-    secrets: Vec<SealedSecret>,
+enum Touched<'a> {
+    /// It gets a version.
+    Put(Box<Put<'a>>),
+    /// It is removed.
+    Gone { row: &'a SiteRow },
+}
+
+/// A version that a site would get.
+struct Put<'a> {
+    /// The site as it is; nothing where it is new.
+    row: Option<&'a SiteRow>,
+    before: Option<SiteSpec>,
+    prepared: Prepared,
+    owner: Owner,
+}
+
+/// Whoever wants to know which sites are touched, one after the other: of 100,000 sites only what is
+/// wanted is held.
+trait Collect {
+    fn add(&mut self, touched: Touched<'_>, source: &Source) -> Result<(), ControlError>;
+}
+
+/// What would be done, in words.
+#[derive(Default)]
+struct Planned(Vec<PlannedChange>);
+
+impl Collect for Planned {
+    fn add(&mut self, touched: Touched<'_>, _: &Source) -> Result<(), ControlError> {
+        let planned = match touched {
+            Touched::Put(put) => {
+                let Put { before, prepared, .. } = *put;
+                diff::change(&prepared.name, before.as_ref(), Some(&prepared.spec))
+                    .or_else(|| Some(adoption(&prepared.name)))
+            }
+            Touched::Gone { row } => diff::change(&row.name, Some(&spec_of(row)?), None),
+        };
+        self.0.extend(planned);
+        Ok(())
+    }
+}
+
+/// What is to be written.
+#[derive(Default)]
+struct Written {
+    names: Vec<String>,
+    changes: Vec<ChangeDraft>,
+    passwords: Vec<NewSecret>,
+}
+
+impl Collect for Written {
+    fn add(&mut self, touched: Touched<'_>, source: &Source) -> Result<(), ControlError> {
+        match touched {
+            Touched::Put(put) => {
+                let Put { row, prepared, owner, .. } = *put;
+                let expected = row.map_or(Expected::New, |row| Expected::At(row.revision));
+                let version = prepared.version(owner.id, source.origin.clone())?;
+                self.names.push(prepared.name.to_string());
+                self.changes.push(ChangeDraft::site(prepared.id, expected, version));
+                self.passwords.extend(prepared.passwords);
+            }
+            Touched::Gone { row } => {
+                self.names.push(row.name.to_string());
+                self.changes.push(ChangeDraft::delete_site(row.id, Expected::At(row.revision)));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Sites<'_> {
     /// Says what applying would do, without doing it.
     pub async fn plan(&self, apply: &ApplySites) -> Result<Plan, ControlError> {
-        let compared = self.control.compare(self.actor, apply).await?;
+        let compared = self.control.compare(self.actor, apply, Planned::default()).await?;
         Ok(Plan {
-            changes: compared.touched.into_iter().map(|touched| touched.planned).collect(),
+            changes: compared.touched.0,
             unchanged: compared.unchanged,
             findings: compared.findings,
         })
@@ -59,82 +143,124 @@ impl Editor<'_> {
     /// Brings the declared sites to what a file says, all in one revision or none.
     pub async fn apply(&self, apply: &ApplySites) -> Result<Changed, ControlError> {
         let control = self.control;
-        let compared = control.compare(self.actor, apply).await?;
-        if compared.findings.iter().any(Finding::is_error) {
-            return Err(ControlError::Invalid(compared.findings));
+        let compared = control.compare(self.actor, apply, Written::default()).await?;
+        let (written, findings) = (compared.touched, compared.findings);
+        if findings.iter().any(Finding::is_error) {
+            return Err(ControlError::Invalid(findings));
         }
-        if compared.touched.is_empty() {
-            let findings = compared.findings;
+        if written.changes.is_empty() {
             return Ok(Changed { revision: None, sites: Vec::new(), findings });
-        }
-        let names: Vec<String> =
-            compared.touched.iter().map(|touched| touched.planned.site.clone()).collect();
-        let (mut changes, mut secrets) = (Vec::new(), Vec::new());
-        for touched in compared.touched {
-            changes.push(touched.draft);
-            secrets.extend(touched.secrets);
         }
         let draft = Draft {
             action: "site.apply",
-            name: names.join(", "),
+            name: listed(&written.names),
             message: apply.message.clone().unwrap_or_else(|| format!("apply {}", apply.source)),
             origin: Origin::File(apply.source.clone()),
-            changes,
-            secrets,
+            changes: written.changes,
+            secrets: control.seal_passwords(written.passwords).await?,
             limits: limit(&compared.owner),
         };
         let revision = control.commit(self.actor, draft).await?;
-        Ok(Changed { revision: Some(revision.0), sites: names, findings: compared.findings })
+        // What was written is written: that the database is slower for it is all that can go wrong.
+        if let Err(error) = control.inner.store.tidy_when_due().await {
+            warn!(%error, "the statistics of the database could not be brought up to date");
+        }
+        Ok(Changed { revision: Some(revision.0), sites: written.names, findings })
     }
 }
 
 impl Control {
-    async fn compare(&self, actor: &Actor, apply: &ApplySites) -> Result<Comparison, ControlError> {
-        let owner = self.owner_of_new(actor, apply.owner.as_deref()).await?;
-        let source = Source { origin: Origin::File(apply.source.clone()), prunes: apply.prune };
-        let beside: BTreeSet<&Name> = apply.sites.keys().collect();
-        let mut compared =
-            Comparison { owner, touched: Vec::new(), unchanged: 0, findings: Vec::new() };
-        for (name, sent) in &apply.sites {
-            let current = self.inner.store.sites().by_name(actor.visible(), name).await?;
-            let owner = match &current {
-                Some(row) => self.owner_of(row).await?,
-                None => compared.owner.clone(),
-            };
-            let id = current.as_ref().map_or_else(|| Id::from_uuid(Uuid::now_v7()), |row| row.id);
-            match self.prepare(id, name, sent, &owner, &beside).await? {
-                Err(findings) => compared.findings.extend(findings),
-                Ok(prepared) => {
-                    compared.findings.extend(prepared.findings.iter().cloned());
-                    match touch(&prepared, current.as_ref(), &owner, &source)? {
-                        Some(touched) => compared.touched.push(touched),
-                        None => compared.unchanged += 1,
-                    }
-                }
+    async fn compare<'a, C: Collect>(
+        &'a self,
+        actor: &'a Actor,
+        apply: &'a ApplySites,
+        touched: C,
+    ) -> Result<Comparison<'a, C>, ControlError> {
+        let mut comparison = Comparison {
+            control: self,
+            actor,
+            apply,
+            source: Source { origin: Origin::File(apply.source.clone()), prunes: apply.prune },
+            owner: self.owner_of_new(actor, apply.owner.as_deref()).await?,
+            owners: Owners::default(),
+            beside: apply.sites.keys().collect(),
+            claims: Claims::default(),
+            touched,
+            unchanged: 0,
+            findings: Vec::new(),
+        };
+        let mut rest = apply.sites.iter();
+        loop {
+            let batch: Vec<(&Name, &Value)> = rest.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                break;
+            }
+            comparison.compare(batch).await?;
+        }
+        comparison.look_for_gone().await?;
+        comparison.findings.extend(std::mem::take(&mut comparison.claims).into_findings());
+        Ok(comparison)
+    }
+}
+
+impl<C: Collect> Comparison<'_, C> {
+    /// Compares some sites of the file. The store is asked once for all of them.
+    async fn compare(&mut self, batch: Vec<(&Name, &Value)>) -> Result<(), ControlError> {
+        let control = self.control;
+        let names: Vec<&Name> = batch.iter().map(|(name, _)| *name).collect();
+        let rows = control.inner.store.sites().by_names(self.actor.visible(), &names).await?;
+        control.owners_of(rows.values(), &mut self.owners).await?;
+        let mut sites = Vec::with_capacity(batch.len());
+        for (name, spec) in batch {
+            let row = rows.get(name);
+            let id = row.map_or_else(|| Id::from_uuid(Uuid::now_v7()), |row| row.id);
+            let site = control.read_site(Sent { id, name, spec, owner: self.owner_of(row) });
+            if let Some(site) = &site.site {
+                self.claims.claim(site)?;
+            }
+            sites.push(site);
+        }
+        for prepared in control.prepare(sites, &self.beside).await? {
+            match prepared {
+                Err(findings) => self.findings.extend(findings),
+                Ok(prepared) => self.touch(rows.get(&prepared.name), prepared)?,
             }
         }
-        self.gone(actor, apply, &source.origin, &mut compared).await?;
-        compared.findings.extend(clashes(&apply.sites));
-        Ok(compared)
+        Ok(())
+    }
+
+    fn owner_of(&self, row: Option<&SiteRow>) -> Owner {
+        row.map_or_else(|| self.owner.clone(), |row| self.owners.of(row))
+    }
+
+    /// Passes a site on, unless it is as it should be.
+    fn touch(&mut self, row: Option<&SiteRow>, prepared: Prepared) -> Result<(), ControlError> {
+        self.findings.extend(prepared.findings.iter().cloned());
+        let before = row.map(spec_of).transpose()?;
+        let is_adopted =
+            self.source.prunes && row.is_some_and(|row| row.origin != self.source.origin);
+        if before.as_ref() == Some(&prepared.spec) && !is_adopted {
+            self.unchanged += 1;
+            return Ok(());
+        }
+        let owner = self.owner_of(row);
+        let put = Box::new(Put { row, before, prepared, owner });
+        self.touched.add(Touched::Put(put), &self.source)
     }
 
     /// Sites that came from this source and are not in it any more.
-    async fn gone(
-        &self,
-        actor: &Actor,
-        apply: &ApplySites,
-        origin: &Origin,
-        compared: &mut Comparison,
-    ) -> Result<(), ControlError> {
-        let filter = SiteFilter { origin: Some(origin.clone()), ..SiteFilter::default() };
+    async fn look_for_gone(&mut self) -> Result<(), ControlError> {
+        let origin = Some(self.source.origin.clone());
+        let filter = SiteFilter { origin, ..SiteFilter::default() };
+        let sites = self.control.inner.store.sites();
         let mut request = Some(PageRequest::first(portway_store::MAX_LIMIT));
         while let Some(page) = request {
-            let found = self.inner.store.sites().list(actor.visible(), &filter, &page).await?;
-            for row in found.items.iter().filter(|row| !apply.sites.contains_key(&row.name)) {
-                if apply.prune {
-                    compared.touched.extend(remove(row)?);
+            let found = sites.list(self.actor.visible(), &filter, &page).await?;
+            for row in found.items.iter().filter(|row| !self.apply.sites.contains_key(&row.name)) {
+                if self.source.prunes {
+                    self.touched.add(Touched::Gone { row }, &self.source)?;
                 } else {
-                    compared.findings.push(left_alone(row, &apply.source));
+                    self.findings.push(left_alone(row, &self.apply.source));
                 }
             }
             request = page.next(&found);
@@ -143,41 +269,24 @@ impl Control {
     }
 }
 
-fn touch(
-    prepared: &Prepared,
-    current: Option<&SiteRow>,
-    owner: &Owner,
-    source: &Source,
-) -> Result<Option<Touched>, ControlError> {
-    let before = current.map(spec_of).transpose()?;
-    let adopted = source.prunes && current.is_some_and(|row| row.origin != source.origin);
-    let change = diff::change(&prepared.name, before.as_ref(), Some(&prepared.spec));
-    let Some(planned) = change.or_else(|| adopted.then(|| adoption(&prepared.name))) else {
-        return Ok(None);
-    };
-    let expected = current.map_or(Expected::New, |row| Expected::At(row.revision));
-    let version = prepared.version(owner.id, source.origin.clone())?;
-    let draft = ChangeDraft::site(prepared.id, expected, version);
-    Ok(Some(Touched { planned, draft, secrets: prepared.secrets.clone() }))
-}
-
 /// The site is as it should be, but was made elsewhere; from now on the file declares it.
 fn adoption(name: &Name) -> PlannedChange {
-    PlannedChange {
-        site: name.to_string(),
-        action: portway_wire::site::PlannedAction::Update,
-        diff: String::new(),
-    }
+    PlannedChange { site: name.to_string(), action: PlannedAction::Update, diff: String::new() }
 }
 
-fn remove(row: &SiteRow) -> Result<Option<Touched>, ControlError> {
-    let before: SiteSpec = spec_of(row)?;
-    let planned = diff::change(&row.name, Some(&before), None);
-    Ok(planned.map(|planned| Touched {
-        planned,
-        draft: ChangeDraft::delete_site(row.id, Expected::At(row.revision)),
-        secrets: Vec::new(),
-    }))
+/// Lists names for people; of many the first, and how many more there are.
+fn listed(names: &[String]) -> String {
+    let mut list = String::new();
+    for (at, name) in names.iter().enumerate() {
+        if at > 0 && list.len() + name.len() > LISTED {
+            return format!("{list} and {} more", names.len() - at);
+        }
+        if at > 0 {
+            list.push_str(", ");
+        }
+        list.push_str(name);
+    }
+    list
 }
 
 fn left_alone(row: &SiteRow, source: &str) -> Finding {
@@ -193,42 +302,4 @@ fn left_alone(row: &SiteRow, source: &str) -> Finding {
         )
         .remedy("apply with `--prune` to remove it");
     findings.into_vec().remove(0)
-}
-
-/// Routes that two sites of the same file both claim, which the store cannot know yet.
-fn clashes(sites: &indexmap::IndexMap<Name, serde_json::Value>) -> Vec<Finding> {
-    let mut claimed: BTreeMap<(String, String), Name> = BTreeMap::new();
-    let mut found = Vec::new();
-    for (name, sent) in sites {
-        let Ok(spec) = serde_json::from_value::<SiteSpec>(sent.clone()) else { continue };
-        let (Some(site), _) = portway_model::site::check(name, &spec) else { continue };
-        let mut findings = Findings::about(ResourceKind::Site, name.as_str());
-        for (index, host) in site.hosts.iter().enumerate() {
-            for route in &site.routes {
-                let matches = serde_json::to_string(&route.matches).unwrap_or_default();
-                let key = (host.to_string(), matches);
-                match claimed.get(&key) {
-                    Some(other) if other != name => {
-                        let path = portway_model::FieldPath::root().key("hosts").index(index);
-                        findings
-                            .error(
-                                FindingCode::RouteTaken,
-                                &path,
-                                format!(
-                                    "site `{other}` of this file already answers `{host}{}`",
-                                    route.matches.path
-                                ),
-                            )
-                            .remedy("give one of the sites another host or path");
-                    }
-                    Some(_) => {}
-                    None => {
-                        claimed.insert(key, name.clone());
-                    }
-                }
-            }
-        }
-        found.extend(findings.into_vec());
-    }
-    found
 }

@@ -1,16 +1,19 @@
 //! From what was sent to what can be written: every fault as a finding, all at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portway_model::{
     FieldPath, Finding, FindingCode, Findings, Id, Location, Name, ResourceKind, Role, Site,
     SiteSpec, User, site::check,
 };
 use portway_sitefile::SourceText;
-use portway_store::{SealedSecret, SiteRow, SiteVersion};
+use portway_store::{SiteRow, SiteVersion};
 use serde_json::{Value, json};
 
-use super::view::{checked, spec_of};
+use super::{
+    seal::{KnownSecrets, NewSecret, Password},
+    view::checked,
+};
 use crate::{Control, ControlError, actor::Actor, bounds};
 
 /// Whose a site is to be.
@@ -22,15 +25,36 @@ pub(super) struct Owner {
     pub(super) client: Option<User>,
 }
 
+/// Whose sites are, read once for each owner.
+#[derive(Debug, Default)]
+pub(super) struct Owners(BTreeMap<Id<User>, Owner>);
+
+/// A site as it was sent.
+pub(super) struct Sent<'a> {
+    pub(super) id: Id<Site>,
+    pub(super) name: &'a Name,
+    pub(super) spec: &'a Value,
+    pub(super) owner: Owner,
+}
+
+/// A site that was read, and judged alone.
+pub(super) struct ReadSite<'a> {
+    sent: Sent<'a>,
+    spec: Option<SiteSpec>,
+    /// What it means, where it is sound.
+    pub(super) site: Option<Site>,
+    findings: Vec<Finding>,
+}
+
 /// A site that can be written.
-#[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) id: Id<Site>,
     pub(super) name: Name,
     pub(super) site: Site,
     /// As written, with references in the place of passwords.
     pub(super) spec: SiteSpec,
-    pub(super) secrets: Vec<SealedSecret>,
+    /// Passwords to be sealed and written with it.
+    pub(super) passwords: Vec<NewSecret>,
     /// What should be known; no errors.
     pub(super) findings: Vec<Finding>,
 }
@@ -84,101 +108,116 @@ impl Control {
         Ok(user.map_or(Owner { id: Some(id), client: None }, Owner::of))
     }
 
-    /// Turns what was sent into a site that can be written, or into findings. `beside` names the
-    /// sites that are changed with it, whose present routes do not count.
-    pub(super) async fn prepare(
+    /// Returns whose sites are.
+    pub(super) async fn owners_of(
         &self,
-        id: Id<Site>,
-        name: &Name,
-        sent: &Value,
-        owner: &Owner,
-        beside: &BTreeSet<&Name>,
-    ) -> Result<Result<Prepared, Vec<Finding>>, ControlError> {
-        let (spec, mut findings) = read_spec(name, sent);
-        let Some(mut spec) = spec else { return Ok(Err(findings)) };
-        let (site, found) = check(name, &spec);
-        findings.extend(found);
-        if let (Some(site), Some(client)) = (&site, &owner.client) {
-            findings.extend(bounds::judge(site, &client.bounds, &self.own_addresses()));
+        rows: impl Iterator<Item = &SiteRow>,
+        owners: &mut Owners,
+    ) -> Result<(), ControlError> {
+        let unknown: BTreeSet<_> =
+            rows.filter_map(|row| row.owner).filter(|id| !owners.0.contains_key(id)).collect();
+        let unknown: Vec<_> = unknown.into_iter().collect();
+        let mut users = self.inner.store.users().by_ids(&unknown).await?;
+        for id in unknown {
+            let owner = match users.remove(&id) {
+                Some(row) => Owner::of(row.user),
+                None => Owner { id: Some(id), client: None },
+            };
+            owners.0.insert(id, owner);
         }
-        if let Some(site) = &site {
-            findings.extend(self.taken_routes(id, site, owner, beside).await?);
-        }
-        let Some(site) = site.filter(|_| !findings.iter().any(Finding::is_error)) else {
-            return Ok(Err(findings));
-        };
-        let sealed = self.seal_passwords(name.as_str(), id, owner.id, &mut spec).await?;
-        findings.extend(sealed.findings);
-        if findings.iter().any(Finding::is_error) {
-            return Ok(Err(findings));
-        }
-        // Checked again as it will be read: with references in the place of passwords.
-        let (site, _) = if sealed.secrets.is_empty() && spec_unchanged(sent, &spec) {
-            (site, Vec::new())
-        } else {
-            checked(name, &spec)?
-        };
-        let secrets = sealed.secrets;
-        Ok(Ok(Prepared { id, name: name.clone(), site, spec, secrets, findings }))
+        Ok(())
     }
 
-    /// Several sites may share a host as long as no two routes take the same requests.
-    async fn taken_routes(
-        &self,
-        id: Id<Site>,
-        site: &Site,
-        owner: &Owner,
-        beside: &BTreeSet<&Name>,
-    ) -> Result<Vec<Finding>, ControlError> {
-        let mut findings = Findings::about(ResourceKind::Site, site.name.as_str());
-        let uses = self.inner.store.sites().using_hosts(&site.hosts).await?;
-        let others: Vec<_> = uses
-            .into_iter()
-            .filter(|used| used.site != id && !beside.contains(&used.name))
-            .collect();
-        let mut ids: Vec<_> = others.iter().map(|used| used.site).collect();
-        ids.sort();
-        ids.dedup();
-        let rows = self.inner.store.sites().by_ids(portway_store::Visible::All, &ids).await?;
-        for used in &others {
-            let host_path = site
-                .hosts
-                .iter()
-                .position(|host| *host == used.host)
-                .map_or_else(FieldPath::root, |at| FieldPath::root().key("hosts").index(at));
-            // The other owner's site is not named: it is not the actor's to see.
-            if used.owner != owner.id && owner.client.is_some() {
-                findings
-                    .error(
-                        FindingCode::HostTaken,
-                        &host_path,
-                        format!("`{}` belongs to someone else", used.host),
-                    )
-                    .remedy("use another host, or ask an administrator");
-                continue;
+    /// Reads a site and judges it as far as it can be judged alone.
+    pub(super) fn read_site<'a>(&self, sent: Sent<'a>) -> ReadSite<'a> {
+        let (spec, mut findings) = read_spec(sent.name, sent.spec);
+        let mut site = None;
+        if let Some(spec) = &spec {
+            let (checked, found) = check(sent.name, spec);
+            findings.extend(found);
+            if let (Some(site), Some(client)) = (&checked, &sent.owner.client) {
+                findings.extend(bounds::judge(site, &client.bounds, &self.own_addresses()));
             }
-            let Some(row) = rows.get(&used.site) else { continue };
-            let (other, _) = checked(&row.name, &spec_of(row)?)?;
-            let clash = site
-                .routes
-                .iter()
-                .find(|route| other.routes.iter().any(|theirs| theirs.matches == route.matches));
-            if let Some(route) = clash {
-                findings
-                    .error(
-                        FindingCode::RouteTaken,
-                        &host_path,
-                        format!(
-                            "site `{}` already answers `{}{}`",
-                            row.name, used.host, route.matches.path
-                        ),
-                    )
-                    .remedy("give one of the sites another host or path, or remove the other");
+            site = checked;
+        }
+        ReadSite { sent, spec, site, findings }
+    }
+
+    /// Turns what was read into sites that can be written, or into findings, in the same order.
+    /// `beside` names the sites that are changed with them, whose present routes do not count. It
+    /// asks the store once for all of them.
+    pub(super) async fn prepare(
+        &self,
+        mut sites: Vec<ReadSite<'_>>,
+        beside: &BTreeSet<&Name>,
+    ) -> Result<Vec<Result<Prepared, Vec<Finding>>>, ControlError> {
+        let checked: Vec<_> =
+            sites.iter().filter_map(|read| Some((read.sent.id, read.site.as_ref()?))).collect();
+        let mut taken = self.taken(&checked, beside).await?;
+        for read in &mut sites {
+            if let Some(site) = &read.site {
+                read.findings.extend(taken.judge(read.sent.id, site, &read.sent.owner)?);
             }
         }
-        let mut list = findings.into_vec();
-        list.dedup();
-        Ok(list)
+        let mut passwords = Vec::with_capacity(sites.len());
+        for read in &mut sites {
+            passwords.push(
+                match read.spec.as_mut().filter(|_| !read.findings.iter().any(Finding::is_error)) {
+                    Some(spec) => self.take_passwords(read.sent.id, read.sent.owner.id, spec),
+                    None => Vec::new(),
+                },
+            );
+        }
+        let known = self.known_secrets(&passwords).await?;
+        sites
+            .into_iter()
+            .zip(passwords)
+            .map(|(read, passwords)| read.prepared(passwords, &known))
+            .collect()
+    }
+
+    /// Does the same for one site that is changed alone.
+    pub(super) async fn prepare_one(&self, sent: Sent<'_>) -> Result<Prepared, ControlError> {
+        let read = self.read_site(sent);
+        let prepared = self.prepare(vec![read], &BTreeSet::new()).await?.pop();
+        let nothing = || ControlError::internal("preparing a site", "nothing came of it");
+        prepared.ok_or_else(nothing)?.map_err(ControlError::Invalid)
+    }
+}
+
+impl ReadSite<'_> {
+    /// Finishes a site whose passwords were taken out of it.
+    fn prepared(
+        mut self,
+        passwords: Vec<Password>,
+        known: &KnownSecrets,
+    ) -> Result<Result<Prepared, Vec<Finding>>, ControlError> {
+        let name = self.sent.name;
+        let resolved = known.resolve(name, self.sent.id, passwords);
+        self.findings.extend(resolved.findings);
+        let is_sound = !self.findings.iter().any(Finding::is_error);
+        let (Some(site), Some(spec), true) = (self.site, self.spec, is_sound) else {
+            return Ok(Err(self.findings));
+        };
+        // Checked again as it will be read: with references in the place of passwords.
+        let site =
+            if spec_unchanged(self.sent.spec, &spec) { site } else { checked(name, &spec)?.0 };
+        Ok(Ok(Prepared {
+            id: self.sent.id,
+            name: name.clone(),
+            site,
+            spec,
+            passwords: resolved.new,
+            findings: self.findings,
+        }))
+    }
+}
+
+impl Owners {
+    /// Returns whose a site is, of which [`Control::owners_of`] was told.
+    pub(super) fn of(&self, row: &SiteRow) -> Owner {
+        let known = row.owner.and_then(|id| self.0.get(&id).cloned());
+        known.unwrap_or(Owner { id: row.owner, client: None })
     }
 }
 

@@ -1,9 +1,9 @@
 //! Passwords in sites: hashed, sealed, and replaced by references before anything is stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portway_model::{
-    FieldPath, Finding, FindingCode, Findings, Id, ResourceKind, Site, SiteSpec, Step, User,
+    FieldPath, Finding, FindingCode, Findings, Id, Name, ResourceKind, Site, SiteSpec, Step, User,
     site::spec::{PasswordSpec, PasswordValueSpec},
 };
 use portway_secrets::{Context, Reference, SecretKind};
@@ -15,21 +15,20 @@ use crate::{Control, ControlError};
 /// remembered by the edge, so it is not paid for every request.
 const BCRYPT_COST: u32 = 10;
 
-/// Passwords that were taken out of a site.
-#[derive(Debug, Default)]
-pub(super) struct SealedPasswords {
-    /// What is to be stored with the site.
-    pub(super) secrets: Vec<SealedSecret>,
-    /// What could not be resolved.
-    pub(super) findings: Vec<Finding>,
-}
-
-/// A password found in a site.
-enum Found {
+/// A password that was taken out of a site.
+pub(super) enum Password {
     /// A hash or a password to be hashed, with its reference.
-    New { reference: Reference, value: NewPassword },
+    New(NewSecret),
     /// A reference that must be known already.
     Known { reference: String, path: FieldPath },
+}
+
+/// A password that is to be sealed.
+pub(super) struct NewSecret {
+    reference: Reference,
+    site: Id<Site>,
+    owner: Option<Id<User>>,
+    value: NewPassword,
 }
 
 enum NewPassword {
@@ -37,49 +36,62 @@ enum NewPassword {
     Plain(String),
 }
 
+/// Secrets that are there already, with the sites they belong to.
+pub(super) struct KnownSecrets(BTreeMap<String, Option<Id<Site>>>);
+
+/// What became of the passwords of a site.
+pub(super) struct Resolved {
+    /// Those that are not there yet.
+    pub(super) new: Vec<NewSecret>,
+    /// What could not be resolved.
+    pub(super) findings: Vec<Finding>,
+}
+
+impl KnownSecrets {
+    /// Tells new passwords from those that are there already.
+    pub(super) fn resolve(
+        &self,
+        name: &Name,
+        site: Id<Site>,
+        passwords: Vec<Password>,
+    ) -> Resolved {
+        let mut new = Vec::new();
+        let mut findings = Findings::about(ResourceKind::Site, name.as_str());
+        for password in passwords {
+            match password {
+                Password::Known { reference, path } if !self.has(site, &reference) => {
+                    findings
+                        .error(
+                            FindingCode::UnknownSecret,
+                            &path,
+                            format!("`{reference}` is not a secret of this site"),
+                        )
+                        .remedy("give the password or its bcrypt hash instead");
+                }
+                Password::New(secret) if !self.has(site, secret.reference.as_str()) => {
+                    new.push(secret);
+                }
+                Password::Known { .. } | Password::New(_) => {}
+            }
+        }
+        Resolved { new, findings: findings.into_vec() }
+    }
+
+    /// A secret serves the site that it was made for and no other.
+    fn has(&self, site: Id<Site>, reference: &str) -> bool {
+        self.0.get(reference) == Some(&Some(site))
+    }
+}
+
 impl Control {
     /// Replaces every password in `spec` by a reference. References depend on the password, so
     /// that applying the same file again changes nothing; they tell nothing without the key.
-    pub(super) async fn seal_passwords(
+    pub(super) fn take_passwords(
         &self,
-        name: &str,
         id: Id<Site>,
         owner: Option<Id<User>>,
         spec: &mut SiteSpec,
-    ) -> Result<SealedPasswords, ControlError> {
-        let found = self.take_passwords(id, spec);
-        if found.is_empty() {
-            return Ok(SealedPasswords::default());
-        }
-        let known = self.known_secrets(id, &found).await?;
-        let mut sealed = SealedPasswords::default();
-        let mut findings = Findings::about(ResourceKind::Site, name);
-        for item in found {
-            match item {
-                Found::Known { reference, path } => {
-                    if !known.contains_key(&reference) {
-                        findings
-                            .error(
-                                FindingCode::UnknownSecret,
-                                &path,
-                                format!("`{reference}` is not a secret of this site"),
-                            )
-                            .remedy("give the password or its bcrypt hash instead");
-                    }
-                }
-                Found::New { reference, value } => {
-                    if !known.contains_key(reference.as_str()) {
-                        let hash = self.hashed(value).await?;
-                        sealed.secrets.push(self.seal(&reference, id, owner, &hash)?);
-                    }
-                }
-            }
-        }
-        sealed.findings = findings.into_vec();
-        Ok(sealed)
-    }
-
-    fn take_passwords(&self, id: Id<Site>, spec: &mut SiteSpec) -> Vec<Found> {
+    ) -> Vec<Password> {
         let mut all = Vec::new();
         for (path, password) in spec.passwords_mut() {
             let user = match path.steps().last() {
@@ -91,48 +103,59 @@ impl Control {
                 let value = format!("{tag}:{value}");
                 self.inner.fingerprints.reference(SecretKind::Password, &scope, value.as_bytes())
             };
-            let found = match password {
-                PasswordSpec::Hash(hash) => Found::New {
-                    reference: reference("hash", hash),
-                    value: NewPassword::Hash(hash.clone()),
-                },
+            let value = match password {
+                PasswordSpec::Hash(hash) => NewPassword::Hash(hash.clone()),
                 PasswordSpec::Value(PasswordValueSpec { password: Some(plain), .. }) => {
-                    Found::New {
-                        reference: reference("plain", plain),
-                        value: NewPassword::Plain(plain.clone()),
-                    }
+                    NewPassword::Plain(plain.clone())
                 }
                 PasswordSpec::Value(PasswordValueSpec { secret, .. }) => {
-                    Found::Known { reference: secret.clone().unwrap_or_default(), path }
+                    let reference = secret.clone().unwrap_or_default();
+                    all.push(Password::Known { reference, path });
+                    continue;
                 }
             };
-            if let Found::New { reference, .. } = &found {
-                *password = PasswordSpec::Value(PasswordValueSpec {
-                    password: None,
-                    secret: Some(reference.as_str().to_owned()),
-                });
-            }
-            all.push(found);
+            let reference = match &value {
+                NewPassword::Hash(hash) => reference("hash", hash),
+                NewPassword::Plain(plain) => reference("plain", plain),
+            };
+            *password = PasswordSpec::Value(PasswordValueSpec {
+                password: None,
+                secret: Some(reference.as_str().to_owned()),
+            });
+            all.push(Password::New(NewSecret { reference, site: id, owner, value }));
         }
         all
     }
 
-    /// Reads the secrets that are there already and belong to this very site.
-    async fn known_secrets(
+    /// Reads which of the secrets of some sites are there already.
+    pub(super) async fn known_secrets(
         &self,
-        id: Id<Site>,
-        found: &[Found],
-    ) -> Result<BTreeMap<String, SealedSecret>, ControlError> {
-        let references: Vec<String> = found
-            .iter()
-            .map(|found| match found {
-                Found::New { reference, .. } => reference.as_str().to_owned(),
-                Found::Known { reference, .. } => reference.clone(),
-            })
-            .collect();
-        let references: Vec<&str> = references.iter().map(String::as_str).collect();
+        passwords: &[Vec<Password>],
+    ) -> Result<KnownSecrets, ControlError> {
+        let references = passwords.iter().flatten().map(|password| match password {
+            Password::New(secret) => secret.reference.as_str(),
+            Password::Known { reference, .. } => reference,
+        });
+        let references: Vec<&str> = references.collect::<BTreeSet<_>>().into_iter().collect();
         let secrets = self.inner.store.secrets().get(&references).await?;
-        Ok(secrets.into_iter().filter(|(_, secret)| secret.site == Some(id)).collect())
+        Ok(KnownSecrets(secrets.into_iter().map(|(name, secret)| (name, secret.site)).collect()))
+    }
+
+    /// Hashes what is not hashed yet and seals it, for what is about to be written.
+    pub(super) async fn seal_passwords(
+        &self,
+        new: Vec<NewSecret>,
+    ) -> Result<Vec<SealedSecret>, ControlError> {
+        let mut sealed: BTreeMap<String, SealedSecret> = BTreeMap::new();
+        for NewSecret { reference, site, owner, value } in new {
+            // One user may stand in several places of a site, with one password.
+            if !sealed.contains_key(reference.as_str()) {
+                let hash = self.hashed(value).await?;
+                let secret = self.seal(&reference, site, owner, &hash)?;
+                sealed.insert(secret.reference.clone(), secret);
+            }
+        }
+        Ok(sealed.into_values().collect())
     }
 
     async fn hashed(&self, value: NewPassword) -> Result<String, ControlError> {

@@ -1,6 +1,6 @@
 //! Changing single sites.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use portway_model::{Id, Name, Origin, ResourceKind, RevisionNumber, Site, User};
 use portway_store::{
@@ -12,7 +12,7 @@ use portway_wire::{
 };
 use uuid::Uuid;
 
-use super::prepare::Owner;
+use super::prepare::{Owner, Sent};
 use crate::{
     Control, ControlError,
     actor::{Actor, Identity},
@@ -47,18 +47,17 @@ impl Editor<'_> {
         let owner = control.owner_of_new(self.actor, new.owner.as_deref()).await?;
         let name = name_of(&new)?;
         let id = Id::from_uuid(Uuid::now_v7());
-        let prepared = control
-            .prepare(id, &name, &new.spec, &owner, &BTreeSet::new())
-            .await?
-            .map_err(ControlError::Invalid)?;
+        let sent = Sent { id, name: &name, spec: &new.spec, owner: owner.clone() };
+        let prepared = control.prepare_one(sent).await?;
         let change = ChangeDraft::site(id, Expected::New, prepared.version(owner.id, Origin::Api)?);
+        let secrets = control.seal_passwords(prepared.passwords).await?;
         let draft = Draft {
             action: "site.create",
             name: name.to_string(),
             message: new.message.unwrap_or_else(|| format!("add {name}")),
             origin: Origin::Api,
             changes: vec![change],
-            secrets: prepared.secrets,
+            secrets,
             limits: limit(&owner),
         };
         control.commit(self.actor, draft).await?;
@@ -76,21 +75,21 @@ impl Editor<'_> {
         let row = control.site_row(self.actor, site).await?;
         let expected = precondition.judge(&row)?;
         let owner = control.owner_of(&row).await?;
-        let prepared = control
-            .prepare(row.id, &row.name, &edit.spec, &owner, &BTreeSet::new())
-            .await?
-            .map_err(ControlError::Invalid)?;
-        let version = prepared.version(owner.id, row.origin.clone())?;
+        let owner_id = owner.id;
+        let sent = Sent { id: row.id, name: &row.name, spec: &edit.spec, owner };
+        let prepared = control.prepare_one(sent).await?;
+        let version = prepared.version(owner_id, row.origin.clone())?;
         if version.spec == row.spec {
             return Ok(Changed { revision: None, sites: Vec::new(), findings: prepared.findings });
         }
+        let secrets = control.seal_passwords(prepared.passwords).await?;
         let draft = Draft {
             action: "site.update",
             name: row.name.to_string(),
             message: edit.message.unwrap_or_else(|| format!("change {}", row.name)),
             origin: Origin::Api,
             changes: vec![ChangeDraft::site(row.id, expected, version)],
-            secrets: prepared.secrets,
+            secrets,
             limits: BTreeMap::new(),
         };
         let revision = control.commit(self.actor, draft).await?;
