@@ -38,6 +38,15 @@ const STOPPING: Duration = Duration::from_secs(10);
 /// As many sites are declared at once.
 const CHUNK: usize = 500;
 
+/// How long it took until many sites were there, from the first on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filled {
+    /// Until the last one was acknowledged.
+    pub(crate) declared: Duration,
+    /// Until the edge had them all.
+    pub(crate) served: Duration,
+}
+
 /// A manager and its edge, on a data folder and ports of their own.
 pub(crate) struct Portway {
     program: PathBuf,
@@ -160,7 +169,7 @@ impl Portway {
 
     /// Declares the sites `bulk-000000` and on, and waits until the edge has them. Returns how long
     /// that took.
-    pub(crate) async fn fill(&self, count: usize, kind: Kind) -> anyhow::Result<Duration> {
+    pub(crate) async fn fill(&self, count: usize, kind: Kind) -> anyhow::Result<Filled> {
         let client = self.client()?;
         let began = Instant::now();
         let mut last = None;
@@ -184,11 +193,12 @@ impl Portway {
                 ));
             }
         }
+        let declared = began.elapsed();
         if let Some(revision) = last {
-            // As long again as declaring took, and at least a minute.
-            self.wait(&client, revision, began.elapsed() * 2 + STARTING).await?;
+            // Many times what declaring took, and at least a minute.
+            self.wait(&client, revision, declared * 10 + STARTING).await?;
         }
-        Ok(began.elapsed())
+        Ok(Filled { declared, served: began.elapsed() })
     }
 
     /// Waits until the edge has a revision.

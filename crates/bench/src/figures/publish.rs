@@ -54,7 +54,7 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
     for &sites in &options.sites {
         say(&format!("Portway with {sites} sites"));
         let mut portway = Portway::start(&settings.program, None).await?;
-        let filled = portway.fill(sites, kind).await?;
+        let filled = portway.fill(sites, kind).await?.served;
         let samples = additions(&portway, adds).await?;
         row(&mut report, "Portway", sites, &samples, filled);
         portway.stop().await?;
