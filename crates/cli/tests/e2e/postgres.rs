@@ -45,6 +45,21 @@ async fn postgresql_holds_everything() {
     let health = manager.health().await.unwrap().to_string();
     assert!(health.contains("Postgres"), "{health}");
     assert!(!manager.data().join("portway.db").exists());
+
+    // The key of this database is changed without naming it again, and another key is refused.
+    manager.stop().await.unwrap();
+    let rotated = ok(&manager, &["key", "rotate"]).await;
+    assert!(rotated.err.contains(&database.name), "{rotated:?}");
+    let kept = std::fs::read_to_string(manager.data().join("manager.json")).unwrap();
+    assert!(!kept.contains("postgres"), "{kept}");
+    let key = manager.data().join("master.key");
+    std::fs::rename(&key, manager.folder().join("aside.key")).unwrap();
+    let refused = manager.serve().await.unwrap_err().to_string();
+    assert!(refused.contains("there is none"), "{refused}");
+    assert!(!key.exists());
+    std::fs::rename(manager.folder().join("aside.key"), &key).unwrap();
+    manager.serve().await.unwrap();
+    assert_eq!(web.get("app.localhost", "/").send().await.text(), "one");
     drop(manager);
     database.remove();
 }
