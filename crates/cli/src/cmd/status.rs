@@ -44,8 +44,7 @@ pub(super) async fn certificates(session: &Session) -> Outcome {
 
 fn describe(health: &Health, paint: Paint) -> String {
     let version = health.version.as_deref().map(|version| format!(" {}", clean(version)));
-    let head =
-        format!("Portway{}: {}\n", version.unwrap_or_default(), word(health.status, paint));
+    let head = format!("Portway{}: {}\n", version.unwrap_or_default(), word(health.status, paint));
     let checks = health.checks.iter().map(|check| {
         let name = format!("{:<14}", clean(&check.name));
         format!("  {name} {}  {}\n", word(check.status, paint), clean(&check.detail))
