@@ -119,3 +119,29 @@ async fn wait_for_metric(edge: &TestEdge, part: &str) {
         assert!(tokio::time::Instant::now() < deadline, "{part} is not in {text}");
     }
 }
+
+#[tokio::test]
+async fn a_log_is_put_aside_when_it_is_old_and_no_line_is_lost() {
+    let edge = TestEdge::start().await;
+    let mut aging = site("a", &["a.example"], vec![route("/", respond("a"))]);
+    aging.log.max_age = portway_model::Seconds(1);
+    edge.put(vec![aging]).await;
+    let mut asked = 0;
+    let logs = edge.dir.join("logs");
+    let read = || -> Option<Vec<String>> {
+        let folder = logs.read_dir_utf8().ok()?.flatten().next()?;
+        let files = folder.path().read_dir_utf8().ok()?.flatten();
+        files.map(|file| std::fs::read_to_string(file.path()).ok()).collect()
+    };
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while read().is_none_or(|files| files.len() < 3) {
+        assert!(tokio::time::Instant::now() < deadline, "{:?}", read());
+        edge.get("a.example", &format!("/{asked}")).await;
+        asked += 1;
+    }
+    let written = || {
+        let lines = read()?.iter().map(|text| text.lines().count()).sum::<usize>();
+        (lines == asked).then_some(())
+    };
+    eventually("every line", written).await;
+}
