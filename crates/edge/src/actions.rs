@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header, uri::PathAndQuery};
 use portway_model::PathPrefix;
 use portway_telemetry::access::{ErrorKind, ErrorLevel};
 
@@ -64,22 +64,24 @@ fn outgoing(inbound: Inbound<'_>, body: Body, route: &CompiledRoute) -> Result<O
     let stripped = route.prefix.as_ref().filter(|prefix| route.strip_prefix && !prefix.is_root());
     let path = if stripped.is_some() { rest(&inbound, route) } else { &inbound.path };
     let path_and_query = match inbound.parts.uri.query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
+        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+        None => PathAndQuery::try_from(path),
     };
+    let path_and_query = path_and_query.map_err(|error| {
+        Refusal::of_edge(Fault::Internal, format!("cannot write the path: {error}"))
+    })?;
     let host = Some(inbound.host_text()).filter(|host| !host.is_empty());
     let host = host.map(HeaderValue::try_from).transpose().map_err(|error| {
         Refusal::of_edge(Fault::Internal, format!("cannot write the Host header: {error}"))
     })?;
     let mut sent = inbound.parts.headers;
-    let upgrade = inbound.upgrade.is_some().then(|| sent.get(header::UPGRADE).cloned()).flatten();
+    let upgrade = inbound.upgrade.then(|| sent.get(header::UPGRADE).cloned()).flatten();
     headers::strip_hop_by_hop(&mut sent);
     // Ours to answer: the client is told to go on when its body is first asked for.
     sent.remove(header::EXPECT);
     sent.remove(header::HOST);
     if let Some(protocol) = upgrade {
         sent.insert(header::UPGRADE, protocol);
-        sent.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
     let default_port = if inbound.origin.https { 443 } else { 80 };
     let arrival = Arrival {
@@ -116,14 +118,13 @@ async fn forward(
     let protocol = response.headers().get(header::UPGRADE).cloned();
     headers::strip_hop_by_hop(response.headers_mut());
     response.headers_mut().remove(REQUEST_ID);
-    let Some((client, upstream, permit)) = reply.tunnel else {
+    let Some((upstream, permit)) = reply.tunnel else {
         return Ok(Outcome::Answer(response));
     };
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     if let Some(protocol) = protocol {
         response.headers_mut().insert(header::UPGRADE, protocol);
     }
-    Ok(Outcome::Tunnel(response, client, upstream, permit))
+    Ok(Outcome::Tunnel(response.map(drop), upstream, permit))
 }
 
 /// Tells the counters which targets can be reached.
@@ -187,9 +188,7 @@ impl From<ProxyError> for Refusal {
         let fault = match error {
             ProxyError::Full { .. } => Fault::UpstreamFull,
             ProxyError::Dial { source, .. } => dial_fault(&source),
-            ProxyError::NoAnswer { .. } | ProxyError::UnaskedUpgrade { .. } => {
-                Fault::UpstreamInvalid
-            }
+            ProxyError::NoAnswer { .. } => Fault::UpstreamInvalid,
             ProxyError::TimedOut { .. } => Fault::UpstreamTimeout,
             ProxyError::Body(fault) => return of_body(fault),
             ProxyError::Unwritable(_) => return Self::of_edge(Fault::Internal, reason),

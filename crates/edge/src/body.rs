@@ -12,12 +12,18 @@ use std::{
 use bytes::{Buf, Bytes};
 use http::{HeaderValue, Method, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A body on its way through the edge.
-pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
+/// A body on its way through the edge. It stays on the thread of its connection.
+pub(crate) struct Body(Inner);
+
+enum Inner {
+    /// All of it, or nothing: the usual ones cost no allocation.
+    Whole(Bytes),
+    /// What arrives bit by bit.
+    Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError>>>),
+}
 
 /// The side on which something went wrong; it alone decides status, retry and blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +46,7 @@ pub(crate) enum BodyError {
         side: Side,
         /// What the connection says.
         #[source]
-        source: hyper::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Nothing arrived for too long.
     #[error("nothing arrived from the {side} for {} seconds", after.as_secs())]
@@ -89,17 +95,17 @@ pub(crate) enum BodyOutcome {
 
 /// Returns a body of these bytes.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+    Body(Inner::Whole(bytes.into()))
 }
 
 /// Returns a body of nothing.
 pub(crate) fn empty() -> Body {
-    Empty::new().map_err(|never| match never {}).boxed_unsync()
+    Body(Inner::Whole(Bytes::new()))
 }
 
-/// Returns the body that arrives on a connection from `side`.
+/// Returns the body that arrives on an HTTP/2 connection from `side`.
 pub(crate) fn incoming(body: Incoming, side: Side) -> Body {
-    body.map_err(move |source| BodyError::Broken { side, source }).boxed_unsync()
+    if body.is_end_stream() { empty() } else { Body::new(OverHttp2 { body, side }) }
 }
 
 /// Returns an answer without its body where the protocol allows none: to HEAD, and with a status that
@@ -120,20 +126,20 @@ pub(crate) fn fit(method: &Method, response: Response<Body>) -> Response<Body> {
 
 /// Returns a body that fails once more than `limit` bytes have passed.
 pub(crate) fn limited(body: Body, limit: u64) -> Body {
-    Limited { body, limit, left: limit }.boxed_unsync()
+    Body::new(Limited { body, limit, left: limit })
 }
 
 /// Returns a body that fails when `side` sends nothing for as long as `after` while the reader
 /// waits. A reader that is slow itself never makes it fail.
 pub(crate) fn silence_limited(body: Body, after: Duration, side: Side) -> Body {
-    SilenceLimited { body, after, side, timer: None }.boxed_unsync()
+    Body::new(SilenceLimited { body, after, side, timer: None })
 }
 
 /// Returns a body that tells `observer`, exactly once, how it ended: after its last byte, at its
 /// error, or when it is dropped.
-pub(crate) fn observe(body: Body, observer: impl FnOnce(BodyEnd) + Send + 'static) -> Body {
+pub(crate) fn observe(body: Body, observer: impl FnOnce(BodyEnd) + 'static) -> Body {
     let expected = body.size_hint().exact();
-    Observed { body, bytes: 0, expected, observer: Some(observer) }.boxed_unsync()
+    Body::new(Observed { body, bytes: 0, expected, observer: Some(observer) })
 }
 
 impl BodyError {
@@ -157,7 +163,74 @@ impl std::fmt::Display for Side {
     }
 }
 
-type FramePoll = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+/// What a body returns when it is polled.
+pub(crate) type FramePoll = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
+impl Body {
+    /// Makes a body of one that arrives bit by bit.
+    pub(crate) fn new(body: impl HttpBody<Data = Bytes, Error = BodyError> + 'static) -> Self {
+        Self(Inner::Stream(Box::pin(body)))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> FramePoll {
+        match &mut self.get_mut().0 {
+            Inner::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Inner::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Inner::Stream(body) => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Whole(bytes) => bytes.is_empty(),
+            Inner::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Whole(bytes) => SizeHint::with_exact(length(bytes)),
+            Inner::Stream(body) => body.size_hint(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Body").field("size", &self.size_hint()).finish_non_exhaustive()
+    }
+}
+
+/// See [`incoming`].
+struct OverHttp2 {
+    body: Incoming,
+    side: Side,
+}
+
+impl HttpBody for OverHttp2 {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> FramePoll {
+        let this = self.get_mut();
+        let polled = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let broken = |source| BodyError::Broken { side: this.side, source: Box::new(source) };
+        Poll::Ready(polled.map(|frame| frame.map_err(broken)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
 
 /// See [`limited`].
 struct Limited {
@@ -257,7 +330,7 @@ impl<F: FnOnce(BodyEnd)> Observed<F> {
     }
 }
 
-impl<F: FnOnce(BodyEnd) + Send> HttpBody for Observed<F>
+impl<F: FnOnce(BodyEnd)> HttpBody for Observed<F>
 where
     Self: Unpin,
 {
@@ -318,7 +391,7 @@ pub(crate) mod tests {
     use std::sync::mpsc;
 
     use futures_util::stream;
-    use http_body_util::StreamBody;
+    use http_body_util::{BodyExt as _, StreamBody};
 
     use super::*;
 
@@ -338,7 +411,7 @@ pub(crate) mod tests {
                 tokio::time::sleep(pause).await;
                 (n < 3).then(|| (Ok(Frame::data(Bytes::from_static(b"x"))), n + 1))
             });
-            StreamBody::new(ticks).boxed_unsync()
+            Body::new(StreamBody::new(Box::pin(ticks)))
         };
         let body = silence_limited(steady(seconds(50)), seconds(60), Side::Upstream);
         assert_eq!(read(body).await.unwrap(), "xxx");
@@ -409,7 +482,7 @@ pub(crate) mod tests {
     /// Returns a body of unknown length in these frames.
     pub(crate) fn chunks(parts: &'static [&'static str]) -> Body {
         let frames = parts.iter().map(|part| Ok(Frame::data(Bytes::from_static(part.as_bytes()))));
-        StreamBody::new(stream::iter(frames)).boxed_unsync()
+        Body::new(StreamBody::new(stream::iter(frames)))
     }
 
     /// Reads a body of text to its end.

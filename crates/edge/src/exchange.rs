@@ -106,6 +106,24 @@ impl Exchange {
         }
     }
 
+    /// Begins with what is no request.
+    pub(crate) fn of_nothing(
+        shared: &Arc<Shared>,
+        connection: &Connection,
+        origin: &Origin,
+    ) -> Self {
+        let (parts, ()) = http::Request::new(()).into_parts();
+        let mut exchange = Self::begin(shared, connection, origin, &parts);
+        for field in [
+            &mut exchange.record.method,
+            &mut exchange.record.path,
+            &mut exchange.record.protocol,
+        ] {
+            "-".clone_into(field);
+        }
+        exchange
+    }
+
     /// The canonical host and path are known.
     pub(crate) fn understood(&mut self, host: &str, path: &str) {
         host.clone_into(&mut self.record.host);

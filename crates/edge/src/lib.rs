@@ -18,6 +18,7 @@ mod control;
 mod exchange;
 mod files;
 mod headers;
+mod http1;
 mod listener;
 mod log;
 mod metrics;

@@ -12,6 +12,7 @@ use http::{
         VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
     },
 };
+use portway_http1::Kind;
 use serde::Serialize;
 
 use self::accept::Media;
@@ -28,6 +29,8 @@ const RETRY_AFTER_SECONDS: u32 = 5;
 pub(crate) enum Fault {
     /// The request has no safe meaning.
     BadRequest(RequestFault),
+    /// What arrived is no request, or could be read in more than one way.
+    Malformed(Kind),
     /// The body of the request is broken.
     BadBody,
     /// Name and password are missing or wrong.
@@ -144,6 +147,7 @@ fn add_fault_headers(fault: &Fault, headers: &mut HeaderMap) {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         Fault::BadRequest(_)
+        | Fault::Malformed(_)
         | Fault::BadBody
         | Fault::AddressDenied
         | Fault::Blocked { .. }
@@ -181,6 +185,7 @@ impl Fault {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) | Self::BadBody => StatusCode::BAD_REQUEST,
+            Self::Malformed(kind) => kind.status(),
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::AddressDenied | Self::Blocked { .. } => StatusCode::FORBIDDEN,
             Self::NoSite | Self::NoRoute | Self::NoFile => StatusCode::NOT_FOUND,
@@ -201,6 +206,7 @@ impl Fault {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
+            Self::Malformed(_) => "malformed_request",
             Self::BadBody => "bad_body",
             Self::Unauthorized { .. } => "unauthorized",
             Self::AddressDenied => "address_denied",
@@ -224,7 +230,7 @@ impl Fault {
     /// Returns the heading that visitors read.
     pub(crate) fn title(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::BadBody => "Bad request",
+            Self::BadRequest(_) | Self::Malformed(_) | Self::BadBody => "Bad request",
             Self::Unauthorized { .. } => "Login required",
             Self::AddressDenied => "Access denied",
             Self::Blocked { .. } => "Site blocked",
@@ -247,6 +253,9 @@ impl Fault {
         let fixed = match self {
             Self::BadRequest(fault) => {
                 return format!("Your client sent a request that cannot be served: {fault}.");
+            }
+            Self::Malformed(kind) => {
+                return format!("Your client sent a request that cannot be served: {kind}.");
             }
             Self::Blocked { reason } => {
                 return format!("This site was blocked by its administrator: {reason}");

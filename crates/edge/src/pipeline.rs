@@ -3,12 +3,9 @@
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts,
 };
-use hyper::{
-    body::{Body as _, Incoming},
-    upgrade::OnUpgrade,
-};
+use http_body::Body as _;
 use tracing::Instrument as _;
 
 use crate::{
@@ -19,9 +16,9 @@ use crate::{
     compress,
     content::{CompiledRoute, CompiledSite, HostEntry, HostTable, LoadError, Located},
     exchange::{Exchange, Refusal, content_length},
-    headers::{self, Origin, REQUEST_ID},
+    headers::{Origin, REQUEST_ID},
     pages::{self, Fault},
-    proxy::Permit,
+    proxy::{Permit, Switched},
     worker::{Connection, Worker},
 };
 
@@ -43,24 +40,49 @@ pub(crate) struct Inbound<'a> {
     pub(crate) path: String,
     /// The request as it came, without its body.
     pub(crate) parts: Parts,
-    /// The client's connection, when it asks to leave HTTP.
-    pub(crate) upgrade: Option<OnUpgrade>,
+    /// Whether the client asks to leave HTTP.
+    pub(crate) upgrade: bool,
 }
 
 /// What a request comes to.
 pub(crate) enum Outcome {
     /// An answer.
     Answer(Response<Body>),
-    /// The head of an answer after which the connection is a tunnel.
-    Tunnel(Response<Body>, OnUpgrade, OnUpgrade, Permit),
+    /// The head of an answer after which the connection is a tunnel to an upstream.
+    Tunnel(Response<()>, Switched, Permit),
 }
+
+/// What is to be done on the client's connection.
+pub(crate) enum Served {
+    /// The answer is to be sent.
+    Answer(Response<Body>),
+    /// The head is to be sent, and then whatever comes from either side.
+    Tunnel(Tunnel),
+}
+
+/// A connection that leaves HTTP.
+pub(crate) struct Tunnel {
+    /// The head of the answer.
+    pub(crate) response: Response<()>,
+    /// The upstream's side.
+    pub(crate) upstream: Switched,
+    /// The place among the requests in flight.
+    pub(crate) permit: Permit,
+    /// What is to be told when it ends.
+    pub(crate) exchange: Exchange,
+}
+
+/// Stands in the extensions of a request whose connection can leave HTTP, and whose client asks
+/// for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OffersUpgrade;
 
 /// Answers a request.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     connection: Rc<Connection>,
-    request: Request<Incoming>,
-) -> Response<Body> {
+    request: Request<Body>,
+) -> Served {
     let settings = Arc::clone(&worker.shared.content.snapshot().settings);
     let (parts, incoming) = request.into_parts();
     let tls = connection.tls.is_some();
@@ -80,19 +102,58 @@ pub(crate) async fn serve(
     });
     match outcome {
         Outcome::Answer(response) => {
-            exchange.finish(body::fit(&method, with_id(response, &origin)))
+            let response = body::fit(&method, with_id(response, &origin));
+            Served::Answer(exchange.finish(response))
         }
-        Outcome::Tunnel(response, client, upstream, permit) => {
-            worker.tasks.spawn_local(async move {
-                exchange.tunnel_ended(crate::proxy::run_tunnel(client, upstream).await);
-                drop(permit);
-            });
-            with_id(response, &origin)
+        Outcome::Tunnel(response, upstream, permit) => {
+            let response = with_id(response, &origin);
+            Served::Tunnel(Tunnel { response, upstream, permit, exchange })
         }
     }
 }
 
-fn with_id(mut response: Response<Body>, origin: &Origin) -> Response<Body> {
+/// Answers what is no request, or never became a whole one. It is logged with the site that the
+/// connection was made for, where that is known.
+pub(crate) async fn refuse(
+    worker: &Worker,
+    connection: &Connection,
+    fault: &Fault,
+    reason: &str,
+) -> Response<Body> {
+    let tls = connection.tls.is_some();
+    let origin = Origin::of(&HeaderMap::new(), connection.peer, tls, &[]);
+    let mut exchange = Exchange::of_nothing(&worker.shared, connection, &origin);
+    if let Some(site) = meant_by(worker, connection).await {
+        exchange.found_site(&site);
+    }
+    exchange.refused(&Refusal::of_request(fault.clone(), reason));
+    exchange.finish(with_id(pages::error(fault, &origin.request_id, None), &origin))
+}
+
+async fn meant_by(worker: &Worker, connection: &Connection) -> Option<Arc<CompiledSite>> {
+    let name = connection.tls.as_ref()?.server_name.as_deref()?;
+    let content = &worker.shared.content;
+    let local = connection.local.ip().to_canonical();
+    let entry = content.snapshot().find(&HostName::Dns(name.to_owned()), local).map(Arc::clone)?;
+    let table = content.table(&entry).await.ok()?;
+    table.sites.first().map(Arc::clone)
+}
+
+impl Served {
+    /// Returns the answer, on a connection that cannot leave HTTP.
+    pub(crate) fn into_answer(self) -> Response<Body> {
+        match self {
+            Self::Answer(response) => response,
+            Self::Tunnel(tunnel) => {
+                let mut response = Response::new(body::empty());
+                *response.status_mut() = StatusCode::BAD_GATEWAY;
+                tunnel.exchange.finish(response)
+            }
+        }
+    }
+}
+
+fn with_id<B>(mut response: Response<B>, origin: &Origin) -> Response<B> {
     if let Ok(id) = HeaderValue::from_str(&origin.request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -106,7 +167,7 @@ async fn stages(
     origin: &Origin,
     exchange: &mut Exchange,
     parts: Parts,
-    incoming: Incoming,
+    incoming: Body,
 ) -> Result<Outcome, Refusal> {
     let mut inbound = understand(connection, origin, parts)?;
     exchange.understood(&inbound.host_text(), &inbound.path);
@@ -124,7 +185,7 @@ async fn stages(
     exchange.found_route(route);
     check_access(worker, &inbound, route, exchange).await?;
     let body = limit_body(&inbound, route, exchange, incoming)?;
-    inbound.upgrade = asked_upgrade(&mut inbound.parts, &body);
+    inbound.upgrade = asks_upgrade(&inbound.parts);
     let accept_encoding = inbound.parts.headers.get(header::ACCEPT_ENCODING).cloned();
     let outcome = actions::act(worker, inbound, body, (&site, route), exchange).await?;
     Ok(finish_response(outcome, route, accept_encoding.as_ref()))
@@ -148,7 +209,7 @@ fn understand<'a>(
     };
     let host = canonical::host(&parts).map_err(refused)?;
     let path = canonical::path(parts.uri.path()).map_err(refused)?.into_owned();
-    Ok(Inbound { connection, origin, host, path, parts, upgrade: None })
+    Ok(Inbound { connection, origin, host, path, parts, upgrade: false })
 }
 
 /// A tunnel by CONNECT is a forward proxy's, and TRACE shows credentials to scripts.
@@ -294,7 +355,7 @@ fn limit_body(
     inbound: &Inbound<'_>,
     route: &CompiledRoute,
     exchange: &Exchange,
-    incoming: Incoming,
+    incoming: Body,
 ) -> Result<Body, Refusal> {
     if incoming.is_end_stream() {
         return Ok(body::empty());
@@ -304,20 +365,15 @@ fn limit_body(
         let reason = format!("the body has {length} bytes, {limit} are allowed");
         return Err(Refusal::of_request(Fault::BodyTooLarge { limit }, reason));
     }
-    let body = body::incoming(incoming, Side::Client);
-    let body = body::silence_limited(body, CLIENT_SILENCE, Side::Client);
+    let body = body::silence_limited(incoming, CLIENT_SILENCE, Side::Client);
     Ok(exchange.count_received(body::limited(body, limit)))
 }
 
-/// Returns the client's connection when it asks to leave HTTP, as WebSocket does (RFC 9110 §7.8).
-fn asked_upgrade(parts: &mut Parts, body: &Body) -> Option<OnUpgrade> {
-    let asks = parts.version == Version::HTTP_11
+/// Tells whether a client asks to leave HTTP, as WebSocket does (RFC 9110 §7.8).
+fn asks_upgrade(parts: &Parts) -> bool {
+    parts.extensions.get::<OffersUpgrade>().is_some()
         && parts.method == Method::GET
-        && body.is_end_stream()
-        && parts.headers.contains_key(header::UPGRADE)
-        && headers::names(&parts.headers, &header::CONNECTION, "upgrade")
-        && !speaks_http_after(&parts.headers);
-    asks.then(|| parts.extensions.remove::<OnUpgrade>()).flatten()
+        && !speaks_http_after(&parts.headers)
 }
 
 /// A tunnel that speaks HTTP (h2c, or HTTP after TLS) would carry requests past every stage here.
@@ -342,9 +398,9 @@ fn finish_response(
             }
             Outcome::Answer(response)
         }
-        Outcome::Tunnel(mut response, client, upstream, permit) => {
+        Outcome::Tunnel(mut response, upstream, permit) => {
             route.response_headers.apply(response.headers_mut());
-            Outcome::Tunnel(response, client, upstream, permit)
+            Outcome::Tunnel(response, upstream, permit)
         }
     }
 }

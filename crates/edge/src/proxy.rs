@@ -6,6 +6,7 @@
 
 mod dial;
 mod dns;
+mod http2;
 mod peer;
 mod pool;
 mod progress;
@@ -21,41 +22,46 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
-use portway_model::site::{HostHeader, UpstreamProtocol};
+use http::{HeaderMap, HeaderValue, Method, Response, header, uri::PathAndQuery};
+use http_body::Body as _;
+use portway_http1::{Framing, Target, Version, request::RequestHead};
+use portway_model::site::HostHeader;
 use tokio::time::Instant;
 
 pub(crate) use self::{
-    dial::DialError,
+    dial::{DialError, Stream},
     peer::{Peer, UpstreamTlsError},
     pool::{LocalExecutor, Pool},
     progress::{BodyFault, Expired},
-    tunnel::{Passed, TunnelError, run as run_tunnel},
+    tunnel::{Passed, TunnelError},
 };
-use self::{
-    pool::{Connection, Unanswered},
-    progress::Progress,
-};
+use self::pool::Connection;
 use crate::{
-    body::{self, Body, Side},
+    body::{self, Body},
     content::CompiledUpstream,
+    http1::{
+        Prefixed,
+        client::{Answered, Conn, Keeper, SendError, Unanswered},
+    },
 };
+
+/// The upstream's side of a connection that left HTTP.
+pub(crate) type Switched = Prefixed<Box<dyn Stream>>;
 
 /// A request as an upstream is to see it.
 pub(crate) struct Outgoing {
     /// The method.
     pub(crate) method: Method,
     /// Path and query.
-    pub(crate) path_and_query: String,
+    pub(crate) path_and_query: PathAndQuery,
     /// All headers but Host.
     pub(crate) headers: HeaderMap,
     /// The client's host, if it named one.
     pub(crate) host: Option<HeaderValue>,
     /// The body.
     pub(crate) body: Body,
-    /// The client's connection, when it asks to leave HTTP.
-    pub(crate) upgrade: Option<OnUpgrade>,
+    /// Whether the client asks to leave HTTP, for what stands under Upgrade.
+    pub(crate) upgrade: bool,
 }
 
 /// An answer, or a connection that left HTTP.
@@ -66,8 +72,8 @@ pub(crate) struct Reply {
     pub(crate) peer: Arc<Peer>,
     /// How long the answer took to begin.
     pub(crate) waited: Duration,
-    /// Both sides of the tunnel, with the place that it takes among the requests in flight.
-    pub(crate) tunnel: Option<(OnUpgrade, OnUpgrade, Permit)>,
+    /// The upstream's side of the tunnel, with the place that it takes among the requests in flight.
+    pub(crate) tunnel: Option<(Switched, Permit)>,
 }
 
 /// Why there is no answer of the upstream.
@@ -95,7 +101,7 @@ pub(crate) enum ProxyError {
         peer: String,
         /// Why.
         #[source]
-        source: hyper::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// It took too long.
     #[error("{peer} did not {} within {} seconds", doing(*.what), .after.as_secs())]
@@ -110,15 +116,9 @@ pub(crate) enum ProxyError {
     /// The client's body broke off.
     #[error("the body of the request broke off: {0:?}")]
     Body(BodyFault),
-    /// It left HTTP although nobody asked.
-    #[error("{peer} answered 101 to a request that does not ask for it")]
-    UnaskedUpgrade {
-        /// The target.
-        peer: String,
-    },
     /// The request cannot be written for this upstream.
     #[error("the request cannot be written")]
-    Unwritable(#[source] http::Error),
+    Unwritable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// A place among the requests in flight, free again when it is dropped.
@@ -134,45 +134,44 @@ pub(crate) trait Observer {
 pub(crate) async fn forward(
     pool: &Rc<Pool>,
     upstream: &CompiledUpstream,
-    mut outgoing: Outgoing,
+    outgoing: Outgoing,
     observer: &impl Observer,
 ) -> Result<Reply, ProxyError> {
     let permit = permit(upstream)?;
-    let upgrade = outgoing.upgrade.take();
-    let repeatable = is_repeatable(&outgoing);
-    let (progress, body) = Progress::watch(outgoing.body);
-    outgoing.body = body;
     let begun = Instant::now();
-    let attempt = Attempt { pool, upstream, observer, progress: &progress, repeatable };
-    let answered = attempt.run(outgoing).await;
-    let (response, peer, connection) = answered.map_err(|error| blame_body(error, &progress))?;
+    let repeatable = is_repeatable(&outgoing);
+    let attempt = Attempt { pool, upstream, observer, repeatable };
+    let (answer, peer) = attempt.run(outgoing).await?;
     let waited = begun.elapsed();
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let Some(client) = upgrade else {
-            return Err(ProxyError::UnaskedUpgrade { peer: peer.target.to_string() });
-        };
-        return Ok(tunnel(response, peer, waited, client, permit));
-    }
-    pool.give_back(&peer, connection);
-    let silence = upstream.settings.timeouts.silence.duration();
-    let response = response.map(|body| {
-        let body =
-            body::silence_limited(body::incoming(body, Side::Upstream), silence, Side::Upstream);
-        body::observe(body, move |_| drop(permit))
-    });
-    Ok(Reply { response, peer, waited, tunnel: None })
+    let key = Arc::clone(&peer.key);
+    Ok(match answer {
+        Answer::Http1(Answered::Tunnel(response, stream)) => {
+            let response = response.map(|()| body::empty());
+            Reply { response, peer, waited, tunnel: Some((stream, permit)) }
+        }
+        Answer::Http1(Answered::Response(response)) => {
+            let place = Place { pool: Rc::clone(pool), key, _permit: permit };
+            let response = response.map(|receiving| receiving.into_body(place));
+            Reply { response, peer, waited, tunnel: None }
+        }
+        Answer::Http2(response) => {
+            let response = response.map(|body| body::observe(body, move |_| drop(permit)));
+            Reply { response, peer, waited, tunnel: None }
+        }
+    })
 }
 
-fn tunnel(
-    mut response: Response<Incoming>,
-    peer: Arc<Peer>,
-    waited: Duration,
-    client: OnUpgrade,
-    permit: Permit,
-) -> Reply {
-    let upstream = hyper::upgrade::on(&mut response);
-    let response = response.map(|_| body::empty());
-    Reply { response, peer, waited, tunnel: Some((client, upstream, permit)) }
+/// What an answer takes until it has ended: a connection and a place among the requests in flight.
+struct Place {
+    pool: Rc<Pool>,
+    key: Arc<str>,
+    _permit: Permit,
+}
+
+impl Keeper for Place {
+    fn keep(&self, conn: Conn) {
+        self.pool.keep(&self.key, conn);
+    }
 }
 
 fn permit(upstream: &CompiledUpstream) -> Result<Permit, ProxyError> {
@@ -190,18 +189,9 @@ impl Drop for Permit {
     }
 }
 
-/// A failure whose reason is the client's body is the client's.
-fn blame_body(error: ProxyError, progress: &Progress) -> ProxyError {
-    match progress.fault() {
-        Some(fault) => ProxyError::Body(fault),
-        None => error,
-    }
-}
-
 /// Methods that RFC 9110 §9.2.2 calls idempotent, without a body that would be spent.
 fn is_repeatable(outgoing: &Outgoing) -> bool {
-    use hyper::body::Body as _;
-    outgoing.upgrade.is_none()
+    !outgoing.upgrade
         && outgoing.body.is_end_stream()
         && matches!(
             outgoing.method,
@@ -214,30 +204,43 @@ struct Attempt<'a, O> {
     pool: &'a Rc<Pool>,
     upstream: &'a CompiledUpstream,
     observer: &'a O,
-    progress: &'a Progress,
     repeatable: bool,
 }
 
-type Answered = (Response<Incoming>, Arc<Peer>, Connection);
+/// An answer that has begun.
+enum Answer {
+    Http1(Answered),
+    Http2(Response<Body>),
+}
+
+/// What became of a request on a connection.
+enum Sent {
+    Answered(Answer),
+    /// It can be sent again, whatever it is; the reason for that.
+    Again(Outgoing, Box<dyn std::error::Error + Send + Sync>),
+}
 
 impl<O: Observer> Attempt<'_, O> {
     /// Tries a kept connection to the target whose turn it is, then fresh ones to all in turn.
-    async fn run(&self, mut outgoing: Outgoing) -> Result<Answered, ProxyError> {
+    async fn run(&self, mut outgoing: Outgoing) -> Result<(Answer, Arc<Peer>), ProxyError> {
         let peers = &self.upstream.peers;
         let turn = self.upstream.turn.fetch_add(1, Ordering::Relaxed);
         let mut last = None;
         for peer in peers.iter().cycle().skip(turn % peers.len().max(1)).take(peers.len()) {
             if let Some(connection) = self.pool.take(peer) {
-                outgoing = match self.over_kept(connection, peer, outgoing).await? {
-                    Kept::Answered(answered) => return Ok(answered),
-                    Kept::Again(outgoing) => outgoing,
+                outgoing = match self.send(connection, peer, outgoing).await? {
+                    Sent::Answered(answer) => return Ok((answer, Arc::clone(peer))),
+                    Sent::Again(outgoing, _) => outgoing,
                 };
             }
             let limit = self.upstream.settings.timeouts.connect();
             match self.pool.connect(peer, limit).await {
                 Ok(connection) => {
                     self.observer.target(peer, true);
-                    return self.over_fresh(connection, peer, outgoing).await;
+                    return match self.send(connection, peer, outgoing).await? {
+                        Sent::Answered(answer) => Ok((answer, Arc::clone(peer))),
+                        Sent::Again(_, source) => Err(no_answer(peer, source)),
+                    };
                 }
                 Err(source) => {
                     self.observer.target(peer, false);
@@ -251,150 +254,100 @@ impl<O: Observer> Attempt<'_, O> {
         }))
     }
 
-    async fn over_fresh(
-        &self,
-        mut connection: Connection,
-        peer: &Arc<Peer>,
-        outgoing: Outgoing,
-    ) -> Result<Answered, ProxyError> {
-        let request = write(outgoing, self.upstream, peer)?;
-        match self.send(&mut connection, peer, request).await? {
-            Ok(response) => Ok((response, Arc::clone(peer), connection)),
-            Err(unanswered) => Err(ProxyError::NoAnswer {
-                peer: peer.target.to_string(),
-                source: unanswered.error,
-            }),
-        }
-    }
-
-    async fn over_kept(
-        &self,
-        mut connection: Connection,
-        peer: &Arc<Peer>,
-        outgoing: Outgoing,
-    ) -> Result<Kept, ProxyError> {
-        let spare = Spare::of(&outgoing, self.repeatable);
-        let request = write(outgoing, self.upstream, peer)?;
-        let unanswered = match self.send(&mut connection, peer, request).await? {
-            Ok(response) => {
-                return Ok(Kept::Answered((response, Arc::clone(peer), connection)));
-            }
-            Err(unanswered) => unanswered,
-        };
-        match spare.revive(unanswered) {
-            Ok(outgoing) => Ok(Kept::Again(outgoing)),
-            Err(source) => Err(ProxyError::NoAnswer { peer: peer.target.to_string(), source }),
-        }
-    }
-
-    /// The inner result is the connection's; the outer error is a timeout.
     async fn send(
         &self,
-        connection: &mut Connection,
+        connection: Connection,
         peer: &Peer,
-        request: Request<Body>,
-    ) -> Result<Result<Response<Incoming>, Unanswered>, ProxyError> {
-        let timeouts = &self.upstream.settings.timeouts;
-        self.progress.restart();
-        // Both are only polled here, and dropping the send closes its connection.
-        tokio::select! {
-            biased;
-            answered = connection.send(request) => Ok(answered),
-            what = self.progress.expired(timeouts) => Err(ProxyError::TimedOut {
-                peer: peer.target.to_string(),
-                what,
-                after: match what {
-                    Expired::Send => timeouts.send,
-                    Expired::FirstByte => timeouts.first_byte,
-                }
-                .duration(),
-            }),
-        }
-    }
-}
-
-/// What became of a request over a kept connection.
-enum Kept {
-    Answered(Answered),
-    /// The connection was dead and the request may be sent again.
-    Again(Outgoing),
-}
-
-/// What is needed to write a request once more.
-struct Spare {
-    method: Method,
-    path_and_query: String,
-    headers: Option<HeaderMap>,
-    host: Option<HeaderValue>,
-}
-
-impl Spare {
-    fn of(outgoing: &Outgoing, repeatable: bool) -> Self {
-        Self {
-            method: outgoing.method.clone(),
-            path_and_query: outgoing.path_and_query.clone(),
-            headers: repeatable.then(|| outgoing.headers.clone()),
-            host: outgoing.host.clone(),
+        outgoing: Outgoing,
+    ) -> Result<Sent, ProxyError> {
+        match connection {
+            Connection::Http1(conn) => self.send_http1(conn, peer, outgoing).await,
+            Connection::Http2(sender) => self.send_http2(sender, peer, outgoing).await,
         }
     }
 
-    fn revive(self, unanswered: Unanswered) -> Result<Outgoing, hyper::Error> {
-        let (headers, body) = match (unanswered.unsent, self.headers) {
-            (Some(request), _) => {
-                let (mut parts, body) = request.into_parts();
-                parts.headers.remove(header::HOST);
-                (parts.headers, body)
-            }
-            // What cannot be parsed was an answer, if a bad one.
-            (None, Some(headers)) if !unanswered.error.is_parse() => (headers, body::empty()),
-            (None, _) => return Err(unanswered.error),
-        };
-        Ok(Outgoing {
-            method: self.method,
-            path_and_query: self.path_and_query,
+    async fn send_http1(
+        &self,
+        conn: Conn,
+        peer: &Peer,
+        outgoing: Outgoing,
+    ) -> Result<Sent, ProxyError> {
+        let Outgoing { method, path_and_query, mut headers, host, body, upgrade } = outgoing;
+        headers.insert(header::HOST, self.host(peer, host.as_ref())?);
+        let framing = framing(&method, &body);
+        let mut head = RequestHead {
+            method,
+            target: Target::Origin(path_and_query),
+            version: Version::Http11,
             headers,
-            host: self.host,
-            body,
-            upgrade: None,
-        })
+            framing,
+            persistent: true,
+            expect_continue: false,
+            upgrade,
+        };
+        let timeouts = &self.upstream.settings.timeouts;
+        let unanswered = match conn.send(&head, body, timeouts).await {
+            Ok(answered) => return Ok(Sent::Answered(Answer::Http1(answered))),
+            Err(unanswered) => *unanswered,
+        };
+        let Unanswered { error, unsent, silent } = unanswered;
+        let lost = matches!(error, SendError::Broken(_) | SendError::Closed);
+        let body = match unsent {
+            Some(body) if lost => body,
+            _ if lost && silent && self.repeatable => body::empty(),
+            _ => return Err(self.failed(peer, error)),
+        };
+        head.headers.remove(header::HOST);
+        let Target::Origin(path_and_query) = head.target else {
+            return Err(self.failed(peer, error));
+        };
+        let (method, headers) = (head.method, head.headers);
+        let again = Outgoing { method, path_and_query, headers, host, body, upgrade };
+        Ok(Sent::Again(again, Box::new(error)))
+    }
+
+    fn host(&self, peer: &Peer, host: Option<&HeaderValue>) -> Result<HeaderValue, ProxyError> {
+        match &self.upstream.settings.host {
+            HostHeader::Preserve => Ok(host.unwrap_or(&peer.authority).clone()),
+            HostHeader::Target => Ok(peer.authority.clone()),
+            HostHeader::Set(host) => HeaderValue::from_str(host)
+                .map_err(|error| ProxyError::Unwritable(Box::new(error))),
+        }
+    }
+
+    fn failed(&self, peer: &Peer, error: SendError) -> ProxyError {
+        match error {
+            SendError::Body(fault) => ProxyError::Body(fault),
+            SendError::TimedOut(what) => self.timed_out(peer, what),
+            SendError::Unwritable(error) => ProxyError::Unwritable(Box::new(error)),
+            error @ (SendError::Broken(_) | SendError::Closed | SendError::Refused(_)) => {
+                no_answer(peer, Box::new(error))
+            }
+        }
+    }
+
+    fn timed_out(&self, peer: &Peer, what: Expired) -> ProxyError {
+        let timeouts = &self.upstream.settings.timeouts;
+        let after = match what {
+            Expired::Send => timeouts.send,
+            Expired::FirstByte => timeouts.first_byte,
+        };
+        ProxyError::TimedOut { peer: peer.target.to_string(), what, after: after.duration() }
     }
 }
 
-/// Writes a request for a target: HTTP/1.1 with a Host header, HTTP/2 with an authority.
-fn write(
-    outgoing: Outgoing,
-    upstream: &CompiledUpstream,
-    peer: &Peer,
-) -> Result<Request<Body>, ProxyError> {
-    let set;
-    let host = match &upstream.settings.host {
-        HostHeader::Preserve => outgoing.host.as_ref().unwrap_or(&peer.authority),
-        HostHeader::Target => &peer.authority,
-        HostHeader::Set(host) => {
-            set = HeaderValue::from_str(host).map_err(|e| ProxyError::Unwritable(e.into()))?;
-            &set
-        }
-    };
-    let mut request = Request::new(outgoing.body);
-    *request.method_mut() = outgoing.method;
-    *request.headers_mut() = outgoing.headers;
-    match peer.protocol {
-        UpstreamProtocol::Http1 => {
-            request.headers_mut().insert(header::HOST, host.clone());
-            *request.uri_mut() = Uri::try_from(outgoing.path_and_query)
-                .map_err(|e| ProxyError::Unwritable(e.into()))?;
-        }
-        UpstreamProtocol::H2c => {
-            *request.version_mut() = Version::HTTP_2;
-            *request.uri_mut() = Uri::builder()
-                .scheme(if peer.tls.is_some() { "https" } else { "http" })
-                .authority(host.as_bytes())
-                .path_and_query(outgoing.path_and_query)
-                .build()
-                .map_err(ProxyError::Unwritable)?;
-        }
+fn no_answer(peer: &Peer, source: Box<dyn std::error::Error + Send + Sync>) -> ProxyError {
+    ProxyError::NoAnswer { peer: peer.target.to_string(), source }
+}
+
+/// Returns how a request's body is framed. Some servers want to read of a method that usually has a
+/// body that it has none (RFC 9110 §8.6).
+fn framing(method: &Method, body: &Body) -> Framing {
+    if body.is_end_stream() {
+        let usual = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        return if usual { Framing::Length(0) } else { Framing::None };
     }
-    Ok(request)
+    body.size_hint().exact().map_or(Framing::Chunked, Framing::Length)
 }
 
 fn doing(what: Expired) -> &'static str {

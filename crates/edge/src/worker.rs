@@ -13,7 +13,7 @@ use std::{
 use http::Request;
 use hyper::{
     body::Incoming,
-    server::conn::{http1, http2},
+    server::conn::http2,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -32,8 +32,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::Authenticator,
-    body,
+    body::{self, Side},
     content::Content,
+    http1,
     log::Logs,
     metrics::{ConnectionGuard, ListenerConnections, Metrics},
     pipeline,
@@ -47,9 +48,6 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest head of a request.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
-
-/// The most headers of a request.
-const MAX_HEADERS: usize = 128;
 
 /// The most requests at once on an HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
@@ -201,7 +199,7 @@ async fn connect(
     let stream = StallGuard::new(stream);
     let mut connection = Connection { peer, local, tls: None };
     if !tls {
-        return speak_http1(worker, Rc::new(connection), stream).await;
+        return http1::server::serve(worker, Rc::new(connection), stream).await;
     }
     let accepted = worker.shared.tls.accept(stream, local.ip().to_canonical());
     match Box::pin(accepted).await {
@@ -211,40 +209,11 @@ async fn connect(
             if http2 {
                 speak_http2(worker, Rc::new(connection), stream).await;
             } else {
-                speak_http1(worker, Rc::new(connection), stream).await;
+                http1::server::serve(worker, Rc::new(connection), stream).await;
             }
         }
         Err(failed) => log_handshake(&worker.shared, peer.ip(), failed).await,
     }
-}
-
-async fn speak_http1<S>(worker: Rc<Worker>, connection: Rc<Connection>, stream: S)
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (shared, peer) = (Arc::clone(&worker.shared), connection.peer);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let served = pipeline::serve(Rc::clone(&worker), Rc::clone(&connection), request);
-        async move { Ok::<_, Infallible>(served.await) }
-    });
-    let mut served = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(MAX_HEADER_BYTES)
-            .max_headers(MAX_HEADERS)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades()
-    );
-    // The connection is polled on after the branch that told it to end.
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = shared.stop.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    };
-    log_connection(&shared, peer.ip(), ended);
 }
 
 async fn speak_http2<S>(worker: Rc<Worker>, connection: Rc<Connection>, stream: S)
@@ -253,8 +222,9 @@ where
 {
     let (shared, peer) = (Arc::clone(&worker.shared), connection.peer);
     let service = service_fn(move |request: Request<Incoming>| {
+        let request = request.map(|incoming| body::incoming(incoming, Side::Client));
         let served = pipeline::serve(Rc::clone(&worker), Rc::clone(&connection), request);
-        async move { Ok::<_, Infallible>(served.await) }
+        async move { Ok::<_, Infallible>(served.await.into_answer()) }
     });
     let mut served = std::pin::pin!(
         http2::Builder::new(LocalExecutor)

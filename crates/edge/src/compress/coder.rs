@@ -15,7 +15,6 @@ use async_compression::{
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame};
-use http_body_util::BodyExt;
 use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
@@ -48,7 +47,7 @@ pub(super) fn code(body: Body, coding: Coding) -> Body {
             Coder::Zstd(Box::new(ZstdEncoder::with_quality_and_params(source, ZSTD_LEVEL, &params)))
         }
     };
-    Coded { coder, buffer: BytesMut::new(), ended: false }.boxed_unsync()
+    Body::new(Coded { coder, buffer: BytesMut::new(), ended: false })
 }
 
 struct Coded {

@@ -149,12 +149,12 @@ async fn trailers_pass_and_an_error_keeps_its_side() {
     trailers.insert("x-sum", value("1"));
     let frames =
         [Ok(Frame::data(Bytes::from_static(b"text"))), Ok(Frame::trailers(trailers.clone()))];
-    let body = coder::code(StreamBody::new(stream::iter(frames)).boxed_unsync(), Coding::Gzip);
+    let body = coder::code(Body::new(StreamBody::new(stream::iter(frames))), Coding::Gzip);
     assert_eq!(body.collect().await.unwrap().trailers(), Some(&trailers));
 
     let silent = BodyError::Silent { side: Side::Upstream, after: Duration::from_secs(1) };
     let frames = [Ok(Frame::data(Bytes::from_static(b"text"))), Err(silent)];
-    let body = coder::code(StreamBody::new(stream::iter(frames)).boxed_unsync(), Coding::Brotli);
+    let body = coder::code(Body::new(StreamBody::new(stream::iter(frames))), Coding::Brotli);
     assert_eq!(body.collect().await.unwrap_err().side(), Side::Upstream);
 }
 
@@ -172,7 +172,7 @@ fn streamed(receive: tokio::sync::mpsc::Receiver<&'static str>) -> Response<Body
         let text = receive.recv().await?;
         Some((Ok(Frame::data(Bytes::from_static(text.as_bytes()))), receive))
     });
-    let mut response = Response::new(StreamBody::new(Box::pin(frames)).boxed_unsync());
+    let mut response = Response::new(Body::new(StreamBody::new(Box::pin(frames))));
     set(&mut response, "content-type", "text/html");
     response
 }

@@ -13,7 +13,6 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::BodyExt;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::body::{Body, BodyError};
@@ -38,7 +37,7 @@ pub(super) enum Piece {
 /// fails, so that the client does not take half a file for a whole one.
 pub(super) fn body(file: File, pieces: VecDeque<Piece>) -> Body {
     let left = pieces.iter().map(Piece::length).sum();
-    FileBody { file: Arc::new(file), pieces, left, reading: None }.boxed_unsync()
+    Body::new(FileBody { file: Arc::new(file), pieces, left, reading: None })
 }
 
 /// Reads exactly `length` bytes from `offset` on. Blocks.

@@ -3,11 +3,7 @@
 
 use std::{cell::RefCell, collections::HashMap, future::Future, rc::Rc, sync::Arc, time::Duration};
 
-use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::{http1, http2},
-};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use portway_model::site::UpstreamProtocol;
 use tokio::time::Instant;
@@ -17,7 +13,7 @@ use super::{
     dns::Dns,
     peer::Peer,
 };
-use crate::body::Body;
+use crate::{body::Body, http1::client::Conn};
 
 /// How long an unused connection is kept; below the usual 60 s of servers, so that it is seldom
 /// closed by them just when it is used.
@@ -28,9 +24,6 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The most unused connections to one target.
 const MAX_IDLE: usize = 64;
-
-/// The most headers of an answer.
-const MAX_HEADERS: usize = 256;
 
 /// How often an HTTP/2 connection with requests on it is asked whether it is alive.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -44,24 +37,16 @@ pub(crate) struct Pool {
 }
 
 struct Idle {
-    sender: http1::SendRequest<Body>,
+    conn: Conn,
     since: Instant,
 }
 
 /// A connection that can take a request now.
 pub(crate) enum Connection {
     /// HTTP/1.1: one request at a time.
-    Http1(http1::SendRequest<Body>),
+    Http1(Conn),
     /// HTTP/2: many at a time.
     Http2(http2::SendRequest<Body>),
-}
-
-/// A request that got no answer.
-pub(crate) struct Unanswered {
-    /// Why.
-    pub(crate) error: hyper::Error,
-    /// The request, when not a byte of it was sent.
-    pub(crate) unsent: Option<Request<Body>>,
 }
 
 impl Pool {
@@ -79,23 +64,15 @@ impl Pool {
         peer: &Arc<Peer>,
         limit: Duration,
     ) -> Result<Connection, DialError> {
-        let io = TokioIo::new(dial::dial(peer, &self.dns, limit).await?);
+        let stream = dial::dial(peer, &self.dns, limit).await?;
         match peer.protocol {
-            UpstreamProtocol::Http1 => {
-                let (sender, connection) = http1::Builder::new()
-                    .max_headers(MAX_HEADERS)
-                    .handshake(io)
-                    .await
-                    .map_err(DialError::Http)?;
-                drive(connection.with_upgrades());
-                Ok(Connection::Http1(sender))
-            }
+            UpstreamProtocol::Http1 => Ok(Connection::Http1(Conn::new(stream))),
             UpstreamProtocol::H2c => {
                 let (sender, connection) = http2::Builder::new(LocalExecutor)
                     .timer(TokioTimer::new())
                     .adaptive_window(true)
                     .keep_alive_interval(PING_INTERVAL)
-                    .handshake(io)
+                    .handshake(TokioIo::new(stream))
                     .await
                     .map_err(DialError::Http)?;
                 drive(connection);
@@ -105,16 +82,15 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection once its answer has been read to the end, unless it was closed.
-    pub(crate) fn give_back(self: &Rc<Self>, peer: &Peer, connection: Connection) {
-        let Connection::Http1(mut sender) = connection else { return };
-        let (pool, key) = (Rc::clone(self), Arc::clone(&peer.key));
-        tokio::task::spawn_local(async move {
-            // Ends with the connection at the latest, whose body has a timeout of its own.
-            if sender.ready().await.is_ok() {
-                pool.keep(key, sender);
-            }
-        });
+    /// Keeps a connection whose answer was read to its end.
+    pub(crate) fn keep(&self, key: &Arc<str>, conn: Conn) {
+        let idle = Idle { conn, since: Instant::now() };
+        let mut all = self.idle.borrow_mut();
+        match all.get_mut(key) {
+            Some(others) if others.len() < MAX_IDLE => others.push(idle),
+            Some(_) => {}
+            None => drop(all.insert(Arc::clone(key), vec![idle])),
+        }
     }
 
     /// Closes connections that were unused for too long, for as long as the worker runs.
@@ -123,24 +99,23 @@ impl Pool {
             tokio::time::sleep(SWEEP_INTERVAL).await;
             let now = Instant::now();
             self.idle.borrow_mut().retain(|_, idle| {
-                idle.retain(|idle| is_usable(idle, now));
+                idle.retain_mut(|idle| idle.is_usable(now));
                 !idle.is_empty()
             });
             self.shared.borrow_mut().retain(|_, sender| !sender.is_closed());
         }
     }
 
-    fn take_idle(&self, key: &str) -> Option<http1::SendRequest<Body>> {
+    fn take_idle(&self, key: &str) -> Option<Conn> {
         let mut all = self.idle.borrow_mut();
         let idle = all.get_mut(key)?;
         let now = Instant::now();
         // The one used last is the least likely to have been closed.
-        while let Some(candidate) = idle.pop() {
-            if is_usable(&candidate, now) {
-                return Some(candidate.sender);
+        while let Some(mut candidate) = idle.pop() {
+            if candidate.is_usable(now) {
+                return Some(candidate.conn);
             }
         }
-        all.remove(key);
         None
     }
 
@@ -148,38 +123,15 @@ impl Pool {
         let shared = self.shared.borrow();
         shared.get(key).filter(|sender| !sender.is_closed()).cloned()
     }
+}
 
-    fn keep(&self, key: Arc<str>, sender: http1::SendRequest<Body>) {
-        let mut all = self.idle.borrow_mut();
-        let idle = all.entry(key).or_default();
-        if idle.len() < MAX_IDLE {
-            idle.push(Idle { sender, since: Instant::now() });
-        }
+impl Idle {
+    fn is_usable(&mut self, now: Instant) -> bool {
+        now.duration_since(self.since) < IDLE_TIMEOUT && self.conn.is_quiet()
     }
 }
 
-fn is_usable(idle: &Idle, now: Instant) -> bool {
-    idle.sender.is_ready() && now.duration_since(idle.since) < IDLE_TIMEOUT
-}
-
-impl Connection {
-    /// Sends a request and returns the head of its answer.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<Body>,
-    ) -> Result<Response<Incoming>, Unanswered> {
-        let sent = match self {
-            Self::Http1(sender) => sender.try_send_request(request).await,
-            Self::Http2(sender) => sender.try_send_request(request).await,
-        };
-        sent.map_err(|mut failed| Unanswered {
-            unsent: failed.take_message(),
-            error: failed.into_error(),
-        })
-    }
-}
-
-/// Moves a connection's bytes until it ends. What went wrong is told to the requests on it.
+/// Moves an HTTP/2 connection's bytes until it ends. What went wrong is told to the requests on it.
 fn drive(connection: impl Future<Output = hyper::Result<()>> + 'static) {
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::BodyExt as _;
+
 use portway_model::site::Timeouts;
 use tokio::time::{Instant, sleep_until};
 
@@ -71,12 +71,7 @@ impl Progress {
         let progress =
             Self(Arc::new(Mutex::new(State { turn, since: Instant::now(), fault: None })));
         let watched = Watched { body, progress: progress.clone() };
-        (progress, watched.boxed_unsync())
-    }
-
-    /// Begins to count anew, for another attempt.
-    pub(crate) fn restart(&self) {
-        self.state().since = Instant::now();
+        (progress, Body::new(watched))
     }
 
     /// Returns why the body broke off, if it did.
@@ -188,6 +183,7 @@ fn is_nonsense(error: &hyper::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
     use portway_model::Seconds;
 
     use super::*;

@@ -1,0 +1,285 @@
+//! A client's connection: one request after the other, each answered before the next is read.
+
+mod link;
+mod write;
+
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use portway_http1::{
+    Framing, Limits, Reject,
+    request::{Parser, RequestHead},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, copy_bidirectional},
+    time::{Instant, timeout},
+};
+
+use self::link::{Link, RequestBody};
+use super::{deadline::Deadline, wire::Prefixed};
+use crate::{
+    body::{self, Body},
+    pages::Fault,
+    pipeline::{self, Served, Tunnel},
+    proxy::{Passed, Switched, TunnelError},
+    worker::{Connection, Worker},
+};
+
+/// How long the head of a request may take from its first byte to its last.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// How long a connection may be unused; before its first request, [`HEAD_TIME`].
+const IDLE_TIME: Duration = Duration::from_secs(75);
+
+/// How much of a request that comes before its predecessor is answered is read ahead.
+const AHEAD: usize = 8 * 1024;
+
+/// What is read and thrown away of a body that nobody wanted, so that the connection can go on, or
+/// at least the answer is not lost to a reset.
+const LINGER_BYTES: usize = 256 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(3);
+
+/// Serves a client's connection until one side is done with it.
+pub(crate) async fn serve<S>(worker: Rc<Worker>, connection: Rc<Connection>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let mut server = Server {
+        link: Rc::new(RefCell::new(Link::new(stream))),
+        parser: Parser::new(),
+        limits: Limits::default(),
+        deadline: Deadline::default(),
+        worker,
+        connection,
+    };
+    server.deadline.set(Instant::now() + HEAD_TIME);
+    loop {
+        match server.next().await {
+            Next::Request(head) => match server.answer(*head).await {
+                After::Again => server.deadline.set(Instant::now() + IDLE_TIME),
+                After::Linger => return server.linger().await,
+                After::Close => return server.close().await,
+                After::Tunnel(tunnel) => return server.tunnel(*tunnel).await,
+                After::Gone => return,
+            },
+            Next::Refused(fault, reason) => return server.refuse(fault, &reason).await,
+            Next::Nothing => return server.close().await,
+        }
+    }
+}
+
+struct Server<S> {
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    link: Rc<RefCell<Link<S>>>,
+    parser: Parser,
+    limits: Limits,
+    deadline: Deadline,
+}
+
+/// What comes next on a connection.
+enum Next {
+    /// A request.
+    Request(Box<RequestHead>),
+    /// Something that is none, or came too late.
+    Refused(Fault, String),
+    /// Nothing more.
+    Nothing,
+}
+
+/// What becomes of a connection after an answer.
+enum After {
+    /// The next request.
+    Again,
+    /// It is closed, once the client had the time to read what it was answered.
+    Linger,
+    /// It is closed.
+    Close,
+    /// It left HTTP.
+    Tunnel(Box<Tunnel>),
+    /// The client closed it.
+    Gone,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Server<S> {
+    /// Reads the head of the next request.
+    async fn next(&mut self) -> Next {
+        let stop = self.worker.shared.stop.clone();
+        let mut stopped = pin!(stop.cancelled());
+        poll_fn(|cx| self.poll_next(cx, stopped.as_mut())).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, stopped: Pin<&mut impl Future>) -> Poll<Next> {
+        let mut link = self.link.borrow_mut();
+        loop {
+            if !link.wire.input.is_empty() {
+                match self.parser.parse(&mut link.wire.input, &self.limits) {
+                    Ok(Some(head)) => return Poll::Ready(Next::Request(Box::new(head))),
+                    Ok(None) => {}
+                    Err(reject) => return Poll::Ready(refused(reject)),
+                }
+            }
+            match link.wire.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::Nothing),
+                // Time counts from the first byte of a head, and no further byte stops it.
+                Poll::Ready(Ok(_)) if !link.began => {
+                    link.began = true;
+                    self.deadline.set(Instant::now() + HEAD_TIME);
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => break,
+            }
+        }
+        if link.began {
+            ready!(self.deadline.poll(cx));
+            let seconds = HEAD_TIME.as_secs();
+            let reason = format!("the head of the request took more than {seconds} seconds");
+            return Poll::Ready(Next::Refused(Fault::RequestTimeout, reason));
+        }
+        if stopped.poll(cx).is_ready() || self.deadline.poll(cx).is_ready() {
+            return Poll::Ready(Next::Nothing);
+        }
+        Poll::Pending
+    }
+
+    /// Lets the request be answered and writes the answer.
+    async fn answer(&mut self, head: RequestHead) -> After {
+        let persistent = head.persistent;
+        let ask = write::Ask::of(&head);
+        let request = self.request(head);
+        let mut serving =
+            pin!(pipeline::serve(Rc::clone(&self.worker), Rc::clone(&self.connection), request));
+        let served = poll_fn(|cx| {
+            if let Poll::Ready(served) = serving.as_mut().poll(cx) {
+                return Poll::Ready(Some(served));
+            }
+            // Nobody is left to be answered.
+            self.link.borrow_mut().poll_gone(cx, AHEAD).map(|()| None)
+        });
+        match served.await {
+            Some(Served::Answer(response)) => self.send(ask, persistent, response).await,
+            Some(Served::Tunnel(tunnel)) => After::Tunnel(Box::new(tunnel)),
+            None => After::Gone,
+        }
+    }
+
+    fn request(&self, head: RequestHead) -> Request<Body> {
+        let framing = head.framing;
+        let bodiless = matches!(framing, Framing::None | Framing::Length(0));
+        self.link.borrow_mut().begin(framing, head.expect_continue, &self.limits);
+        let body = if bodiless {
+            body::empty()
+        } else {
+            Body::new(RequestBody::new(Rc::clone(&self.link), framing))
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = head.method;
+        *request.version_mut() = head.version.into();
+        *request.uri_mut() = head.target.into_uri();
+        *request.headers_mut() = head.headers;
+        if head.upgrade {
+            request.extensions_mut().insert(pipeline::OffersUpgrade);
+        }
+        request
+    }
+
+    /// Writes an answer to its last byte.
+    async fn send(&mut self, ask: write::Ask, persistent: bool, response: Response<Body>) -> After {
+        let stopping = self.worker.shared.stop.is_cancelled();
+        let unread = self.link.borrow_mut().is_unread();
+        let persistent = persistent && !stopping && unread.is_bearable();
+        let (parts, body) = response.into_parts();
+        let begun =
+            write::Answer::begin(&mut self.link.borrow_mut().wire, &ask, persistent, parts, body);
+        let mut answer = match begun {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::error!(%error, "an answer cannot be written");
+                return After::Close;
+            }
+        };
+        let sent = poll_fn(|cx| answer.poll_send(cx, &self.link)).await;
+        let kept = match sent {
+            Ok(persistent) => persistent,
+            // The exchange has logged it, and there is nobody to tell.
+            Err(write::Unsent) => return After::Gone,
+        };
+        drop(answer);
+        if self.link.borrow_mut().is_unread().is_nothing() {
+            return if kept { After::Again } else { After::Close };
+        }
+        if kept && self.discard().await { After::Again } else { After::Linger }
+    }
+
+    /// Answers something that is no request.
+    async fn refuse(&mut self, fault: Fault, reason: &str) {
+        let response = pipeline::refuse(&self.worker, &self.connection, &fault, reason).await;
+        self.link.borrow_mut().begin(Framing::None, false, &self.limits);
+        match self.send(write::Ask::of_nobody(), false, response).await {
+            After::Gone => {}
+            After::Again | After::Linger | After::Close | After::Tunnel(_) => self.linger().await,
+        }
+    }
+
+    /// Reads the rest of a body that nobody wanted; tells whether it came to its end.
+    async fn discard(&mut self) -> bool {
+        let discarding = poll_fn(|cx| self.link.borrow_mut().poll_discard(cx, LINGER_BYTES));
+        timeout(LINGER_TIME, discarding).await.unwrap_or(false)
+    }
+
+    /// Closes a connection on which the client may still be sending: were it closed at once, the
+    /// system would reset it and the client might never read its answer.
+    async fn linger(&mut self) {
+        let lingering = async {
+            self.close().await;
+            let mut left = LINGER_BYTES;
+            while left > 0 {
+                let read = poll_fn(|cx| self.link.borrow_mut().wire.poll_discard(cx)).await;
+                match read {
+                    Ok(0) | Err(_) => return,
+                    Ok(read) => left = left.saturating_sub(read),
+                }
+            }
+        };
+        // Whoever has not read it by then never will.
+        drop(timeout(LINGER_TIME, lingering).await);
+    }
+
+    async fn close(&mut self) {
+        // A client that is gone already cannot be told.
+        drop(poll_fn(|cx| self.link.borrow_mut().wire.poll_shutdown(cx)).await);
+    }
+
+    /// Passes bytes both ways until both sides are done.
+    async fn tunnel(self, tunnel: Tunnel) {
+        let Tunnel { response, upstream, permit, exchange } = tunnel;
+        exchange.tunnel_ended(pass(self.link, response, upstream).await);
+        drop(permit);
+    }
+}
+
+async fn pass<S: AsyncRead + AsyncWrite + Unpin>(
+    link: Rc<RefCell<Link<S>>>,
+    response: Response<()>,
+    mut upstream: Switched,
+) -> Result<Passed, TunnelError> {
+    // A request that asks to leave HTTP has no body, so nobody else holds the connection.
+    let link = Rc::try_unwrap(link).map_err(|_| TunnelError::Held)?;
+    let mut wire = link.into_inner().wire;
+    write::switching(&mut wire, response.into_parts().0)?;
+    poll_fn(|cx| wire.poll_flush(cx)).await?;
+    let mut client = Prefixed::of(wire);
+    let (up, down) = copy_bidirectional(&mut client, &mut upstream).await?;
+    Ok(Passed { up, down })
+}
+
+fn refused(reject: Reject) -> Next {
+    Next::Refused(Fault::Malformed(reject.kind), reject.to_string())
+}

@@ -1,0 +1,246 @@
+//! A connection with what was read from it and what is to be written to it.
+
+use std::{
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use portway_http1::body::{EncodeError, Encoder};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
+
+/// How much is asked for at once: at first, and at most when much arrives.
+const FIRST_READ: usize = 8 * 1024;
+const LARGEST_READ: usize = 128 * 1024;
+
+/// What is not larger is copied behind what is waiting already: one call to the system costs more.
+const COPIED: usize = 8 * 1024;
+
+/// A connection with its buffers.
+#[derive(Debug)]
+pub(crate) struct Wire<S> {
+    stream: S,
+    /// Read and not used yet.
+    pub(crate) input: BytesMut,
+    /// How much the next read asks for.
+    appetite: usize,
+    /// To be written first.
+    output: BytesMut,
+    /// To be written then, without having been copied.
+    large: Bytes,
+    /// To be written last.
+    behind: BytesMut,
+    /// How much was handed to the system since [`Self::restart`].
+    written: u64,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// Takes a connection.
+    pub(crate) fn new(stream: S) -> Self {
+        Self {
+            stream,
+            input: BytesMut::new(),
+            appetite: FIRST_READ,
+            output: BytesMut::new(),
+            large: Bytes::new(),
+            behind: BytesMut::new(),
+            written: 0,
+        }
+    }
+
+    /// Reads once behind what is there and returns how much; 0 is the end. A connection on which
+    /// nothing happens holds no memory for it.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.input.reserve(self.appetite);
+        let polled = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input);
+        let Poll::Ready(Ok(read)) = polled else {
+            if self.input.is_empty() {
+                self.input = BytesMut::new();
+            }
+            return polled;
+        };
+        if read >= self.appetite {
+            self.appetite = LARGEST_READ.min(self.appetite * 2);
+        } else if read < self.appetite / 4 {
+            self.appetite = FIRST_READ.max(self.appetite / 2);
+        }
+        polled
+    }
+
+    /// Returns where small things are written.
+    pub(crate) fn output(&mut self) -> &mut BytesMut {
+        if self.large.is_empty() { &mut self.output } else { &mut self.behind }
+    }
+
+    /// Puts a piece of a body behind what is waiting.
+    pub(crate) fn encode(&mut self, encoder: &mut Encoder, data: Bytes) -> Result<(), EncodeError> {
+        let around = encoder.around(data.len())?;
+        self.output().extend_from_slice(around.before());
+        self.put(data);
+        self.output().extend_from_slice(around.after());
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: Bytes) {
+        if bytes.len() <= COPIED || !self.large.is_empty() {
+            self.output().extend_from_slice(&bytes);
+        } else {
+            self.large = bytes;
+        }
+    }
+
+    /// Begins to count anew what is written.
+    pub(crate) fn restart(&mut self) {
+        self.written = 0;
+    }
+
+    /// Returns how much was handed to the system since [`Self::restart`].
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Returns how much waits to be written.
+    pub(crate) fn waiting(&self) -> usize {
+        self.output.len() + self.large.len() + self.behind.len()
+    }
+
+    /// Tells whether everything was handed to the system.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.output.is_empty() && self.large.is_empty() && self.behind.is_empty()
+    }
+
+    /// Writes what is waiting.
+    pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.is_drained() {
+            let written = ready!(self.poll_write(cx))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what is waiting, also what a layer below still holds.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Tells the other side that nothing more will come.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    /// Reads once and throws it away; returns how much.
+    pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut waste = [MaybeUninit::uninit(); FIRST_READ];
+        let mut waste = ReadBuf::uninit(&mut waste);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut waste))?;
+        Poll::Ready(Ok(waste.filled().len()))
+    }
+
+    /// Gives the connection away with what was read from it and not used.
+    pub(crate) fn into_parts(self) -> (S, BytesMut) {
+        (self.stream, self.input)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.stream);
+        if self.large.is_empty() && self.behind.is_empty() {
+            return stream.poll_write(cx, &self.output);
+        }
+        let slices =
+            [IoSlice::new(&self.output), IoSlice::new(&self.large), IoSlice::new(&self.behind)];
+        stream.poll_write_vectored(cx, &slices)
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.written += u64::try_from(written).unwrap_or(u64::MAX);
+        for buffer in [&mut self.output as &mut dyn Front, &mut self.large, &mut self.behind] {
+            let here = written.min(buffer.length());
+            buffer.take(here);
+            written -= here;
+        }
+        if self.large.is_empty() && self.output.is_empty() {
+            std::mem::swap(&mut self.output, &mut self.behind);
+        }
+    }
+}
+
+/// A buffer that is emptied from its front.
+trait Front {
+    fn length(&self) -> usize;
+    fn take(&mut self, amount: usize);
+}
+
+impl Front for BytesMut {
+    fn length(&self) -> usize {
+        self.len()
+    }
+
+    fn take(&mut self, amount: usize) {
+        if amount == self.len() { self.clear() } else { self.advance(amount) }
+    }
+}
+
+impl Front for Bytes {
+    fn length(&self) -> usize {
+        self.len()
+    }
+
+    fn take(&mut self, amount: usize) {
+        if amount == self.len() { *self = Self::new() } else { self.advance(amount) }
+    }
+}
+
+/// A connection that left HTTP, with what was read too far.
+#[derive(Debug)]
+pub(crate) struct Prefixed<S> {
+    prefix: BytesMut,
+    stream: S,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Prefixed<S> {
+    /// Takes over a connection on which nothing waits to be written.
+    pub(crate) fn of(wire: Wire<S>) -> Self {
+        let (stream, prefix) = wire.into_parts();
+        Self { prefix, stream }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.prefix.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let amount = self.prefix.len().min(buffer.remaining());
+        buffer.put_slice(&self.prefix.split_to(amount));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
