@@ -229,7 +229,7 @@ impl Exchange {
             code: code.to_owned(),
             message,
         };
-        self.shared.logs.error(&self.log, record);
+        self.shared.logs.error(&self.log, &record);
     }
 
     /// Writes the record and counts.
@@ -246,7 +246,7 @@ impl Exchange {
                 StatusCode::from_u16(self.record.status).unwrap_or(StatusCode::BAD_REQUEST);
             metrics.request(status, duration, self.record.bytes_in, self.record.bytes_out);
         }
-        self.shared.logs.access(&self.log, self.record.clone());
+        self.shared.logs.access(&self.log, &self.record);
         self.end_span(duration);
     }
 

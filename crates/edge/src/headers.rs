@@ -1,12 +1,14 @@
 //! What an upstream is told of the client, and which headers end here. Strangers' claims are
 //! dropped; those of trusted proxies are believed and continued.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 use portway_telemetry::{Caller, Onward, Place, RequestSpans, TraceContext, trace};
-use uuid::Uuid;
 
 /// The header by which a request is found in logs.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -73,10 +75,18 @@ impl Origin {
             client,
             trusted,
             https: claimed.map_or(tls, |proto| proto.eq_ignore_ascii_case("https")),
-            request_id: request_id.unwrap_or_else(|| Uuid::now_v7().simple().to_string()),
+            request_id: request_id.unwrap_or_else(new_request_id),
             place: spans.place(incoming, caller, rand::random()),
         }
     }
+}
+
+/// Returns an id that sorts by time (RFC 9562 §5.7).
+fn new_request_id() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let id = uuid::Builder::from_unix_timestamp_millis(milliseconds, &rand::random());
+    id.into_uuid().simple().to_string()
 }
 
 /// The right-most address that is no trusted proxy; what stands left of it may be invented.
@@ -191,19 +201,32 @@ fn set_trace(headers: &mut HeaderMap, onward: Onward) {
 /// only the console's site says so. Applications read `X_Forwarded_For` as `X-Forwarded-For`, so such
 /// spellings go too, whoever sent them.
 fn drop_claims(headers: &mut HeaderMap, trusted: bool) {
-    let is_claim = |name: &str| {
-        name.starts_with("x-forwarded-")
-            || matches!(name, "forwarded" | "x-real-ip" | "x-request-id" | "x-portway-edge")
-    };
     let kept_from_proxies = [&FORWARDED_HOST, &FORWARDED_PORT, &FORWARDED_PREFIX];
     let claims: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_claim(&name.as_str().replace('_', "-")))
+        .filter(|name| is_claim(name.as_str()))
         .filter(|name| !(trusted && kept_from_proxies.contains(name)))
         .cloned()
         .collect();
     for name in claims {
         headers.remove(name);
+    }
+}
+
+/// Tells whether a header says who asks, also with underscores for its hyphens.
+fn is_claim(name: &str) -> bool {
+    const PREFIX: &str = "x-forwarded-";
+    let reads = |name: &str, claim: &str| {
+        let same = |(byte, claim): (u8, u8)| byte == claim || (claim == b'-' && byte == b'_');
+        name.len() == claim.len() && name.bytes().zip(claim.bytes()).all(same)
+    };
+    match name.as_bytes().first() {
+        Some(b'x') => {
+            name.get(..PREFIX.len()).is_some_and(|start| reads(start, PREFIX))
+                || ["x-real-ip", "x-request-id", "x-portway-edge"].iter().any(|claim| reads(name, claim))
+        }
+        Some(b'f') => name == "forwarded",
+        Some(_) | None => false,
     }
 }
 

@@ -1,36 +1,39 @@
-//! Access and error logs. A worker hands its record over and goes on: one thread of its own formats,
-//! writes and rotates. When that thread cannot keep up, or the disk is full, lines are dropped,
+//! Access and error logs. A worker hands its line over and goes on: one thread of its own writes and
+//! rotates. When that thread cannot keep up, or the disk is full, lines are dropped,
 //! counted, and that is said once; no request ever waits for its log line.
 
 mod file;
 mod overflow;
+mod queue;
 mod rotate;
 mod writer;
 
 use std::{
+    cell::RefCell,
     fs::DirBuilder,
     io,
     os::unix::fs::DirBuilderExt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
     time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
 use portway_model::{
     Name,
-    site::{LogSettings, defaults},
+    site::{LogFormat, LogSettings, defaults},
 };
 use portway_telemetry::access::{AccessRecord, ErrorRecord};
 
-use self::writer::Writer;
-
-/// How many records wait for the writer at most.
-const QUEUE: usize = 16 * 1024;
+use self::{
+    queue::{Kind, Queue},
+    writer::Writer,
+};
 
 /// How long the last lines may take to be written when the edge stops.
 const LONGEST_END: Duration = Duration::from_secs(10);
@@ -69,22 +72,13 @@ pub enum LogError {
 
 #[derive(Debug)]
 struct Shared {
-    queue: SyncSender<Message>,
+    queue: Queue,
     dropped: Arc<AtomicU64>,
     /// Those of the lost lines that found the queue full.
     overflowed: Arc<AtomicU64>,
-    stopping: Arc<AtomicBool>,
     edge: Arc<SiteLog>,
     /// Its other end is dropped with the writer.
     writer: Mutex<Option<Receiver<()>>>,
-}
-
-/// What the writer is told.
-#[derive(Debug)]
-enum Message {
-    Access(Arc<SiteLog>, Box<AccessRecord>),
-    Error(Arc<SiteLog>, Box<ErrorRecord>),
-    Stop,
 }
 
 impl SiteLog {
@@ -101,22 +95,17 @@ impl Logs {
             .map_err(|source| LogError::Folder { path: folder.to_owned(), source })?;
         let dropped = Arc::<AtomicU64>::default();
         let overflowed = Arc::<AtomicU64>::default();
-        let stopping = Arc::<AtomicBool>::default();
-        let (queue, records) = mpsc::sync_channel(QUEUE);
-        let writer = Writer::new(
-            folder.to_owned(),
-            Arc::clone(&dropped),
-            Arc::clone(&overflowed),
-            Arc::clone(&stopping),
-        );
+        let queue = Queue::default();
+        let lines = queue.clone();
+        let writer =
+            Writer::new(folder.to_owned(), Arc::clone(&dropped), Arc::clone(&overflowed));
         let (alive, ended) = mpsc::sync_channel(0);
         // Not joined: a write to a disk that hangs must not hold the edge.
         let _detached = thread::Builder::new()
             .name("portway-log".to_owned())
             .spawn(move || {
-                writer.run(&records);
-                // From here on lines are lost; only then the end is told.
-                drop(records);
+                writer.run(&lines);
+                // From here on lines are lost, also when that is because of a panic.
                 drop(alive);
             })
             .map_err(LogError::Thread)?;
@@ -126,7 +115,7 @@ impl Logs {
             settings: LogSettings::default(),
         });
         let writer = Mutex::new(Some(ended));
-        Ok(Self(Arc::new(Shared { queue, dropped, overflowed, stopping, edge, writer })))
+        Ok(Self(Arc::new(Shared { queue, dropped, overflowed, edge, writer })))
     }
 
     /// Returns the edge's own log, for what belongs to no site.
@@ -135,15 +124,19 @@ impl Logs {
     }
 
     /// Logs a request, unless the site logs none.
-    pub(crate) fn access(&self, log: &Arc<SiteLog>, record: AccessRecord) {
-        if log.settings.access {
-            self.hand_over(Message::Access(Arc::clone(log), Box::new(record)));
+    pub(crate) fn access(&self, log: &Arc<SiteLog>, record: &AccessRecord) {
+        if !log.settings.access {
+            return;
         }
+        self.hand_over(log, Kind::Access, record.time, |line| match log.settings.format {
+            LogFormat::Json => record.write_json(line),
+            LogFormat::Combined => record.write_combined(line),
+        });
     }
 
     /// Logs an error.
-    pub(crate) fn error(&self, log: &Arc<SiteLog>, record: ErrorRecord) {
-        self.hand_over(Message::Error(Arc::clone(log), Box::new(record)));
+    pub(crate) fn error(&self, log: &Arc<SiteLog>, record: &ErrorRecord) {
+        self.hand_over(log, Kind::Error, record.time, |line| record.write_json(line));
     }
 
     /// Returns the count of lines that were lost.
@@ -156,19 +149,28 @@ impl Logs {
     pub(crate) fn stop(&self) {
         let writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(writer) = writer else { return };
-        self.0.stopping.store(true, Relaxed);
-        // A full queue needs no word: the writer looks at the flag when it has emptied it.
-        let told = self.0.queue.try_send(Message::Stop);
-        if let Err(mpsc::TrySendError::Disconnected(_)) = told {
-            tracing::error!("the thread that writes logs ended early; log lines were lost");
-        }
+        self.0.queue.close();
         if let Err(RecvTimeoutError::Timeout) = writer.recv_timeout(LONGEST_END) {
             tracing::error!("the disk does not take the last log lines; they are lost");
         }
     }
 
-    fn hand_over(&self, message: Message) {
-        if self.0.queue.try_send(message).is_err() {
+    fn hand_over(
+        &self,
+        log: &Arc<SiteLog>,
+        kind: Kind,
+        time: Timestamp,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        thread_local! {
+            static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        let taken = LINE.with_borrow_mut(|line| {
+            line.clear();
+            write(line);
+            self.0.queue.push(log, kind, time, line)
+        });
+        if !taken {
             self.0.dropped.fetch_add(1, Relaxed);
             self.0.overflowed.fetch_add(1, Relaxed);
         }

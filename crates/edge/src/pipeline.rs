@@ -121,7 +121,7 @@ pub(crate) async fn refuse(
     reason: &str,
 ) -> Response<Body> {
     let tls = connection.tls.is_some();
-    let origin = Origin::of(&HeaderMap::new(), connection.peer, tls, &[]);
+    let origin = Origin::of(&HeaderMap::new(), connection.peer, tls, &[], &worker.shared.spans);
     let mut exchange = Exchange::of_nothing(&worker.shared, connection, &origin);
     if let Some(site) = meant_by(worker, connection).await {
         exchange.found_site(&site);

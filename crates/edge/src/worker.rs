@@ -266,7 +266,7 @@ fn log_connection(shared: &Shared, client: IpAddr, ended: hyper::Result<()>) {
         code: "not_http".to_owned(),
         message: body::chain(&error),
     };
-    shared.logs.error(shared.logs.edge(), record);
+    shared.logs.error(shared.logs.edge(), &record);
 }
 
 /// A handshake that failed stands in the log of the site it meant.
@@ -291,5 +291,5 @@ async fn log_handshake(shared: &Shared, client: IpAddr, failed: FailedHandshake)
         code: "handshake_failed".to_owned(),
         message: body::chain(&failed.error),
     };
-    shared.logs.error(log, record);
+    shared.logs.error(log, &record);
 }

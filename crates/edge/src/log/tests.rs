@@ -21,9 +21,9 @@ struct Fixture {
 fn a_record_is_in_its_file_soon_without_being_asked_for() {
     let logs = Fixture::start();
     let log = site_log(LogSettings::default());
-    logs.logs.access(&log, access("one", 0));
-    logs.logs.error(&log, error("refused"));
-    logs.logs.error(logs.logs.edge(), error("handshake"));
+    logs.logs.access(&log, &access("one", 0));
+    logs.logs.error(&log, &error("refused"));
+    logs.logs.error(logs.logs.edge(), &error("handshake"));
     logs.wait_for("blog-1/main.access.log", |text| text.contains("\"request_id\":\"one\""));
     logs.wait_for("blog-1/main.error.log", |text| text.contains("refused"));
     logs.wait_for("_edge/main.error.log", |text| text.contains("handshake"));
@@ -36,7 +36,7 @@ fn a_record_is_in_its_file_soon_without_being_asked_for() {
 fn combined_lines_are_written_where_the_site_wants_them() {
     let logs = Fixture::start();
     let settings = LogSettings { format: LogFormat::Combined, ..LogSettings::default() };
-    logs.logs.access(&site_log(settings), access("one", 0));
+    logs.logs.access(&site_log(settings), &access("one", 0));
     logs.logs.stop();
     let text = logs.read("blog-1/main.access.log");
     assert!(text.starts_with("192.0.2.7 - - [02/Jan/2026:03:04:05 +0000] \"GET /"), "{text}");
@@ -46,8 +46,8 @@ fn combined_lines_are_written_where_the_site_wants_them() {
 fn a_site_that_logs_no_requests_still_logs_errors() {
     let logs = Fixture::start();
     let log = site_log(LogSettings { access: false, ..LogSettings::default() });
-    logs.logs.access(&log, access("one", 0));
-    logs.logs.error(&log, error("refused"));
+    logs.logs.access(&log, &access("one", 0));
+    logs.logs.error(&log, &error("refused"));
     logs.logs.stop();
     assert!(!logs.folder.join("blog-1/main.access.log").exists());
     assert!(logs.read("blog-1/main.error.log").contains("refused"));
@@ -59,7 +59,7 @@ fn a_full_file_is_put_aside_and_only_the_newest_are_kept() {
     let settings = LogSettings { max_size: ByteSize(400), keep: 2, ..LogSettings::default() };
     let log = site_log(settings);
     for number in 0..9 {
-        logs.logs.access(&log, access(&format!("request-{number}"), number));
+        logs.logs.access(&log, &access(&format!("request-{number}"), number));
     }
     logs.logs.stop();
     let names = logs.names("blog-1");
@@ -77,7 +77,7 @@ fn two_files_put_aside_in_one_second_are_both_kept() {
     let logs = Fixture::start();
     let log = site_log(LogSettings { max_size: ByteSize(1), ..LogSettings::default() });
     for number in 0..4 {
-        logs.logs.access(&log, access(&format!("request-{number}"), 0));
+        logs.logs.access(&log, &access(&format!("request-{number}"), 0));
     }
     logs.logs.stop();
     assert_eq!(logs.names("blog-1").len(), 4);
@@ -89,9 +89,9 @@ fn an_old_file_is_put_aside() {
     let settings =
         LogSettings { max_age: Seconds(3600), max_size: ByteSize(0), ..LogSettings::default() };
     let log = site_log(settings);
-    logs.logs.access(&log, access("one", 0));
-    logs.logs.access(&log, access("two", 3599));
-    logs.logs.access(&log, access("three", 3600));
+    logs.logs.access(&log, &access("one", 0));
+    logs.logs.access(&log, &access("two", 3599));
+    logs.logs.access(&log, &access("three", 3600));
     logs.logs.stop();
     assert!(logs.read("blog-1/main.access.2026-01-02T04-04-05Z.log").contains("\"two\""));
     let current = logs.read("blog-1/main.access.log");
@@ -102,10 +102,10 @@ fn an_old_file_is_put_aside() {
 fn a_folder_that_is_removed_comes_back() {
     let logs = Fixture::start();
     let log = site_log(LogSettings::default());
-    logs.logs.access(&log, access("one", 0));
+    logs.logs.access(&log, &access("one", 0));
     logs.wait_for("blog-1/main.access.log", |text| text.contains("\"one\""));
     fs::remove_dir_all(&logs.folder).unwrap();
-    logs.logs.access(&log, access("two", 1));
+    logs.logs.access(&log, &access("two", 1));
     logs.wait_for("blog-1/main.access.log", |text| text.contains("\"two\""));
     assert_eq!(logs.lost(), 0);
 }
@@ -117,11 +117,11 @@ fn lines_that_no_file_can_take_are_counted_and_later_ones_are_written_again() {
     // A file in the place of the folder fails every write, as a full disk does.
     fs::write(logs.folder.join("blog-1"), "").unwrap();
     for _ in 0..3 {
-        logs.logs.access(&log, access("lost", 0));
+        logs.logs.access(&log, &access("lost", 0));
     }
     wait_until("three lines are lost", || logs.lost() == 3);
     fs::remove_file(logs.folder.join("blog-1")).unwrap();
-    logs.logs.access(&log, access("kept", 1));
+    logs.logs.access(&log, &access("kept", 1));
     logs.wait_for("blog-1/main.access.log", |text| text.contains("\"kept\""));
     assert_eq!(logs.lost(), 3);
 }
@@ -131,7 +131,7 @@ fn many_sites_do_not_mean_many_open_files() {
     let logs = Fixture::start();
     for site in 0..400 {
         let log = SiteLog::new(format!("s-{site}"), &name(), LogSettings::default());
-        logs.logs.access(&Arc::new(log), access("one", 0));
+        logs.logs.access(&Arc::new(log), &access("one", 0));
     }
     wait_until("all are written", || logs.folder.join("s-399/main.access.log").exists());
     let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| {
@@ -146,41 +146,20 @@ fn many_sites_do_not_mean_many_open_files() {
 }
 
 #[test]
-fn a_full_queue_drops_and_counts_and_never_waits() {
-    let (queue, _records) = mpsc::sync_channel(1);
-    let log = site_log(LogSettings::default());
-    let logs = Logs(Arc::new(Shared {
-        queue,
-        dropped: Arc::default(),
-        overflowed: Arc::default(),
-        stopping: Arc::default(),
-        edge: Arc::clone(&log),
-        writer: Mutex::new(None),
-    }));
-    for _ in 0..3 {
-        logs.access(&log, access("one", 0));
-    }
-    assert_eq!(logs.dropped().load(Relaxed), 2);
-    assert_eq!(logs.0.overflowed.load(Relaxed), 2);
-}
-
-#[test]
 fn a_writer_that_is_behind_is_stopped_without_losing_what_waits() {
     let temporary = tempfile::tempdir().unwrap();
     let folder = Utf8Path::from_path(temporary.path()).unwrap().to_owned();
-    let stopping = Arc::new(AtomicBool::new(true));
-    let (queue, records) = mpsc::sync_channel(2);
+    let queue = Queue::default();
     let log = site_log(LogSettings::default());
-    for name in ["one", "two"] {
-        queue.send(Message::Access(Arc::clone(&log), Box::new(access(name, 0)))).unwrap();
+    for name in ["one\n", "two\n"] {
+        assert!(queue.push(&log, Kind::Access, Timestamp::UNIX_EPOCH, name.as_bytes()));
     }
-    assert!(queue.try_send(Message::Stop).is_err(), "the queue is full");
+    queue.close();
 
-    // The sender lives on, so only the flag ends it.
-    Writer::new(folder.clone(), Arc::default(), Arc::default(), stopping).run(&records);
+    Writer::new(folder.clone(), Arc::default(), Arc::default()).run(&queue);
 
     let text = fs::read_to_string(folder.join("blog-1/main.access.log")).unwrap();
-    assert!(text.contains("one") && text.contains("two"), "{text}");
+    assert_eq!(text, "one\ntwo\n");
 }
 
 #[test]
@@ -188,7 +167,7 @@ fn what_is_logged_after_the_end_is_counted_as_lost() {
     let logs = Fixture::start();
     logs.logs.stop();
     logs.logs.stop();
-    logs.logs.access(&site_log(LogSettings::default()), access("late", 0));
+    logs.logs.access(&site_log(LogSettings::default()), &access("late", 0));
     assert_eq!(logs.lost(), 1);
 }
 
@@ -279,7 +258,7 @@ fn error(message: &str) -> ErrorRecord {
     }
 }
 
-fn time(seconds: i64) -> jiff::Timestamp {
-    let start: jiff::Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+fn time(seconds: i64) -> Timestamp {
+    let start: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
     start + jiff::SignedDuration::from_secs(seconds)
 }

@@ -3,8 +3,7 @@
 //! broke.
 
 use std::{
-    error::Error as _,
-    io,
+    error::Error,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
@@ -12,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-
+use portway_http1::{Kind, Reject};
 use portway_model::site::Timeouts;
 use tokio::time::{Instant, sleep_until};
 
@@ -157,7 +156,7 @@ impl From<&BodyError> for BodyFault {
         match error {
             BodyError::TooLarge { limit } => Self::TooLarge { limit: *limit },
             BodyError::Silent { side: Side::Client, .. } => Self::Silent(chain(error)),
-            BodyError::Broken { source, .. } if !is_nonsense(source) => Self::Gone(chain(error)),
+            BodyError::Broken { source, .. } if !is_nonsense(&**source) => Self::Gone(chain(error)),
             BodyError::Silent { .. }
             | BodyError::Broken { .. }
             | BodyError::File(_)
@@ -168,17 +167,8 @@ impl From<&BodyError> for BodyFault {
 }
 
 /// Tells whether a body broke by what was sent, and not because nothing came any more.
-fn is_nonsense(error: &hyper::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>()
-            && matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+fn is_nonsense(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    error.downcast_ref::<Reject>().is_some_and(|reject| reject.kind != Kind::Truncated)
 }
 
 #[cfg(test)]

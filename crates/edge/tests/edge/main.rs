@@ -14,6 +14,7 @@ mod control;
 mod proxying;
 mod routing;
 mod secure;
+mod strict;
 mod support;
 mod telling;
 mod upstreams;

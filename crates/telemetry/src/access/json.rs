@@ -31,6 +31,10 @@ impl Formatter for Escaping {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
+        // The formatter is given no control character below U+0020, and nearly all text is plain.
+        if fragment.bytes().all(|byte| byte < 0x7f) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some(found) = rest.find(needs_escape) {
             let (plain, tail) = rest.split_at(found);
