@@ -114,11 +114,9 @@ impl Exchange {
     ) -> Self {
         let (parts, ()) = http::Request::new(()).into_parts();
         let mut exchange = Self::begin(shared, connection, origin, &parts);
-        for field in [
-            &mut exchange.record.method,
-            &mut exchange.record.path,
-            &mut exchange.record.protocol,
-        ] {
+        for field in
+            [&mut exchange.record.method, &mut exchange.record.path, &mut exchange.record.protocol]
+        {
             "-".clone_into(field);
         }
         exchange

@@ -1,13 +1,11 @@
 //! What an upstream is told of the client, and which headers end here. Strangers' claims are
 //! dropped; those of trusted proxies are believed and continued.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
+use jiff::Timestamp;
 use portway_telemetry::{Caller, Onward, Place, RequestSpans, TraceContext, trace};
 
 /// The header by which a request is found in logs.
@@ -83,8 +81,7 @@ impl Origin {
 
 /// Returns an id that sorts by time (RFC 9562 §5.7).
 fn new_request_id() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let milliseconds = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
     let id = uuid::Builder::from_unix_timestamp_millis(milliseconds, &rand::random());
     id.into_uuid().simple().to_string()
 }

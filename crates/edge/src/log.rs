@@ -97,8 +97,7 @@ impl Logs {
         let overflowed = Arc::<AtomicU64>::default();
         let queue = Queue::default();
         let lines = queue.clone();
-        let writer =
-            Writer::new(folder.to_owned(), Arc::clone(&dropped), Arc::clone(&overflowed));
+        let writer = Writer::new(folder.to_owned(), Arc::clone(&dropped), Arc::clone(&overflowed));
         let (alive, ended) = mpsc::sync_channel(0);
         // Not joined: a write to a disk that hangs must not hold the edge.
         let _detached = thread::Builder::new()

@@ -2,9 +2,7 @@
 
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts,
-};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body as _;
 use tracing::Instrument as _;
 
@@ -57,7 +55,7 @@ pub(crate) enum Served {
     /// The answer is to be sent.
     Answer(Response<Body>),
     /// The head is to be sent, and then whatever comes from either side.
-    Tunnel(Tunnel),
+    Tunnel(Box<Tunnel>),
 }
 
 /// A connection that leaves HTTP.
@@ -107,7 +105,7 @@ pub(crate) async fn serve(
         }
         Outcome::Tunnel(response, upstream, permit) => {
             let response = with_id(response, &origin);
-            Served::Tunnel(Tunnel { response, upstream, permit, exchange })
+            Served::Tunnel(Box::new(Tunnel { response, upstream, permit, exchange }))
         }
     }
 }

@@ -28,6 +28,7 @@ use portway_http1::{Framing, Target, Version, request::RequestHead};
 use portway_model::site::HostHeader;
 use tokio::time::Instant;
 
+use self::pool::Connection;
 pub(crate) use self::{
     dial::{DialError, Stream},
     peer::{Peer, UpstreamTlsError},
@@ -35,7 +36,6 @@ pub(crate) use self::{
     progress::{BodyFault, Expired},
     tunnel::{Passed, TunnelError},
 };
-use self::pool::Connection;
 use crate::{
     body::{self, Body},
     content::CompiledUpstream,
@@ -310,8 +310,9 @@ impl<O: Observer> Attempt<'_, O> {
         match &self.upstream.settings.host {
             HostHeader::Preserve => Ok(host.unwrap_or(&peer.authority).clone()),
             HostHeader::Target => Ok(peer.authority.clone()),
-            HostHeader::Set(host) => HeaderValue::from_str(host)
-                .map_err(|error| ProxyError::Unwritable(Box::new(error))),
+            HostHeader::Set(host) => {
+                HeaderValue::from_str(host).map_err(|error| ProxyError::Unwritable(Box::new(error)))
+            }
         }
     }
 

@@ -11,11 +11,7 @@ use std::{
 };
 
 use http::Request;
-use hyper::{
-    body::Incoming,
-    server::conn::http2,
-    service::service_fn,
-};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
 use portway_telemetry::{

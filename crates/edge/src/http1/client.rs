@@ -36,7 +36,9 @@ use crate::{
 const FULL: usize = 64 * 1024;
 
 /// A connection to an upstream on which nothing is going on.
-pub(crate) struct Conn {
+pub(crate) struct Conn(Box<Line>);
+
+struct Line {
     wire: Wire<Box<dyn Stream>>,
     parser: Parser,
     deadline: Deadline,
@@ -92,14 +94,15 @@ pub(crate) trait Keeper {
 impl Conn {
     /// Takes a connection that was just opened.
     pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
-        Self { wire: Wire::new(stream), parser: Parser::new(), deadline: Deadline::default() }
+        let (wire, parser, deadline) = (Wire::new(stream), Parser::new(), Deadline::default());
+        Self(Box::new(Line { wire, parser, deadline }))
     }
 
     /// Tells whether an unused connection is still open and silent. Whatever comes unasked, its end
     /// included, makes it unusable.
     pub(crate) fn is_quiet(&mut self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
-        self.wire.poll_fill(&mut context).is_pending()
+        self.0.wire.poll_fill(&mut context).is_pending()
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -109,7 +112,7 @@ impl Conn {
         body: Body,
         timeouts: &Timeouts,
     ) -> Result<Answered, Box<Unanswered>> {
-        let mut sending = Sending::begin(self, head, body, timeouts)?;
+        let mut sending = Sending::begin(self.0, head, body, timeouts)?;
         let answered = poll_fn(|cx| sending.poll(cx)).await;
         match answered {
             Ok(answer) => Ok(sending.answered(answer)),
@@ -120,7 +123,7 @@ impl Conn {
 
 /// A request on its way.
 struct Sending {
-    conn: Conn,
+    line: Box<Line>,
     upload: Upload,
     asked: Asked,
     limits: Limits,
@@ -142,18 +145,18 @@ enum Turn {
 
 impl Sending {
     fn begin(
-        mut conn: Conn,
+        mut line: Box<Line>,
         head: &RequestHead,
         body: Body,
         timeouts: &Timeouts,
     ) -> Result<Self, Box<Unanswered>> {
-        conn.wire.restart();
-        if let Err(error) = request::write(head, conn.wire.output()) {
+        line.wire.restart();
+        if let Err(error) = request::write(head, line.wire.output()) {
             let error = SendError::Unwritable(error);
             return Err(Box::new(Unanswered { error, unsent: None, silent: true }));
         }
         Ok(Self {
-            conn,
+            line,
             upload: Upload::new(body, head.framing),
             asked: Asked::from(head),
             limits: Limits::default(),
@@ -164,7 +167,7 @@ impl Sending {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, SendError>> {
-        let moved = self.upload.poll(cx, &mut self.conn.wire);
+        let moved = self.upload.poll(cx, &mut self.line.wire);
         if let Poll::Ready(Err(fault)) = moved {
             return Poll::Ready(Err(SendError::Body(fault)));
         }
@@ -183,8 +186,8 @@ impl Sending {
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, SendError>> {
         loop {
-            if !self.conn.wire.input.is_empty() {
-                let Conn { wire, parser, .. } = &mut self.conn;
+            if !self.line.wire.input.is_empty() {
+                let Line { wire, parser, .. } = &mut *self.line;
                 match parser.parse(&mut wire.input, &self.asked, &self.limits) {
                     Ok(Some(Answer::Interim(_))) => continue,
                     Ok(Some(answer)) => return Poll::Ready(Ok(answer)),
@@ -192,7 +195,7 @@ impl Sending {
                     Err(reject) => return Poll::Ready(Err(SendError::Refused(reject))),
                 }
             }
-            match ready!(self.conn.wire.poll_fill(cx)) {
+            match ready!(self.line.wire.poll_fill(cx)) {
                 Ok(0) => return Poll::Ready(Err(SendError::Closed)),
                 Ok(_) => self.silent = false,
                 Err(error) => return Poll::Ready(Err(SendError::Broken(error))),
@@ -201,17 +204,17 @@ impl Sending {
     }
 
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<SendError> {
-        let turn = self.upload.turn(&self.conn.wire);
+        let turn = self.upload.turn(&self.line.wire);
         if self.turn != Some(turn) {
             self.turn = Some(turn);
             match turn {
                 // A silent client is the body's to notice.
-                Turn::Client => self.conn.deadline.clear(),
+                Turn::Client => self.line.deadline.clear(),
                 Turn::Take(_) => self.allow(self.timeouts.send.duration()),
                 Turn::Answer => self.allow(self.timeouts.first_byte.duration()),
             }
         }
-        ready!(self.conn.deadline.poll(cx));
+        ready!(self.line.deadline.poll(cx));
         Poll::Ready(SendError::TimedOut(match turn {
             Turn::Client | Turn::Take(_) => Expired::Send,
             Turn::Answer => Expired::FirstByte,
@@ -219,24 +222,30 @@ impl Sending {
     }
 
     fn allow(&mut self, time: Duration) {
-        self.conn.deadline.set(Instant::now() + time);
+        self.line.deadline.set(Instant::now() + time);
     }
 
     fn unanswered(self, error: SendError) -> Unanswered {
-        let untouched = self.conn.wire.written() == 0 && self.upload.untouched;
+        let untouched = self.line.wire.written() == 0 && self.upload.untouched;
         let unsent = untouched.then_some(self.upload.body);
         Unanswered { error, unsent, silent: self.silent }
     }
 
     fn answered(mut self, answer: Answer) -> Answered {
-        self.conn.deadline.clear();
+        self.line.deadline.clear();
         match answer {
             Answer::Tunnel(head) => {
-                Answered::Tunnel(response(head, ()), Prefixed::of(self.conn.wire))
+                Answered::Tunnel(response(head, ()), Prefixed::of(self.line.wire))
             }
             Answer::Interim(head) | Answer::Final(head) => {
-                let (framing, persistent) = (head.framing, head.persistent);
-                Answered::Response(response(head, Receiving { sending: self, framing, persistent }))
+                let receiving = Receiving {
+                    framing: head.framing,
+                    persistent: head.persistent && self.upload.is_done(),
+                    silence: self.timeouts.silence.duration(),
+                    rest: self.upload.is_going_on().then(|| Box::new(self.upload)),
+                    line: self.line,
+                };
+                Answered::Response(response(head, receiving))
             }
         }
     }
@@ -244,9 +253,14 @@ impl Sending {
 
 /// The body of an answer that nobody has asked for yet.
 pub(crate) struct Receiving {
-    sending: Sending,
+    line: Box<Line>,
     framing: Framing,
+    /// Whether the connection can be kept.
     persistent: bool,
+    /// How long the upstream may send nothing.
+    silence: Duration,
+    /// What the upstream has not taken of the request before it answered.
+    rest: Option<Box<Upload>>,
 }
 
 impl Receiving {
@@ -367,6 +381,11 @@ impl Upload {
         matches!(self.stage, Stage::Broken(_))
     }
 
+    /// Tells whether there is more that the upstream may take.
+    fn is_going_on(&self) -> bool {
+        matches!(self.stage, Stage::Body | Stage::Drain)
+    }
+
     fn is_done(&self) -> bool {
         matches!(self.stage, Stage::Done)
     }
@@ -395,36 +414,35 @@ struct AnswerBody<K> {
 
 /// A connection whose answer is being read.
 enum Held {
-    Alone(Conn),
+    Alone(Box<Line>),
     /// The upstream answers before it has the whole request: the rest of it goes on beside.
     Beside {
-        conn: Rc<RefCell<Conn>>,
+        line: Rc<RefCell<Box<Line>>>,
         _going_on: AbortOnDropHandle<()>,
     },
 }
 
 impl<K: Keeper> AnswerBody<K> {
     fn begin(receiving: Receiving, keeper: K) -> Self {
-        let Receiving { sending, framing, persistent } = receiving;
-        let Sending { conn, upload, limits, timeouts, .. } = sending;
-        let done = upload.is_done();
-        let held = if done || upload.is_broken() {
-            Held::Alone(conn)
-        } else {
-            let conn = Rc::new(RefCell::new(conn));
-            let going_on = tokio::task::spawn_local(go_on(Rc::clone(&conn), upload));
-            Held::Beside { conn, _going_on: AbortOnDropHandle::new(going_on) }
+        let Receiving { line, framing, persistent, silence, rest } = receiving;
+        let held = match rest {
+            None => Held::Alone(line),
+            Some(upload) => {
+                let line = Rc::new(RefCell::new(line));
+                let going_on = tokio::task::spawn_local(go_on(Rc::clone(&line), upload));
+                Held::Beside { line, _going_on: AbortOnDropHandle::new(going_on) }
+            }
         };
         let mut body = Self {
             held: Some(held),
-            decoder: Decoder::new(framing, &limits),
+            decoder: Decoder::new(framing, &Limits::default()),
             length: match framing {
                 Framing::None => Some(0),
                 Framing::Length(length) => Some(length),
                 Framing::Chunked | Framing::UntilClose => None,
             },
-            persistent: persistent && done,
-            silence: timeouts.silence.duration(),
+            persistent,
+            silence,
             keeper: Some(keeper),
         };
         body.let_go_at_end();
@@ -436,12 +454,12 @@ impl<K: Keeper> AnswerBody<K> {
         if self.held.is_none() {
             return Some(Bytes::new());
         }
-        let Some(Held::Alone(conn)) = &mut self.held else { return None };
-        let arrived = u64::try_from(conn.wire.input.len()).unwrap_or(u64::MAX);
+        let Some(Held::Alone(line)) = &mut self.held else { return None };
+        let arrived = u64::try_from(line.wire.input.len()).unwrap_or(u64::MAX);
         if self.length.is_none_or(|length| length > arrived) {
             return None;
         }
-        match self.decoder.decode(&mut conn.wire.input) {
+        match self.decoder.decode(&mut line.wire.input) {
             Ok(Some(Piece::Data(data))) => {
                 self.let_go_at_end();
                 Some(data)
@@ -455,13 +473,13 @@ impl<K: Keeper> AnswerBody<K> {
         if !self.decoder.is_ended() {
             return;
         }
-        if let Some(Held::Alone(mut conn)) = self.held.take()
+        if let Some(Held::Alone(mut line)) = self.held.take()
             && self.persistent
-            && conn.wire.input.is_empty()
+            && line.wire.input.is_empty()
             && let Some(keeper) = self.keeper.take()
         {
-            conn.deadline.clear();
-            keeper.keep(conn);
+            line.deadline.clear();
+            keeper.keep(Conn(line));
         }
         // Whatever waits for the end of the answer, such as its place among those in flight.
         self.keeper = None;
@@ -470,32 +488,32 @@ impl<K: Keeper> AnswerBody<K> {
     fn poll_decode(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
         let Some(held) = &mut self.held else { return Poll::Ready(None) };
         let mut shared;
-        let conn = match held {
-            Held::Alone(conn) => conn,
-            Held::Beside { conn, .. } => {
-                shared = conn.borrow_mut();
+        let line = match held {
+            Held::Alone(line) => line,
+            Held::Beside { line, .. } => {
+                shared = line.borrow_mut();
                 &mut *shared
             }
         };
         loop {
-            match self.decoder.decode(&mut conn.wire.input) {
+            match self.decoder.decode(&mut line.wire.input) {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Ok(None) if self.decoder.is_ended() => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(reject) => return Poll::Ready(Some(Err(broken(reject)))),
             }
-            match conn.wire.poll_fill(cx) {
+            match line.wire.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => {
                     if let Err(reject) = self.decoder.close() {
                         return Poll::Ready(Some(Err(broken(reject))));
                     }
                 }
-                Poll::Ready(Ok(_)) => conn.deadline.clear(),
+                Poll::Ready(Ok(_)) => line.deadline.clear(),
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(broken(error)))),
                 Poll::Pending => {
                     let silence = self.silence;
-                    conn.deadline.set_once(|| Instant::now() + silence);
-                    ready!(conn.deadline.poll(cx));
+                    line.deadline.set_once(|| Instant::now() + silence);
+                    ready!(line.deadline.poll(cx));
                     let silent = BodyError::Silent { side: Side::Upstream, after: silence };
                     return Poll::Ready(Some(Err(silent)));
                 }
@@ -538,9 +556,9 @@ impl<K: Keeper + Unpin> HttpBody for AnswerBody<K> {
 }
 
 /// Sends the rest of a request whose answer has begun.
-async fn go_on(conn: Rc<RefCell<Conn>>, mut upload: Upload) {
+async fn go_on(line: Rc<RefCell<Box<Line>>>, mut upload: Box<Upload>) {
     // Both ends are watched by others: the client's by the body, the upstream's by its answer.
-    drop(poll_fn(|cx| upload.poll(cx, &mut conn.borrow_mut().wire)).await);
+    drop(poll_fn(|cx| upload.poll(cx, &mut line.borrow_mut().wire)).await);
 }
 
 fn broken(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> BodyError {

@@ -165,7 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Server<S> {
         });
         match served.await {
             Some(Served::Answer(response)) => self.send(ask, persistent, response).await,
-            Some(Served::Tunnel(tunnel)) => After::Tunnel(Box::new(tunnel)),
+            Some(Served::Tunnel(tunnel)) => After::Tunnel(tunnel),
             None => After::Gone,
         }
     }

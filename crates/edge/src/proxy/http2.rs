@@ -1,10 +1,7 @@
 //! Requests over HTTP/2, which hyper speaks for us.
 
 use http::{HeaderMap, Request, Response, Uri, Version, header, uri::Scheme};
-use hyper::{
-    body::Incoming,
-    client::conn::http2::SendRequest,
-};
+use hyper::{body::Incoming, client::conn::http2::SendRequest};
 
 use super::{
     Answer, Attempt, Observer, Outgoing, Peer, ProxyError, Sent, no_answer, progress::Progress,
@@ -30,7 +27,8 @@ impl<O: Observer> Attempt<'_, O> {
     ) -> Result<Sent, ProxyError> {
         let host = self.host(peer, outgoing.host.as_ref())?;
         let spare = self.repeatable.then(|| outgoing.headers.clone());
-        let (progress, watched) = Progress::watch(std::mem::replace(&mut outgoing.body, body::empty()));
+        let (progress, watched) =
+            Progress::watch(std::mem::replace(&mut outgoing.body, body::empty()));
         let headers = std::mem::take(&mut outgoing.headers);
         let request = write(&outgoing, headers, host.as_bytes(), peer, watched)?;
         let timeouts = &self.upstream.settings.timeouts;

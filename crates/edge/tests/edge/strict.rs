@@ -111,7 +111,10 @@ async fn an_upstreams_ambiguous_answer_is_502_and_its_connection_is_never_used_a
         ("both", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok"),
         ("twice", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"),
         ("folded", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok"),
-        ("unasked", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+        (
+            "unasked",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        ),
         ("nonsense", "SSH-2.0-OpenSSH_9.2\r\n\r\n"),
         ("lf", "HTTP/1.1 200 OK\nContent-Length: 2\n\nok"),
     ] {
@@ -148,7 +151,10 @@ async fn a_clean_answer_leaves_its_connection_for_the_next_request() {
     for (name, script) in [
         ("length", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
         ("chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
-        ("interim", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n"),
+        (
+            "interim",
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+        ),
     ] {
         let (address, connections) = scripted(script).await;
         let host = format!("{name}.example");
@@ -188,7 +194,8 @@ async fn an_answer_that_ends_early_ends_the_clients_connection_too() {
 #[tokio::test]
 async fn an_answer_before_the_whole_request_reaches_a_client_that_is_still_sending() {
     let edge = TestEdge::start().await;
-    let refusal = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig";
+    let refusal =
+        "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig";
     let (address, _) = scripted(refusal).await;
     let action = Action::Proxy(Upstream::of(tcp(address)));
     edge.put(vec![site("a", &["a.example"], vec![route("/", action)])]).await;
@@ -303,7 +310,8 @@ async fn closing(answer: &str) -> (SocketAddr, Arc<AtomicUsize>) {
 
 /// An upstream that leaves HTTP, says hello and repeats what it hears.
 async fn switching() -> (SocketAddr, Arc<AtomicUsize>) {
-    let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello ";
+    let head =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello ";
     serve(head.to_owned(), Then::Echo).await
 }
 

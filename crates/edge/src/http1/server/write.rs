@@ -4,12 +4,13 @@ use std::{
     cell::{Cell, RefCell},
     pin::Pin,
     task::{Context, Poll, ready},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, response::Parts};
 use http_body::{Body as _, Frame};
+use jiff::Timestamp;
 use portway_http1::{
     Framing, Version, WriteError,
     body::Encoder,
@@ -47,7 +48,18 @@ pub(super) struct Answer {
     encoder: Encoder,
     trailers: bool,
     persistent: bool,
-    ended: bool,
+    stage: Stage,
+}
+
+/// How far an answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// There is more of the body.
+    Body,
+    /// All of it waits to be written, or was.
+    Ended,
+    /// It broke off; what came of it is still written.
+    Broken,
 }
 
 impl Ask {
@@ -108,7 +120,7 @@ impl Answer {
             encoder: Encoder::new(framing),
             trailers: ask.trailers,
             persistent: head.persistent,
-            ended: framing == Framing::None,
+            stage: if framing == Framing::None { Stage::Ended } else { Stage::Body },
         })
     }
 
@@ -121,7 +133,7 @@ impl Answer {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        while !self.ended {
+        while self.stage == Stage::Body {
             // The body may itself read from the connection, so it is not held meanwhile.
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
                 let flushed = link.borrow_mut().wire.poll_flush(cx);
@@ -131,13 +143,16 @@ impl Answer {
                 };
             };
             let mut link = link.borrow_mut();
-            self.take(&mut link.wire, frame)?;
+            // Whoever watches the body has written down why it broke off.
+            if self.take(&mut link.wire, frame).is_err() {
+                self.stage = Stage::Broken;
+            }
             if link.wire.waiting() >= FULL {
                 ready!(link.wire.poll_drain(cx)).map_err(|_| Unsent)?;
             }
         }
         ready!(link.borrow_mut().wire.poll_flush(cx)).map_err(|_| Unsent)?;
-        Poll::Ready(Ok(self.persistent))
+        Poll::Ready(if self.stage == Stage::Broken { Err(Unsent) } else { Ok(self.persistent) })
     }
 
     fn take<S>(
@@ -149,7 +164,6 @@ impl Answer {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Some(frame) = frame else { return self.end(wire, &HeaderMap::new()) };
-        // Whoever watches the body has written down why it broke off.
         let frame = frame.map_err(|_| Unsent)?;
         match frame.into_data() {
             Ok(data) => wire.encode(&mut self.encoder, data).map_err(|_| Unsent)?,
@@ -166,7 +180,7 @@ impl Answer {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.ended = true;
+        self.stage = Stage::Ended;
         self.encoder.end(trailers, wire.output()).map_err(|_| Unsent)
     }
 }
@@ -193,16 +207,16 @@ fn date() -> HeaderValue {
     thread_local! {
         static WRITTEN: Cell<Option<(u64, HeaderValue)>> = const { Cell::new(None) };
     }
-    let now = SystemTime::now();
-    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let second = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
     let written = WRITTEN.take().filter(|(at, _)| *at == second);
-    let value = written.map_or_else(|| write_date(now), |(_, value)| value);
+    let value = written.map_or_else(|| write_date(second), |(_, value)| value);
     WRITTEN.set(Some((second, value.clone())));
     value
 }
 
-fn write_date(now: SystemTime) -> HeaderValue {
+fn write_date(second: u64) -> HeaderValue {
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
     // The text of a date is a header's value.
-    HeaderValue::try_from(httpdate::fmt_http_date(now))
+    HeaderValue::try_from(date)
         .unwrap_or_else(|_| HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
 }
