@@ -1,9 +1,10 @@
 //! Access and error logs of the real program: what is written of requests that go wrong, rotation
-//! under load, and a disk that is full.
+//! under load, following over a rotation, and a disk that is full.
 
 use std::{
     collections::{BTreeSet, HashSet},
     process::Stdio,
+    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -14,7 +15,7 @@ use portway_testkit::{
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpStream, UnixStream},
 };
 
@@ -61,6 +62,36 @@ async fn only_so_many_files_are_kept() {
         (files(&manager, "main.access").len() == 3).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_followed_log_goes_on_over_a_rotation() {
+    let manager = manager().await;
+    let _origin = publish(&manager, "log: { max_size: 4KiB, keep: 1000 }").await;
+    let web = Web::of(&manager).await;
+    web.get("app.localhost", "/first").send().await;
+    log_line(&manager, "main.access.log", "/first").await;
+    let mut follow = manager
+        .command(&["logs", "app", "-f", "-n", "1"])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let mut next = async || {
+        let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
+        field(&line.expect("no line in time").unwrap().unwrap(), "path")
+    };
+    assert_eq!(next().await, "/first");
+
+    for number in 0..60 {
+        web.get("app.localhost", &format!("/{number}")).send().await;
+    }
+
+    for number in 0..60 {
+        assert_eq!(next().await, format!("/{number}"));
+    }
+    assert!(files(&manager, "main.access").len() > 2, "files were put aside meanwhile");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,20 +1,19 @@
 //! Following a log: lines as they are written, for as long as one may see them.
 
 use std::{
-    collections::BTreeMap,
-    fs::File,
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File, Metadata},
     io::{Read as _, Seek as _, SeekFrom},
     os::unix::fs::MetadataExt as _,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use camino::Utf8PathBuf;
 use portway_model::{Id, Site};
 use portway_wire::logs::LogLine;
 use tokio::{sync::mpsc, task::JoinError, time::Instant};
 use tracing::error;
 
-use super::{MAX_LINE, PIECE, Verdict, Wanted};
+use super::{LogFile, MAX_LINE, PIECE, Verdict, Wanted};
 use crate::{Actor, Control, ControlError, rights::Sites};
 
 /// How often a followed log is looked at.
@@ -23,13 +22,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// How far a followed file has been read.
+#[derive(Default)]
 struct Followed {
-    inode: u64,
     offset: u64,
     partial: Vec<u8>,
 }
 
-type Places = BTreeMap<Utf8PathBuf, Followed>;
+/// What a file is, whatever its name: it gets another one when it is put aside. Inodes are used
+/// again, so the time of birth is part of it.
+type Identity = (u64, u64, Option<SystemTime>);
+
+fn identity(about: &Metadata) -> Identity {
+    (about.dev(), about.ino(), about.created().ok())
+}
+
+type Places = BTreeMap<Identity, Followed>;
 
 /// Who follows, and what; a login can end, and a site change hands, long before a stream does.
 pub(super) struct Right {
@@ -119,50 +126,89 @@ async fn send(sender: &mpsc::Sender<LogLine>, lines: Vec<LogLine>) -> bool {
 impl Wanted {
     /// Begins at the present ends; what was written meanwhile comes with the next look.
     fn ends(&self) -> Places {
-        let mut places = Places::new();
-        for file in self.files().unwrap_or_default().iter().filter(|file| file.aside.is_none()) {
-            if let Ok(meta) = std::fs::metadata(&file.path) {
-                let place = Followed { inode: meta.ino(), offset: meta.len(), partial: Vec::new() };
-                places.insert(file.path.clone(), place);
-            }
-        }
-        places
+        let files = self.files().unwrap_or_default();
+        let ends = files.iter().filter_map(|file| {
+            let about = fs::metadata(&file.path).ok()?;
+            let end = Followed { offset: about.len(), partial: Vec::new() };
+            Some((identity(&about), end))
+        });
+        ends.collect()
     }
 
-    /// Reads what was written since the last look. A file that cannot be read now is looked at
-    /// again the next time.
+    /// Reads what was written since the last look: the rest of files that were put aside meanwhile,
+    /// then the current ones. A file that cannot be read now is looked at again the next time.
     fn grown(&self, places: &mut Places) -> Vec<LogLine> {
         let mut lines = Vec::new();
-        for file in self.files().unwrap_or_default().iter().filter(|file| file.aside.is_none()) {
-            let Ok(mut source) = File::open(&file.path) else { continue };
-            let Ok(meta) = source.metadata() else { continue };
-            let place = places.entry(file.path.clone()).or_insert_with(|| Followed {
-                inode: meta.ino(),
-                offset: 0,
-                partial: Vec::new(),
-            });
-            if place.inode != meta.ino() || meta.len() < place.offset {
-                *place = Followed { inode: meta.ino(), offset: 0, partial: Vec::new() };
+        let mut behind = BTreeSet::new();
+        let (files, complete) = self.in_order();
+        let mut seen = BTreeSet::new();
+        for (file, about, source) in files {
+            let id = identity(&about);
+            if !seen.insert(id) || behind.contains(&file.log) {
+                continue;
             }
-            let mut fresh = Vec::new();
-            let read = source
-                .seek(SeekFrom::Start(place.offset))
-                .and_then(|_| source.take(PIECE).read_to_end(&mut fresh));
-            let Ok(read) = read else { continue };
-            place.offset += read as u64;
-            place.partial.append(&mut fresh);
-            while let Some(at) = place.partial.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = place.partial.drain(..=at).collect();
-                let text = String::from_utf8_lossy(&line);
-                let text = text.trim_end();
-                if matches!(self.judge(text), Verdict::Fits(_)) {
-                    lines.push(self.line(&file.log, text));
-                }
+            let place = places.entry(id).or_default();
+            if about.len() < place.offset {
+                *place = Followed::default();
             }
-            if place.partial.len() > MAX_LINE {
-                place.partial.clear();
+            if self.read_on(&file, source, place, &mut lines) == PIECE {
+                behind.insert(file.log);
             }
         }
+        if complete {
+            places.retain(|id, _| seen.contains(id));
+        }
         lines
+    }
+
+    /// Opens all files, the oldest first, and tells whether that could be done with all. The current
+    /// ones are opened before those put aside are listed: what is put aside in between is there
+    /// twice, and nothing is missing.
+    fn in_order(&self) -> (Vec<(LogFile, Metadata, File)>, bool) {
+        let open = |file: LogFile| {
+            let source = File::open(&file.path).ok()?;
+            Some((file, source.metadata().ok()?, source))
+        };
+        let list = |aside: bool| {
+            let files = self.files().unwrap_or_default().into_iter();
+            files.filter(move |file| file.aside.is_some() == aside).collect::<Vec<_>>()
+        };
+        let current = list(false);
+        let wanted = current.len();
+        let current: Vec<_> = current.into_iter().filter_map(open).collect();
+        let put_aside = list(true);
+        let wanted = wanted + put_aside.len();
+        let opened: Vec<_> = put_aside.into_iter().rev().filter_map(open).chain(current).collect();
+        let complete = opened.len() == wanted;
+        (opened, complete)
+    }
+
+    /// Reads a piece of a file, and returns its length.
+    fn read_on(
+        &self,
+        file: &LogFile,
+        mut source: File,
+        place: &mut Followed,
+        lines: &mut Vec<LogLine>,
+    ) -> u64 {
+        let mut fresh = Vec::new();
+        let read = source
+            .seek(SeekFrom::Start(place.offset))
+            .and_then(|_| source.take(PIECE).read_to_end(&mut fresh));
+        let Ok(read) = read else { return 0 };
+        place.offset += read as u64;
+        place.partial.append(&mut fresh);
+        while let Some(at) = place.partial.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = place.partial.drain(..=at).collect();
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim_end();
+            if matches!(self.judge(text), Verdict::Fits(_)) {
+                lines.push(self.line(&file.log, text));
+            }
+        }
+        if place.partial.len() > MAX_LINE {
+            place.partial.clear();
+        }
+        read as u64
     }
 }
