@@ -42,7 +42,7 @@ async function setUp(page, complaints) {
   await page.getByRole("alert").waitFor();
   await judgeEverywhere(page, "setup-refused");
   // The browser writes every refused request into its console.
-  assertQuiet(complaints.splice(0), [/status of 400/]);
+  assertQuiet(complaints.splice(0), [/status of 422/]);
 
   await page.getByLabel("Password", { exact: true }).fill(settings.admin.password);
   await page.getByRole("button", { name: "Make the administrator" }).click();

@@ -213,7 +213,7 @@ impl Cast {
     async fn try_out(&self, operation: &str, caller: &str) -> (u16, String) {
         let (method, template) = operation.split_once(' ').unwrap();
         let mark = format!("x{:x}", fold(&format!("{operation} {caller}")));
-        let path = self.fill(template, &mark).await;
+        let (path, revision) = self.fill(template, &mark).await;
         let mut call = self.bed.call(method, &path).header("if-match", "*");
         if caller != "nobody" {
             let ends = operation.ends_with("/logout") || operation.ends_with("E /api/v1/session");
@@ -221,19 +221,21 @@ impl Cast {
                 if ends { self.bed.log_in(caller).await.access_token } else { self.token(caller) };
             call = call.bearer(&token);
         }
-        if let Some(body) = body(operation, &mark) {
+        if let Some(body) = body(operation, &mark, revision) {
             call = call.json(&body);
         }
         let reply = call.send().await;
         (reply.status, reply.text)
     }
 
-    async fn fill(&self, template: &str, mark: &str) -> String {
-        let mut path = template.to_owned();
+    /// Returns the path with things that are there, and the revision of the last one made.
+    async fn fill(&self, template: &str, mark: &str) -> (String, i64) {
+        let (mut path, mut revision) = (template.to_owned(), 0);
         if path.contains("{site}") || path.contains("{number}") {
             let site = self.bed.site(mark, &format!("{mark}.owner.example"), "owner").await;
             path = path.replace("{site}", mark);
-            path = path.replace("{number}", &site.summary.revision.to_string());
+            revision = site.summary.revision;
+            path = path.replace("{number}", &revision.to_string());
         }
         if path.contains("{user}") {
             self.bed.user(mark, Role::Viewer, Bounds::default()).await;
@@ -248,14 +250,15 @@ impl Cast {
         }
         path = path.replace("{id}", "0190163d-8694-739b-aea5-966c26f8ad91");
         match template {
-            "/api/v1/diff" => path + "?from=0",
-            "/api/v1/revisions/{number}/progress" => path + "?timeout=0",
-            _ => path,
+            "/api/v1/diff" => path += "?from=0",
+            "/api/v1/revisions/{number}/progress" => path += "?timeout=0",
+            _ => {}
         }
+        (path, revision)
     }
 }
 
-fn body(operation: &str, mark: &str) -> Option<Value> {
+fn body(operation: &str, mark: &str, revision: i64) -> Option<Value> {
     let spec = proxy(&format!("{mark}.owner.example"));
     let sites = json!({ "source": mark, "sites": { mark: spec } });
     Some(match operation {
@@ -269,7 +272,7 @@ fn body(operation: &str, mark: &str) -> Option<Value> {
         "POST /api/v1/sites" => json!({ "name": mark, "spec": spec }),
         "PUT /api/v1/sites/{site}" => json!({ "spec": spec }),
         "POST /api/v1/sites/{site}/block" => json!({ "reason": "not paid" }),
-        "POST /api/v1/sites/{site}/revert" => json!({ "to": 10_000 }),
+        "POST /api/v1/sites/{site}/revert" => json!({ "to": revision }),
         "POST /api/v1/plan" | "POST /api/v1/apply" => sites,
         "POST /api/v1/revisions/{number}/revert" | "PATCH /api/v1/users/{user}" => json!({}),
         "POST /api/v1/users" => json!({ "name": mark, "role": "viewer" }),

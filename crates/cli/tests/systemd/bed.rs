@@ -105,8 +105,8 @@ impl Bed {
     pub(crate) fn publish(&self, host: &str, body: &str) {
         let site =
             format!("sites: {{ {host}: {{ hosts: [{host}], respond: {{ body: {body} }} }} }}\n");
-        self.put("/root/site.yaml", site);
-        self.sh("portway apply -f /root/site.yaml");
+        self.put("/srv/site.yaml", site);
+        self.sh("portway apply -f /srv/site.yaml");
     }
 
     /// Returns the main process of a service.

@@ -76,8 +76,8 @@ fn the_link_in_the_journal_makes_the_administrator_and_both_logs_are_there() {
     let token = log.split(link).nth(1).unwrap().split_whitespace().next().unwrap();
     let body =
         format!(r#"{{"token":"{token}","name":"ann","password":"seven herons over the quay"}}"#);
-    bed.put("/root/setup.json", body);
-    let ask = "curl -sS --fail -H 'content-type: application/json' --data @/root/setup.json";
+    bed.put("/srv/setup.json", body);
+    let ask = "curl -sS --fail -H 'content-type: application/json' --data @/srv/setup.json";
     bed.sh(&format!("{ask} http://localhost:8900/api/v1/setup"));
     assert!(bed.sh("portway user list").contains("ann"));
     assert!(bed.sh("portway status").starts_with("Portway"));
@@ -150,7 +150,7 @@ fn a_service_that_cannot_start_says_so_where_it_is_started() {
     let Some(bed) = Bed::with_portway(test) else { return };
     bed.sh("systemctl stop portway-edge portway");
     bed.sh(
-        "systemd-run --quiet --unit squatter /opt/portway --data /root/other serve --http-port 80 \
+        "systemd-run --quiet --unit squatter /opt/portway --data /srv/other serve --http-port 80 \
             --https-port 8443 --api 127.0.0.1:8901",
     );
     bed.eventually("curl -sS -o /dev/null http://hello.localhost/");

@@ -40,8 +40,8 @@ fn a_killed_edge_is_back_and_one_that_is_stopped_ends_what_it_began() {
     let Some(bed) = Bed::with_portway(test) else { return };
     bed.sh("mkdir -p /srv/big && head -c 3000000 /dev/zero >/srv/big/file");
     let site = "sites: { big.localhost: { hosts: [big.localhost], files: /srv/big } }\n";
-    bed.put("/root/big.yaml", site);
-    bed.sh("portway apply -f /root/big.yaml");
+    bed.put("/srv/big.yaml", site);
+    bed.sh("portway apply -f /srv/big.yaml");
     let ask = "curl -ksS --fail --max-time 2 -o /dev/null https://big.localhost/file";
     bed.sh(ask);
 
@@ -50,10 +50,10 @@ fn a_killed_edge_is_back_and_one_that_is_stopped_ends_what_it_began() {
     let away = bed.eventually(ask);
     assert!(away < AWAY, "a killed edge was away for {away:?}");
 
-    let slow = "curl -ksS --http1.1 --limit-rate 1500k -o /root/got -w '%{size_download}' \
+    let slow = "curl -ksS --http1.1 --limit-rate 1500k -o /srv/got -w '%{size_download}' \
                 https://big.localhost/file";
     let slow = bed.shell(slow).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    bed.eventually("[ -s /root/got ]");
+    bed.eventually("[ -s /srv/got ]");
     let began = Instant::now();
     bed.sh("systemctl stop portway-edge");
     let took = began.elapsed();

@@ -11,9 +11,9 @@ fn programs_and_browsers_trust_the_sites_until_it_is_taken_back() {
     let test = "trust::programs_and_browsers_trust_the_sites_until_it_is_taken_back";
     let Some(bed) = Bed::with_portway(test) else { return };
     bed.publish("app.localhost", "hello");
-    bed.sh("mkdir -p /root/.pki/nssdb && certutil -N -d sql:/root/.pki/nssdb --empty-password");
+    bed.sh("cd ~ && mkdir -p .pki/nssdb && certutil -N -d sql:.pki/nssdb --empty-password");
     let ask = "curl -sS https://app.localhost/";
-    let browser = "certutil -L -d sql:/root/.pki/nssdb | grep -c 'Portway local authority'";
+    let browser = "cd ~ && certutil -L -d sql:.pki/nssdb | grep -c 'Portway local authority'";
     let bundle = "/etc/ssl/certs/ca-certificates.crt";
     let before = bed.sh(&format!("sha256sum {bundle}"));
     assert_eq!(bed.try_sh(ask).code, UNTRUSTED);
