@@ -61,9 +61,21 @@ pub(crate) fn judge(site: &Site, bounds: &Bounds, own_addresses: &[IpAddr]) -> V
     for (index, route) in site.routes.iter().enumerate() {
         let path = root.key("routes").index(index);
         match &route.action {
-            Action::Proxy(upstream) => judge_upstream(upstream, &guard, &path, &mut findings),
+            Action::Proxy(upstream) => {
+                judge_upstream(upstream, &guard, &path.key("to"), &mut findings);
+            }
+            Action::Split(split) => {
+                for (index, side) in split.sides.iter().enumerate() {
+                    let path = path.key("split").index(index).key("to");
+                    judge_upstream(&side.upstream, &guard, &path, &mut findings);
+                }
+            }
             Action::Files(files) => judge_files(files, bounds, &path, &mut findings),
             Action::Redirect(_) | Action::Respond(_) => {}
+        }
+        if let Some(mirror) = &route.filters.mirror {
+            let path = path.key("mirror").key("to");
+            judge_upstream(&mirror.upstream, &guard, &path, &mut findings);
         }
     }
     findings.into_vec()
@@ -76,7 +88,7 @@ fn judge_upstream(
     findings: &mut Findings,
 ) {
     for target in &upstream.targets {
-        let refusal = match target {
+        let refusal = match &target.to {
             Target::Unix(_) => {
                 Some("a unix socket of the machine is outside your bounds".to_owned())
             }
@@ -91,7 +103,7 @@ fn judge_upstream(
         };
         if let Some(text) = refusal {
             findings
-                .error(FindingCode::OutOfBounds, &path.key("to"), text)
+                .error(FindingCode::OutOfBounds, path, text)
                 .remedy("use an address that an administrator has opened to you");
         }
     }

@@ -40,7 +40,11 @@ impl PublishedConsole {
         }
         let mut leads_to_api = false;
         for route in &mut policy.routes {
-            if matches!(&route.action, Action::Proxy(upstream) if self.is_api(upstream)) {
+            // A mirror would get a copy of the key.
+            let is_copied = route.filters.mirror.is_some();
+            if !is_copied
+                && matches!(&route.action, Action::Proxy(upstream) if self.is_api(upstream))
+            {
                 let key = self.key.expose().clone();
                 route.filters.request_headers.set.insert(EDGE_KEY.to_owned(), key);
                 leads_to_api = true;
@@ -63,7 +67,7 @@ impl PublishedConsole {
             Target::Tcp(to) => to.port == self.api.port() && to.host.parse() == Ok(self.api.ip()),
             Target::Unix(_) => false,
         };
-        upstream.tls.is_none() && upstream.targets.iter().all(is_api)
+        upstream.tls.is_none() && upstream.targets.iter().all(|target| is_api(&target.to))
     }
 }
 
@@ -156,10 +160,14 @@ mod tests {
         }
         let mut spec = SiteSpec::proxy("console.example", "127.0.0.1:8900");
         spec.to = Some(portway_model::site::spec::ToSpec::Many(vec![
-            "127.0.0.1:8900".to_owned(),
-            "192.0.2.1:8900".to_owned(),
+            "127.0.0.1:8900".to_owned().into(),
+            "192.0.2.1:8900".to_owned().into(),
         ]));
         assert_eq!(key(&spec), "", "one of two targets is somebody else");
+        let mut spec = SiteSpec::proxy("console.example", "127.0.0.1:8900");
+        let mirror = serde_json::from_str(r#"{"to": "192.0.2.1:8900"}"#).unwrap();
+        spec.mirror = Some(mirror);
+        assert_eq!(key(&spec), "", "somebody else gets copies");
     }
 
     #[test]

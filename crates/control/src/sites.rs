@@ -5,6 +5,7 @@ mod clash;
 mod prepare;
 mod read;
 mod seal;
+mod seal_keys;
 mod taken;
 mod view;
 mod write;

@@ -1,7 +1,12 @@
 //! A site that has been checked: every value typed, every default filled in.
 
+pub mod bounds;
 mod check;
+pub mod defaults;
+mod limits;
 pub mod spec;
+mod traffic;
+mod upstream;
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
@@ -9,32 +14,18 @@ use camino::Utf8PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use self::{check::check, spec::SiteSpec};
-use crate::{ByteSize, HostPattern, HostPort, Name, PathPrefix, Seconds};
-
-/// What a careful engineer would choose where the operator chose nothing. Shown in the reference.
-pub mod defaults {
-    use super::{ByteSize, Seconds};
-
-    /// The largest request body.
-    pub const MAX_BODY: ByteSize = ByteSize(100_000_000);
-    /// Each of an upstream's timeouts.
-    pub const TIMEOUT: Seconds = Seconds(60);
-    /// The name of a site's log.
-    pub const LOG_NAME: &str = "main";
-    /// The size at which a log file is put aside.
-    pub const LOG_MAX_SIZE: ByteSize = ByteSize(100_000_000);
-    /// The age at which a log file is put aside.
-    pub const LOG_MAX_AGE: Seconds = Seconds(86_400);
-    /// How many log files that were put aside are kept.
-    pub const LOG_KEEP: u32 = 14;
-    /// The file that stands for its folder.
-    pub const INDEX: &str = "index.html";
-    /// Files may be kept by the client, but are asked for anew each time, so that an edit shows.
-    pub const CACHE_CONTROL: &str = "no-cache";
-    /// The status of a redirect.
-    pub const REDIRECT_STATUS: u16 = 302;
-}
+pub use self::{
+    check::check,
+    limits::{Limits, PathRules, Spelling},
+    spec::SiteSpec,
+    traffic::{Mirror, Side, SideRule, Split, Wanted},
+    upstream::{
+        Balance, BodyMatch, ClientCertificate, ClientKey, Ejection, HashKey, Health, HostHeader,
+        HttpProbe, Pool, Probe, ProxyProtocol, Queue, Retries, StatusRange, Sticky, Target,
+        Upstream, UpstreamProtocol, UpstreamTls, WeightedTarget,
+    },
+};
+use crate::{ByteSize, HostPattern, Name, PathPrefix, Seconds};
 
 /// A site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +42,12 @@ pub struct Site {
     pub https: Option<Https>,
     /// How its logs are written.
     pub log: LogSettings,
+    /// How much and how fast clients may send and must take.
+    #[serde(default, skip_serializing_if = "Limits::are_usual")]
+    pub limits: Limits,
+    /// Which spellings of a path are taken.
+    #[serde(default, skip_serializing_if = "PathRules::are_usual")]
+    pub paths: PathRules,
     /// What happens to which requests; at least one, in the order in which they are tried.
     pub routes: Vec<Route>,
 }
@@ -162,6 +159,9 @@ pub struct Filters {
     pub response_headers: HeaderEdits,
     /// Whether answers are compressed.
     pub compress: bool,
+    /// Who gets copies of the requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Box<Mirror>>,
 }
 
 /// Who may use a route. Everything that is given must hold; the address is judged first.
@@ -215,81 +215,23 @@ pub struct HeaderEdits {
 }
 
 /// Who answers a request.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most routes lead to an upstream, and a site is held only while it is compiled"
+)]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// An upstream.
     Proxy(Upstream),
+    /// One of several upstreams, by share or by what the request has.
+    Split(Split),
     /// Files of the node.
     Files(FileRoot),
     /// Nobody: the client is sent on.
     Redirect(Redirect),
     /// Portway, with a fixed answer.
     Respond(Respond),
-}
-
-/// The targets that answer and how they are spoken to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Upstream {
-    /// The targets, used in turn; at least one.
-    pub targets: Vec<Target>,
-    /// What is spoken with them.
-    pub protocol: UpstreamProtocol,
-    /// TLS to them; nothing means plain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<UpstreamTls>,
-    /// The Host header they see.
-    pub host: HostHeader,
-    /// How long to wait for what.
-    pub timeouts: Timeouts,
-    /// The most requests in flight at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_in_flight: Option<u32>,
-}
-
-/// Something that answers requests.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Target {
-    /// A TCP address.
-    Tcp(HostPort),
-    /// A unix socket of the node.
-    Unix(Utf8PathBuf),
-}
-
-/// What is spoken with an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UpstreamProtocol {
-    /// HTTP/1.1 (RFC 9112).
-    Http1,
-    /// HTTP/2 without TLS, with prior knowledge (RFC 9113 §3.3).
-    H2c,
-}
-
-/// TLS to an upstream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct UpstreamTls {
-    /// Whether its certificate is verified.
-    pub verify: bool,
-    /// Authorities trusted instead of the machine's, in PEM.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca_pem: Option<String>,
-    /// The name asked for and verified; nothing means the target's host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server_name: Option<String>,
-}
-
-/// The Host header that an upstream sees.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HostHeader {
-    /// The client's.
-    Preserve,
-    /// The target's own.
-    Target,
-    /// This one.
-    Set(String),
 }
 
 /// How long to wait for an upstream.
@@ -314,6 +256,15 @@ pub struct FileRoot {
     pub index: Vec<String>,
     /// The `Cache-Control` of every file.
     pub cache_control: String,
+    /// Whether the index of the root answers for paths without a file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spa: bool,
+    /// Whether folders without an index are listed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub listing: bool,
+    /// Whether a compressed form beside a file, and not older, is sent in its place.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub precompressed: bool,
 }
 
 /// Where a client is sent.
@@ -338,18 +289,52 @@ pub struct Respond {
     pub content_type: String,
 }
 
-impl Upstream {
-    /// Returns the upstream of one target with every default.
-    pub fn of(target: Target) -> Self {
-        Self {
-            targets: vec![target],
-            protocol: UpstreamProtocol::Http1,
-            tls: None,
-            host: HostHeader::Preserve,
-            timeouts: Timeouts::default(),
-            max_in_flight: None,
+impl Action {
+    /// Returns the upstreams that may answer.
+    pub fn upstreams(&self) -> Vec<&Upstream> {
+        match self {
+            Self::Proxy(upstream) => vec![upstream],
+            Self::Split(split) => split.sides.iter().map(|side| &side.upstream).collect(),
+            Self::Files(_) | Self::Redirect(_) | Self::Respond(_) => Vec::new(),
         }
     }
+}
+
+impl Route {
+    /// Returns the upstreams that may get its requests, the mirror last.
+    pub fn upstreams(&self) -> Vec<&Upstream> {
+        let mirror = self.filters.mirror.as_deref().map(|mirror| &mirror.upstream);
+        self.action.upstreams().into_iter().chain(mirror).collect()
+    }
+
+    /// Returns the upstreams that may get its requests, to be completed.
+    pub fn upstreams_mut(&mut self) -> Vec<&mut Upstream> {
+        let mut upstreams = match &mut self.action {
+            Action::Proxy(upstream) => vec![upstream],
+            Action::Split(split) => split.sides.iter_mut().map(|side| &mut side.upstream).collect(),
+            Action::Files(_) | Action::Redirect(_) | Action::Respond(_) => Vec::new(),
+        };
+        upstreams.extend(self.filters.mirror.as_deref_mut().map(|mirror| &mut mirror.upstream));
+        upstreams
+    }
+}
+
+impl FileRoot {
+    /// Returns a folder with every default.
+    pub fn of(root: impl Into<Utf8PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            index: vec![defaults::INDEX.to_owned()],
+            cache_control: defaults::CACHE_CONTROL.to_owned(),
+            spa: false,
+            listing: false,
+            precompressed: true,
+        }
+    }
+}
+
+const fn yes() -> bool {
+    true
 }
 
 impl Default for Timeouts {
@@ -409,15 +394,6 @@ impl FromStr for TlsVersion {
             "1.2" => Ok(Self::V1_2),
             "1.3" => Ok(Self::V1_3),
             _ => Err(()),
-        }
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(f, "{address}"),
-            Self::Unix(path) => write!(f, "unix:{path}"),
         }
     }
 }

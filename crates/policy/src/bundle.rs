@@ -17,10 +17,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CertificateObject, Digest, NodeSettings, SitePolicy};
 
+/// The version of what is said over the control socket. The sites in it carry
+/// [a version of their own](crate::FORMAT), so that one of a later format is refused alone.
+pub const PROTOCOL: u32 = 1;
+
 /// What an edge says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// The format it writes; see [`crate::FORMAT`].
+    /// The format of sites it writes; see [`crate::FORMAT`].
     pub format: u32,
     /// The version of the binary.
     pub version: String,
@@ -64,7 +68,7 @@ pub struct IndexListing {
 /// that began before keep what they began with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Change {
-    /// [`crate::FORMAT`] of the writer.
+    /// [`PROTOCOL`] of the writer.
     pub format: u32,
     /// The digest the sender believes the edge to have; another one is a conflict and changes
     /// nothing.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use portway_model::{
     FieldPath, Finding, FindingCode, Findings, Id, ResourceKind, Site,
-    site::{Password, Route},
+    site::{ClientKey, Password, Route},
 };
 
 use crate::{Blocked, Digest, FORMAT, HttpsPolicy, NetworkGuard, SitePolicy};
@@ -14,6 +14,8 @@ use crate::{Blocked, Digest, FORMAT, HttpsPolicy, NetworkGuard, SitePolicy};
 pub struct CompileInput {
     /// The password hashes that the site refers to, by reference.
     pub hashes: BTreeMap<String, String>,
+    /// The keys of client certificates that the site refers to, in PEM, by reference.
+    pub client_keys: BTreeMap<String, String>,
     /// The site's certificate, where it has one.
     pub certificate: Option<Digest>,
     /// Set while the site is blocked.
@@ -33,7 +35,9 @@ pub fn compile(id: Id<Site>, site: &Site, input: &CompileInput) -> (SitePolicy, 
         .enumerate()
         .map(|(index, route)| {
             let mut route = route.clone();
-            resolve_passwords(&mut route, input, &path.index(index), &mut findings);
+            let path = path.index(index);
+            resolve_passwords(&mut route, input, &path, &mut findings);
+            resolve_client_keys(&mut route, input, &path, &mut findings);
             route
         })
         .collect();
@@ -43,7 +47,7 @@ pub fn compile(id: Id<Site>, site: &Site, input: &CompileInput) -> (SitePolicy, 
         http2: https.http2,
         certificate: input.certificate,
     });
-    let policy = SitePolicy {
+    let mut policy = SitePolicy {
         format: FORMAT,
         id,
         name: site.name.clone(),
@@ -51,10 +55,38 @@ pub fn compile(id: Id<Site>, site: &Site, input: &CompileInput) -> (SitePolicy, 
         https,
         log: site.log.clone(),
         routes,
+        limits: site.limits.clone(),
+        paths: site.paths,
         blocked: input.blocked.clone(),
         guard: input.guard.clone(),
     };
+    policy.format = policy.least_format();
     (policy, findings.into_vec())
+}
+
+/// A certificate without its key is left out; the finding keeps the site from being served so.
+fn resolve_client_keys(
+    route: &mut Route,
+    input: &CompileInput,
+    path: &FieldPath,
+    findings: &mut Findings,
+) {
+    for upstream in route.upstreams_mut() {
+        let Some(client) = &mut upstream.client else { continue };
+        let ClientKey::Secret(reference) = &client.key else { continue };
+        if let Some(key) = input.client_keys.get(reference) {
+            client.key = ClientKey::Pem(key.clone());
+            continue;
+        }
+        findings
+            .error(
+                FindingCode::UnknownSecret,
+                &path.key("to").key("tls").key("client_key"),
+                "the key of the client certificate is not kept in this installation",
+            )
+            .remedy("set the key again");
+        upstream.client = None;
+    }
 }
 
 fn resolve_passwords(

@@ -12,6 +12,6 @@ mod site;
 pub use compile::{CompileInput, compile};
 pub use digest::{Digest, Index};
 pub use site::{
-    Blocked, CertificateObject, FORMAT, HttpsPolicy, NetworkGuard, NodeSettings, SitePolicy,
-    log_folder,
+    Blocked, CertificateObject, FORMAT, HttpsPolicy, NetworkGuard, NodeSettings, OLDEST_FORMAT,
+    SitePolicy, log_folder,
 };

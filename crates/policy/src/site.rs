@@ -3,20 +3,32 @@
 use ipnet::IpNet;
 use portway_model::{
     HostPattern, Id, Name, Site,
-    site::{LogSettings, Route, TlsVersion},
+    site::{Action, Limits, LogSettings, PathRules, Route, TlsVersion, Upstream},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
 
-/// The version of the format in which edges are given their content. A reader takes its own and
-/// the one before.
-pub const FORMAT: u32 = 1;
+/// The version of the format in which edges are given sites. A reader takes its own and the one
+/// before.
+///
+/// | format | what it added |
+/// |---|---|
+/// | 1 | |
+/// | 2 | ways to choose, watch and protect targets; splits, mirrors, limits, spellings of paths |
+///
+/// A site is written in the oldest format that says all of it ([`SitePolicy::least_format`]). So an
+/// edge of the version before serves every site that it can serve rightly, and refuses, by itself,
+/// one that it would serve wrongly because it does not know a setting.
+pub const FORMAT: u32 = 2;
+
+/// The oldest format that is read.
+pub const OLDEST_FORMAT: u32 = FORMAT - 1;
 
 /// Everything a node must know to serve one site. Its JSON is the object an edge keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SitePolicy {
-    /// [`FORMAT`] of the writer.
+    /// The oldest format that says all of it, at most [`FORMAT`].
     pub format: u32,
     /// The site.
     pub id: Id<Site>,
@@ -28,8 +40,15 @@ pub struct SitePolicy {
     pub https: Option<HttpsPolicy>,
     /// How its logs are written.
     pub log: LogSettings,
-    /// What happens to which requests, in the order in which they are tried. Passwords are hashes.
+    /// What happens to which requests, in the order in which they are tried. Passwords are hashes,
+    /// and the keys of client certificates are the keys themselves.
     pub routes: Vec<Route>,
+    /// How much and how fast clients may send and must take.
+    #[serde(default, skip_serializing_if = "Limits::are_usual")]
+    pub limits: Limits,
+    /// Which spellings of a path are taken.
+    #[serde(default, skip_serializing_if = "PathRules::are_usual")]
+    pub paths: PathRules,
     /// Set while an administrator keeps the site from being used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<Blocked>,
@@ -95,6 +114,15 @@ impl SitePolicy {
         digest_of(self)
     }
 
+    /// Returns the oldest format that says all of the site. What an edge of the first format does not
+    /// know counts when it is not as usual; what is as usual is not even written.
+    pub fn least_format(&self) -> u32 {
+        let is_first = self.limits.are_usual()
+            && self.paths.are_usual()
+            && self.routes.iter().all(is_of_first_format);
+        if is_first { OLDEST_FORMAT } else { FORMAT }
+    }
+
     /// Returns the certificates that the site needs.
     pub fn certificates(&self) -> impl Iterator<Item = Digest> + '_ {
         self.https.iter().filter_map(|https| https.certificate)
@@ -105,6 +133,17 @@ impl SitePolicy {
     pub fn log_folder(&self) -> String {
         log_folder(&self.name, self.id)
     }
+}
+
+fn is_of_first_format(route: &Route) -> bool {
+    let is_plain = |upstream: &Upstream| *upstream == upstream.of_first_format();
+    route.filters.mirror.is_none()
+        && match &route.action {
+            Action::Proxy(upstream) => is_plain(upstream),
+            Action::Split(_) => false,
+            Action::Files(files) => !files.spa && !files.listing && files.precompressed,
+            Action::Redirect(_) | Action::Respond(_) => true,
+        }
 }
 
 /// Returns the folder of a site's logs below the node's log folder.
@@ -155,6 +194,73 @@ impl std::fmt::Debug for CertificateObject {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn policy(spec: &str) -> SitePolicy {
+        let spec: portway_model::SiteSpec = serde_json::from_str(spec).unwrap();
+        let (site, findings) = portway_model::site::check(&"blog".parse().unwrap(), &spec);
+        let site = site.unwrap_or_else(|| panic!("{findings:?}"));
+        crate::compile(Id::from_uuid(uuid::Uuid::nil()), &site, &crate::CompileInput::default()).0
+    }
+
+    #[test]
+    fn a_site_that_an_older_edge_serves_rightly_has_the_older_format() {
+        for spec in [
+            r#"{"hosts": ["a.example"], "to": "5000"}"#,
+            r#"{"hosts": ["a.example"], "to": ["a:80", "b:80"]}"#,
+            r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "max_in_flight": 5}}"#,
+            r#"{"hosts": ["a.example"], "files": "/srv"}"#,
+            r#"{"hosts": ["a.example"], "to": {"targets": ["https://a"], "tls": {"verify": false}}}"#,
+        ] {
+            let policy = policy(spec);
+            assert_eq!(policy.format, 1, "{spec}");
+            let text = serde_json::to_string(&policy).unwrap();
+            for newer in ["eject", "retries", "buffer", "pool", "limits", "paths", "precompressed"]
+            {
+                assert!(!text.contains(newer), "{newer} in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_site_that_an_older_edge_would_serve_wrongly_has_the_newer_format() {
+        for spec in [
+            r#"{"hosts": ["a.example"], "split": [{"to": "5000"}, {"to": "6000"}]}"#,
+            r#"{"hosts": ["a.example"], "to": "5000", "mirror": {"to": "6000"}}"#,
+            r#"{"hosts": ["a.example"], "to": "5000", "limits": {"headers": 20}}"#,
+            r#"{"hosts": ["a.example"], "to": "5000", "paths": {"encoded_slash": "allow"}}"#,
+            r#"{"hosts": ["a.example"], "to": ["a:80", {"to": "b:80", "backup": true}]}"#,
+            r#"{"hosts": ["a.example"], "to": [{"to": "a:80", "weight": 2}, "b:80"]}"#,
+            r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "sticky": true}}"#,
+            r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "proxy_protocol": "v1"}}"#,
+            r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "buffer": false}}"#,
+            r#"{"hosts": ["a.example"], "files": {"root": "/srv", "spa": true}}"#,
+        ] {
+            let policy = policy(spec);
+            assert_eq!(policy.format, 2, "{spec}");
+            let text = serde_json::to_string(&policy).unwrap();
+            assert_eq!(serde_json::from_str::<SitePolicy>(&text).unwrap(), policy, "{spec}");
+        }
+    }
+
+    #[test]
+    fn a_client_certificate_without_its_key_is_a_finding_and_with_it_whole() {
+        let spec = r#"{"hosts": ["a.example"], "to": {"targets": ["https://a"], "tls": {
+            "client_certificate": "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----",
+            "client_key": {"secret": "credential-1"}}}}"#;
+        let spec: portway_model::SiteSpec = serde_json::from_str(spec).unwrap();
+        let (site, _) = portway_model::site::check(&"blog".parse().unwrap(), &spec);
+        let site = site.unwrap();
+        let id = Id::from_uuid(uuid::Uuid::nil());
+        let mut input = crate::CompileInput::default();
+        let (_, findings) = crate::compile(id, &site, &input);
+        assert!(findings.iter().any(portway_model::Finding::is_error));
+        input.client_keys.insert("credential-1".to_owned(), "KEY".to_owned());
+        let (policy, findings) = crate::compile(id, &site, &input);
+        assert_eq!(findings, []);
+        let Action::Proxy(upstream) = &policy.routes[0].action else { panic!("a proxy") };
+        let key = portway_model::site::ClientKey::Pem("KEY".to_owned());
+        assert_eq!(upstream.client.as_ref().unwrap().key, key);
+    }
 
     #[test]
     fn a_mapped_address_does_not_slip_past_the_guard() {

@@ -158,6 +158,7 @@ fn is_safe(text: &str) -> bool {
     begins
         && text.chars().all(is_safe_char)
         && !text.ends_with([' ', ':'])
+        && !text.ends_with(" -")
         && !text.contains(": ")
         && !text.contains("<<")
         && kind_of(text) == Kind::Text
@@ -210,7 +211,7 @@ mod tests {
     fn what_could_be_mistaken_is_quoted() {
         for text in [
             "", "5000", "1.2", "true", "null", "yes", "::1", "*", "a: b", "a #b", "- a", "x:", "ä",
-            "a,b", "[a]", "{a}", "'a'", "\n", " a", "a ", "a\tb", "!a", "&a", "@a", "%a",
+            "a,b", "[a]", "a -", "{a}", "'a'", "\n", " a", "a ", "a\tb", "!a", "&a", "@a", "%a",
         ] {
             assert!(scalar(text).starts_with('"'), "{text}");
         }

@@ -1,5 +1,5 @@
 //! Paths in a site: relative ones are meant from the folder of the file they stand in. Password
-//! files and certificate authorities are read and take the place of their paths.
+//! files, certificates and keys are read and take the place of their paths.
 
 use std::{io, sync::Arc};
 
@@ -7,8 +7,8 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use portway_model::{
     FieldPath, FindingCode, SiteSpec,
     site::spec::{
-        AccessRulesSpec, AccessSpec, BasicAuthSpec, FileSettingsSpec, FilesSpec, PasswordSpec,
-        ToSpec, UpstreamTlsSpec,
+        AccessRulesSpec, AccessSpec, BasicAuthSpec, ClientKeySpec, FileSettingsSpec, FilesSpec,
+        PasswordSpec, TargetSpec, ToSpec, UpstreamTlsSpec,
     },
 };
 
@@ -23,12 +23,16 @@ use crate::{
 pub(crate) fn resolve(spec: &mut SiteSpec, walker: &mut Walker<'_>, reader: &dyn Files) {
     let mut resolver = Resolver { walker, reader };
     let root = FieldPath::root();
-    resolver.action(&mut spec.to, &mut spec.files, &root);
+    resolver.files(&mut spec.files, &root.key("files"));
     resolver.access(&mut spec.access, &root.key("access"));
     for (index, route) in spec.routes.iter_mut().enumerate() {
         let path = resolver.walker.original(&root.key("routes").index(index));
-        resolver.action(&mut route.to, &mut route.files, &path);
+        resolver.files(&mut route.files, &path.key("files"));
         resolver.access(&mut route.access, &path.key("access"));
+    }
+    for (path, to) in spec.upstreams_mut() {
+        let path = resolver.walker.original(&path);
+        resolver.upstream(to, &path);
     }
 }
 
@@ -38,30 +42,37 @@ struct Resolver<'a, 'w> {
 }
 
 impl Resolver<'_, '_> {
-    fn action(&mut self, to: &mut Option<ToSpec>, files: &mut Option<FilesSpec>, path: &FieldPath) {
+    fn files(&mut self, files: &mut Option<FilesSpec>, path: &FieldPath) {
         match files {
-            Some(FilesSpec::Root(root)) => self.make_absolute(root, &path.key("files")),
+            Some(FilesSpec::Root(root)) => self.make_absolute(root, path),
             Some(FilesSpec::Settings(FileSettingsSpec { root, .. })) => {
-                self.make_absolute(root, &path.key("files").key("root"));
-            }
-            None => {}
-        }
-        let path = path.key("to");
-        match to {
-            Some(ToSpec::One(target)) => self.target(target, &path),
-            Some(ToSpec::Many(targets)) => self.targets(targets, &path),
-            Some(ToSpec::Upstream(upstream)) => {
-                self.targets(&mut upstream.targets, &path.key("targets"));
-                self.authority(upstream.tls.as_mut(), &path.key("tls"));
+                self.make_absolute(root, &path.key("root"));
             }
             None => {}
         }
     }
 
-    fn targets(&mut self, targets: &mut [String], path: &FieldPath) {
+    fn upstream(&mut self, to: &mut ToSpec, path: &FieldPath) {
+        match to {
+            ToSpec::One(target) => self.target(target, path),
+            ToSpec::Many(targets) => self.targets(targets, path),
+            ToSpec::Upstream(upstream) => {
+                self.targets(&mut upstream.targets, &path.key("targets"));
+                if let Some(tls) = &mut upstream.tls {
+                    self.tls(tls, &path.key("tls"));
+                }
+            }
+        }
+    }
+
+    fn targets(&mut self, targets: &mut [TargetSpec], path: &FieldPath) {
         for (index, target) in targets.iter_mut().enumerate() {
             let path = self.walker.original(&path.index(index));
-            self.target(target, &path);
+            let path = match target {
+                TargetSpec::To(_) => path,
+                TargetSpec::Settings(_) => path.key("to"),
+            };
+            self.target(target.text_mut(), &path);
         }
     }
 
@@ -100,22 +111,31 @@ impl Resolver<'_, '_> {
         }
     }
 
-    fn authority(&mut self, tls: Option<&mut UpstreamTlsSpec>, path: &FieldPath) {
-        let path = path.key("ca");
-        let Some(ca) = tls.and_then(|tls| tls.ca.as_mut()) else {
-            return;
-        };
-        if ca.contains("-----BEGIN") || ca.is_empty() {
+    fn tls(&mut self, tls: &mut UpstreamTlsSpec, path: &FieldPath) {
+        if let Some(ca) = &mut tls.ca {
+            self.pem(ca, "CERTIFICATE", &path.key("ca"));
+        }
+        if let Some(certificate) = &mut tls.client_certificate {
+            self.pem(certificate, "CERTIFICATE", &path.key("client_certificate"));
+        }
+        if let Some(ClientKeySpec::Pem(key)) = &mut tls.client_key {
+            self.pem(key, "PRIVATE KEY", &path.key("client_key"));
+        }
+    }
+
+    /// Reads what is a path and no PEM yet.
+    fn pem(&mut self, text: &mut String, label: &str, path: &FieldPath) {
+        if text.contains("-----BEGIN") || text.is_empty() {
             return;
         }
-        self.make_absolute(ca, &path);
-        match self.reader.read(Utf8Path::new(ca)) {
-            // Not repeated in a finding when it is no certificate: it may be anything.
-            Ok(text) => *ca = text,
+        self.make_absolute(text, path);
+        match self.reader.read(Utf8Path::new(text)) {
+            // Not repeated in a finding when it is no PEM: it may be anything.
+            Ok(content) => *text = content,
             Err(error) => {
-                self.unreadable(ca, &error, &path);
+                self.unreadable(text, &error, path);
                 // A sound stand-in, so that the one fault is reported once.
-                "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----".clone_into(ca);
+                *text = format!("-----BEGIN {label}-----\n-----END {label}-----");
             }
         }
     }

@@ -40,7 +40,7 @@ pub(crate) enum Mode<'a> {
 }
 
 /// Words of other programs for fields of ours.
-const ALIASES: [(&str, &str); 24] = [
+const ALIASES: [(&str, &str); 23] = [
     ("auth", "access"),
     ("backend", "to"),
     ("client_max_body_size", "max_body"),
@@ -52,7 +52,6 @@ const ALIASES: [(&str, &str); 24] = [
     ("htaccess", "htpasswd"),
     ("location", "path"),
     ("locations", "routes"),
-    ("paths", "routes"),
     ("prefix", "path"),
     ("proxy", "to"),
     ("proxy_pass", "to"),

@@ -13,7 +13,7 @@ use portway_model::{
             AccessRulesSpec, AccessSpec, BasicAuthSpec, DurationSpec, FileSettingsSpec, FilesSpec,
             HeaderEditsSpec, HeadersSpec, HttpsSettingsSpec, HttpsSpec, LogSettingsSpec, LogSpec,
             PasswordSpec, PasswordValueSpec, RedirectSettingsSpec, RedirectSpec, RespondSpec,
-            RouteSpec, SizeSpec, TimeoutsSpec, ToSpec, UpstreamSpec, UpstreamTlsSpec,
+            RouteSpec, SizeSpec, TargetSpec, TimeoutsSpec, ToSpec, UpstreamSpec, UpstreamTlsSpec,
         },
     },
 };
@@ -152,20 +152,31 @@ fn to() -> impl Strategy<Value = ToSpec> {
     );
     let tls = (any::<bool>(), option::of(word())).prop_map(|(verify, server_name)| {
         let ca = "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n".to_owned();
-        UpstreamTlsSpec { verify: Some(verify), ca: Some(ca), server_name }
+        UpstreamTlsSpec {
+            verify: Some(verify),
+            ca: Some(ca),
+            server_name,
+            ..UpstreamTlsSpec::default()
+        }
     });
     let upstream = (target(), timeouts, option::of(tls), option::of(1..9_u32)).prop_map(
         |(target, timeouts, tls, max_in_flight)| UpstreamSpec {
-            targets: vec![if tls.is_some() { format!("https://{target}") } else { target }],
+            targets: vec![TargetSpec::To(if tls.is_some() {
+                format!("https://{target}")
+            } else {
+                target
+            })],
             host: Some("preserve".to_owned()),
             tls,
             timeouts: Some(timeouts),
             max_in_flight,
+            ..UpstreamSpec::default()
         },
     );
     prop_oneof![
         target().prop_map(ToSpec::One),
-        (target(), target()).prop_map(|(a, b)| ToSpec::Many(vec![a, format!("x{b}")])),
+        (target(), target())
+            .prop_map(|(a, b)| ToSpec::Many(vec![a.into(), format!("x{b}").into()])),
         Just(ToSpec::One("unix:/run/a b.sock".to_owned())),
         Just(ToSpec::One("5000".to_owned())),
         upstream.prop_map(|upstream| ToSpec::Upstream(Box::new(upstream))),
@@ -217,6 +228,7 @@ fn route() -> impl Strategy<Value = RouteSpec> {
                 root: format!("/srv/{folder}"),
                 index: Some(vec!["a b.html".to_owned()]),
                 cache_control: Some("max-age=60, public".to_owned()),
+                ..FileSettingsSpec::default()
             })),
             ..RouteSpec::default()
         }),

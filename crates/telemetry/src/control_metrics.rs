@@ -8,8 +8,8 @@ use std::{
 
 use jiff::Timestamp;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, MetricEncoder},
-    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Metric, Registry},
 };
 
@@ -77,9 +77,8 @@ pub struct ControlMetrics {
 
 type Seconds = Gauge<f64, AtomicU64>;
 
-/// A gauge whose value may be unknown: then it is not scraped at all.
-#[derive(Clone, Debug, Default)]
-struct Number(Arc<Mutex<Option<u32>>>);
+/// A number that may be unknown: then there is no sample.
+type Number = Family<Vec<(String, String)>, Gauge>;
 
 /// Points in time from which seconds are counted at every scrape.
 #[derive(Debug, Default)]
@@ -249,12 +248,12 @@ impl ControlMetrics {
 
     /// Sets the number of users who may log in; without one, it is not known and not scraped.
     pub fn set_users_active(&self, users: impl Into<Option<u32>>) {
-        self.users.set(users.into());
+        set(&self.users, users.into());
     }
 
     /// Sets the number of open sessions; without one, it is not known and not scraped.
     pub fn set_sessions_active(&self, sessions: impl Into<Option<u32>>) {
-        self.sessions.set(sessions.into());
+        set(&self.sessions, sessions.into());
     }
 
     /// Counts a deployment that ended.
@@ -304,28 +303,12 @@ impl ControlMetrics {
     }
 }
 
-impl Number {
-    fn set(&self, value: Option<u32>) {
-        *self.value() = value;
-    }
-
-    fn value(&self) -> MutexGuard<'_, Option<u32>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl EncodeMetric for Number {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let value = *self.value();
-        value.map_or(Ok(()), |value| encoder.encode_gauge(&value))
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Gauge
-    }
-
-    fn is_empty(&self) -> bool {
-        self.value().is_none()
+fn set(number: &Number, value: Option<u32>) {
+    match value {
+        Some(value) => {
+            number.get_or_create(&Vec::new()).set(value.into());
+        }
+        None => number.clear(),
     }
 }
 

@@ -103,7 +103,7 @@ fn spec(args: &SiteAdd) -> Result<SiteSpec, Failure> {
     let to = match args.to.as_slice() {
         [] => None,
         [target] => Some(ToSpec::One(target.clone())),
-        targets => Some(ToSpec::Many(targets.to_vec())),
+        targets => Some(ToSpec::Many(targets.iter().cloned().map(Into::into).collect())),
     };
     let files = args.files.as_deref().map(folder).transpose()?;
     Ok(SiteSpec {

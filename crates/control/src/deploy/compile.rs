@@ -32,6 +32,7 @@ impl Control {
         };
         let input = CompileInput {
             hashes: self.open_hashes(&site).await?,
+            client_keys: self.open_client_keys(row.id, &site).await?,
             certificate: certificate.as_ref().map(|(digest, _)| *digest),
             blocked: row.blocked.as_ref().map(|block| Blocked { reason: block.reason.clone() }),
             guard,

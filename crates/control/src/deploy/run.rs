@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portway_model::{Finding, Id, RevisionNumber, Site, Stage};
 use portway_policy::{
-    Digest, FORMAT, Index, NodeSettings,
-    bundle::{Change, ChangeReport, IndexListing},
+    Digest, Index, NodeSettings,
+    bundle::{Change, ChangeReport, IndexListing, PROTOCOL},
 };
 use portway_store::{DeploymentRow, NodeSiteRow, PageRequest, SiteFilter, SiteRow, Visible};
 use portway_telemetry::DeploymentOutcome;
@@ -128,7 +128,7 @@ impl Control {
         } else {
             known.index.set_settings(settings.digest());
             let change = Change {
-                format: FORMAT,
+                format: PROTOCOL,
                 base: Some(listing.digest),
                 certificates: vec![fallback],
                 settings: Some(settings),
@@ -350,7 +350,7 @@ impl Control {
             }
         }
         let change = Change {
-            format: FORMAT,
+            format: PROTOCOL,
             base: Some(known.index.digest()),
             settings: None,
             certificates,

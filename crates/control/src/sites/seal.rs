@@ -1,4 +1,5 @@
-//! Passwords in sites: hashed, sealed, and replaced by references before anything is stored.
+//! Passwords in sites: hashed, sealed, and replaced by references before anything is stored. The keys
+//! of client certificates (`seal_keys`) go the same way, but for the hash.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,20 +21,22 @@ pub(super) enum Password {
     /// A hash or a password to be hashed, with its reference.
     New(NewSecret),
     /// A reference that must be known already.
-    Known { reference: String, path: FieldPath },
+    Known { reference: String, path: FieldPath, instead: &'static str },
 }
 
 /// A password that is to be sealed.
 pub(super) struct NewSecret {
-    reference: Reference,
-    site: Id<Site>,
-    owner: Option<Id<User>>,
-    value: NewPassword,
+    pub(super) reference: Reference,
+    pub(super) site: Id<Site>,
+    pub(super) owner: Option<Id<User>>,
+    pub(super) value: NewPassword,
 }
 
-enum NewPassword {
+pub(super) enum NewPassword {
     Hash(String),
     Plain(String),
+    /// No password but a private key.
+    Key(String),
 }
 
 /// Secrets that are there already, with the sites they belong to.
@@ -59,14 +62,14 @@ impl KnownSecrets {
         let mut findings = Findings::about(ResourceKind::Site, name.as_str());
         for password in passwords {
             match password {
-                Password::Known { reference, path } if !self.has(site, &reference) => {
+                Password::Known { reference, path, instead } if !self.has(site, &reference) => {
                     findings
                         .error(
                             FindingCode::UnknownSecret,
                             &path,
                             format!("`{reference}` is not a secret of this site"),
                         )
-                        .remedy("give the password or its bcrypt hash instead");
+                        .remedy(instead);
                 }
                 Password::New(secret) if !self.has(site, secret.reference.as_str()) => {
                     new.push(secret);
@@ -84,7 +87,7 @@ impl KnownSecrets {
 }
 
 impl Control {
-    /// Replaces every password in `spec` by a reference. References depend on the password, so
+    /// Replaces every password and private key in `spec` by a reference. References depend on the secret, so
     /// that applying the same file again changes nothing; they tell nothing without the key.
     pub(super) fn take_passwords(
         &self,
@@ -103,20 +106,19 @@ impl Control {
                 let value = format!("{tag}:{value}");
                 self.inner.fingerprints.reference(SecretKind::Password, &scope, value.as_bytes())
             };
-            let value = match password {
-                PasswordSpec::Hash(hash) => NewPassword::Hash(hash.clone()),
+            let (reference, value) = match password {
+                PasswordSpec::Hash(hash) => {
+                    (reference("hash", hash), NewPassword::Hash(hash.clone()))
+                }
                 PasswordSpec::Value(PasswordValueSpec { password: Some(plain), .. }) => {
-                    NewPassword::Plain(plain.clone())
+                    (reference("plain", plain), NewPassword::Plain(plain.clone()))
                 }
                 PasswordSpec::Value(PasswordValueSpec { secret, .. }) => {
                     let reference = secret.clone().unwrap_or_default();
-                    all.push(Password::Known { reference, path });
+                    let instead = "give the password or its bcrypt hash instead";
+                    all.push(Password::Known { reference, path, instead });
                     continue;
                 }
-            };
-            let reference = match &value {
-                NewPassword::Hash(hash) => reference("hash", hash),
-                NewPassword::Plain(plain) => reference("plain", plain),
             };
             *password = PasswordSpec::Value(PasswordValueSpec {
                 password: None,
@@ -124,6 +126,7 @@ impl Control {
             });
             all.push(Password::New(NewSecret { reference, site: id, owner, value }));
         }
+        all.extend(self.take_client_keys(id, owner, spec));
         all
     }
 
@@ -160,7 +163,7 @@ impl Control {
 
     async fn hashed(&self, value: NewPassword) -> Result<String, ControlError> {
         match value {
-            NewPassword::Hash(hash) => Ok(hash),
+            NewPassword::Hash(text) | NewPassword::Key(text) => Ok(text),
             NewPassword::Plain(plain) => {
                 let work = move || bcrypt::hash(plain, BCRYPT_COST);
                 tokio::task::spawn_blocking(work)
@@ -184,7 +187,11 @@ impl Control {
             .map_err(|error| ControlError::internal("sealing a password", error))?;
         Ok(SealedSecret {
             reference: reference.as_str().to_owned(),
-            kind: portway_store::SecretKind::PasswordHash,
+            kind: match reference.kind() {
+                Some(SecretKind::Credential) => portway_store::SecretKind::UpstreamCredential,
+                Some(SecretKind::PrivateKey) => portway_store::SecretKind::PrivateKey,
+                Some(SecretKind::Password) | None => portway_store::SecretKind::PasswordHash,
+            },
             owner,
             site: Some(id),
             key_id: sealed.key_id().to_string(),

@@ -90,13 +90,14 @@ fn state(row: &SiteRow, node: Option<&NodeSiteRow>) -> SiteState {
 
 /// Says in a few words where requests go.
 fn target_in_short(spec: &SiteSpec) -> String {
-    use portway_model::site::spec::{FilesSpec, RedirectSpec, ToSpec};
+    use portway_model::site::spec::{FilesSpec, RedirectSpec, SplitSpec};
     if let Some(to) = &spec.to {
-        return match to {
-            ToSpec::One(target) => in_full(target),
-            ToSpec::Many(targets) => all_in_full(targets),
-            ToSpec::Upstream(upstream) => all_in_full(&upstream.targets),
-        };
+        return to.targets().into_iter().map(in_full).collect::<Vec<_>>().join(", ");
+    }
+    if let Some(split) = &spec.split {
+        let (SplitSpec::Sides(sides)
+        | SplitSpec::Settings(portway_model::site::spec::SplitSettingsSpec { sides, .. })) = split;
+        return format!("{} sides", sides.len());
     }
     if let Some(files) = &spec.files {
         let (FilesSpec::Root(root)
@@ -117,10 +118,6 @@ fn target_in_short(spec: &SiteSpec) -> String {
         1 => "1 route".to_owned(),
         n => format!("{n} routes"),
     }
-}
-
-fn all_in_full(targets: &[String]) -> String {
-    targets.iter().map(|target| in_full(target)).collect::<Vec<_>>().join(", ")
 }
 
 /// A bare port means one of this machine.

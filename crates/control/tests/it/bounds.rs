@@ -68,6 +68,21 @@ async fn a_client_cannot_declare_a_site_beyond_its_bounds() {
             "a bad target in a route",
             json!({"hosts": [host], "routes": [{"to": upstream}, {"path": "/x", "to": "127.0.0.1:1"}]}),
         ),
+        (
+            "a bad target on a side",
+            json!({"hosts": [host], "split": [{"to": upstream}, {"to": "127.0.0.1:1"}]}),
+        ),
+        (
+            "a bad target as mirror",
+            json!({"hosts": [host], "to": upstream, "mirror": {"to": "127.0.0.1:1"}}),
+        ),
+        (
+            "a client key of someone else",
+            json!({"hosts": [host], "to": {"targets": ["https://198.51.100.1"], "tls": {
+                "client_certificate": "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----",
+                "client_key": {"secret": "credential-00000000000000000000000000000000"},
+            }}}),
+        ),
         ("files of the machine", json!({"hosts": [host], "files": "/etc"})),
         ("files by climbing", json!({"hosts": [host], "files": "/srv/clients/mine/../../../etc"})),
         ("files beside its folder", json!({"hosts": [host], "files": "/srv/clients/mine-not"})),

@@ -57,6 +57,37 @@ async fn applying_the_same_file_again_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_client_key_is_sealed_and_applied_again_changes_nothing() {
+    let bed = Bed::new().await;
+    let root = root();
+    let editor = bed.control.editor(&root).await.unwrap();
+    let key = "-----BEGIN PRIVATE KEY-----\nMIIDsecret\n-----END PRIVATE KEY-----";
+    let to = |targets: &str| {
+        json!({"targets": [targets], "tls": {
+            "client_certificate": "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----",
+            "client_key": key,
+        }})
+    };
+    let mutual = json!({
+        "hosts": ["a.example"],
+        "split": [{"to": to("https://a")}, {"to": to("https://b")}],
+        "mirror": {"to": to("https://c")},
+    });
+
+    let first = editor.apply(&file(vec![("a", mutual.clone())], false)).await.unwrap();
+    let again = editor.apply(&file(vec![("a", mutual)], false)).await.unwrap();
+    let sites = bed.control.sites(&root).await.unwrap();
+    let exported = serde_json::to_string(&sites.export().await.unwrap().sites).unwrap();
+    let shown = serde_json::to_string(&sites.get("a").await.unwrap()).unwrap();
+
+    assert_eq!((first.revision, again.revision), (Some(1), None));
+    for text in [exported, shown] {
+        assert!(!text.contains("MIIDsecret"), "{text}");
+        assert!(text.matches("credential-").count() >= 3, "{text}");
+    }
+}
+
+#[tokio::test]
 async fn pruning_removes_what_the_file_made_and_nothing_else() {
     let bed = Bed::new().await;
     let root = root();

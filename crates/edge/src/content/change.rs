@@ -11,8 +11,8 @@ use portway_model::{
     FieldPath, Finding, FindingCode, Findings, HostPattern, Id, ResourceKind, Site,
 };
 use portway_policy::{
-    CertificateObject, Digest, FORMAT, Index, NodeSettings, SitePolicy,
-    bundle::{Change, ChangeReport, Refused},
+    CertificateObject, Digest, FORMAT, Index, NodeSettings, OLDEST_FORMAT, SitePolicy,
+    bundle::{Change, ChangeReport, PROTOCOL, Refused},
 };
 use serde::Deserialize;
 
@@ -43,7 +43,7 @@ pub(crate) enum ChangeError {
     Unreadable(#[source] serde_json::Error),
     /// Written in a format that this version does not know.
     #[error(
-        "the change has format {found}, this edge reads format {FORMAT}; use a manager and an edge of versions next to each other"
+        "the change has format {found}, this edge reads format {PROTOCOL}; use a manager and an edge of versions next to each other"
     )]
     Format {
         /// What it says.
@@ -89,7 +89,7 @@ impl IncomingChange {
             format: u32,
         }
         let Format { format } = serde_json::from_slice(bytes).map_err(ChangeError::Unreadable)?;
-        if format != FORMAT {
+        if format != PROTOCOL {
             return Err(ChangeError::Format { found: format });
         }
         match serde_json::from_slice::<Change>(bytes) {
@@ -270,10 +270,10 @@ fn check_site(
     let id = policy.id;
     let name = policy.name.to_string();
     let refusal = |code, field, text: &str| Err(Ok(refuse(id, &name, code, field, text)));
-    if policy.format != FORMAT {
+    if !(OLDEST_FORMAT..=FORMAT).contains(&policy.format) {
         let text = format!(
-            "the site has format {}, this edge reads format {FORMAT}; bring the edge to the \
-             manager's version",
+            "the site has format {}, this edge reads formats {OLDEST_FORMAT} to {FORMAT}; bring \
+             the edge to the manager's version",
             policy.format
         );
         return refusal(FindingCode::Held, "", &text);

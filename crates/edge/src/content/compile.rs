@@ -205,6 +205,16 @@ impl Compiler<'_> {
             Action::Proxy(upstream) => {
                 CompiledAction::Proxy(Box::new(self.upstream(upstream, &at.key("to"))?))
             }
+            Action::Split(_) => {
+                self.findings
+                    .error(
+                        FindingCode::Held,
+                        &at.key("split"),
+                        "this edge does not divide requests between upstreams",
+                    )
+                    .remedy("use `to`, or bring the edge to a version that does");
+                return None;
+            }
             Action::Files(root) => CompiledAction::Files(root),
             Action::Redirect(redirect) => {
                 CompiledAction::Redirect(self.redirect(redirect, &at.key("redirect"))?)
@@ -239,7 +249,7 @@ impl Compiler<'_> {
     fn upstream(&mut self, upstream: Upstream, at: &FieldPath) -> Option<CompiledUpstream> {
         let mut peers = Vec::with_capacity(upstream.targets.len());
         for (index, target) in upstream.targets.iter().enumerate() {
-            match Peer::of(target, &upstream, self.guard) {
+            match Peer::of(&target.to, &upstream, self.guard) {
                 Ok(peer) => peers.push(Arc::new(peer)),
                 Err(error) => self.bad_peer(&error, at, index),
             }

@@ -277,6 +277,8 @@ mod tests {
                 https: None,
                 log: LogSettings::default(),
                 routes: routes.iter().map(|(path, methods)| route(path, methods)).collect(),
+                limits: portway_model::site::Limits::default(),
+                paths: portway_model::site::PathRules::default(),
                 blocked: None,
                 guard: None,
             };
@@ -303,6 +305,7 @@ mod tests {
                 request_headers: portway_model::site::HeaderEdits::default(),
                 response_headers: portway_model::site::HeaderEdits::default(),
                 compress: false,
+                mirror: None,
             },
             action: Action::Respond(respond),
         }

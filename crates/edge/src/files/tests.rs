@@ -218,9 +218,8 @@ impl Site {
             fs::write(path, content).unwrap();
         }
         let root = FileRoot {
-            root: folder.clone(),
             index: vec!["index.html".to_owned(), "index.htm".to_owned()],
-            cache_control: "no-cache".to_owned(),
+            ..FileRoot::of(folder.clone())
         };
         Self { root, folder, _temporary: temporary }
     }

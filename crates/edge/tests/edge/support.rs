@@ -12,13 +12,13 @@ use portway_edge::{EdgeConfig, EdgeHandle};
 use portway_model::{
     ByteSize, HostPort, Id, Site,
     site::{
-        Action, Filters, HeaderEdits, LogSettings, Match, PathMatch, Respond, Route, Target,
-        TlsVersion, Upstream,
+        Action, Filters, HeaderEdits, Limits, LogSettings, Match, PathMatch, PathRules, Respond,
+        Route, Target, TlsVersion, Upstream,
     },
 };
 use portway_policy::{
     CertificateObject, Digest, FORMAT, HttpsPolicy, NodeSettings, SitePolicy,
-    bundle::{Change, ChangeReport, IndexListing, Status},
+    bundle::{Change, ChangeReport, IndexListing, PROTOCOL, Status},
 };
 use portway_testkit::{ca::TestCa, origin::Origin};
 use tokio::{
@@ -247,7 +247,7 @@ pub(crate) async fn tls(
 }
 
 pub(crate) fn change() -> Change {
-    Change { format: FORMAT, ..Change::default() }
+    Change { format: PROTOCOL, ..Change::default() }
 }
 
 /// A site over plain HTTP.
@@ -260,6 +260,8 @@ pub(crate) fn site(name: &str, hosts: &[&str], routes: Vec<Route>) -> SitePolicy
         https: None,
         log: LogSettings::default(),
         routes,
+        limits: Limits::default(),
+        paths: PathRules::default(),
         blocked: None,
         guard: None,
     }
@@ -303,6 +305,7 @@ pub(crate) fn route(path: &str, action: Action) -> Route {
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
             compress: false,
+            mirror: None,
         },
         action,
     }

@@ -82,8 +82,8 @@ async fn targets_take_turns_and_the_next_one_answers_for_one_that_is_down() {
     let (one, two) =
         (Origin::tcp(Speaks::Http1).await.unwrap(), Origin::tcp(Speaks::Http1).await.unwrap());
     let mut both = upstream(&one);
-    both.targets.push(tcp(two.address().unwrap()));
-    both.targets.push(tcp(closed_port().await));
+    both.targets.push(tcp(two.address().unwrap()).into());
+    both.targets.push(tcp(closed_port().await).into());
     edge.put(vec![site("a", &["a.example"], vec![route("/", Action::Proxy(both))])]).await;
 
     for _ in 0..12 {

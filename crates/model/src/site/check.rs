@@ -4,16 +4,19 @@
 mod access;
 mod action;
 mod headers;
+mod limits;
 mod order;
 mod route;
 mod settings;
 mod target;
+mod traffic;
 mod upstream;
+mod values;
 
 use std::collections::BTreeSet;
 
 use super::{
-    Access, HeaderEdits, Route, Site, defaults,
+    Access, HeaderEdits, Mirror, Route, Site, defaults,
     spec::{HeadersSpec, SiteSpec},
 };
 use crate::{
@@ -33,6 +36,7 @@ struct Shared {
     headers: HeaderPair,
     compress: bool,
     max_body: ByteSize,
+    mirror: Option<Box<Mirror>>,
 }
 
 /// Changes of request and response.
@@ -65,6 +69,9 @@ fn read(name: &Name, spec: &SiteSpec, findings: &mut Findings) -> Checked<Site> 
         &root.key("max_body"),
         findings,
     );
+    let mirror = mirror(spec, &root, findings);
+    let limits = limits::limits(spec.limits.as_ref(), &root.key("limits"), findings);
+    let paths = limits::paths(spec.paths.as_ref(), &root.key("paths"), findings);
     let routes = route::read_all(name, spec, findings);
 
     let (log_name, log) = log?;
@@ -74,6 +81,7 @@ fn read(name: &Name, spec: &SiteSpec, findings: &mut Findings) -> Checked<Site> 
         headers: headers?,
         compress: spec.compress.unwrap_or(true),
         max_body: max_body?,
+        mirror: mirror?,
     };
     Ok(Site {
         name: name.clone(),
@@ -82,6 +90,8 @@ fn read(name: &Name, spec: &SiteSpec, findings: &mut Findings) -> Checked<Site> 
         hosts: hosts?,
         https: https?,
         log,
+        limits: limits?,
+        paths: paths?,
         routes: finish(routes?, &shared, findings),
     })
 }
@@ -93,6 +103,21 @@ fn finish(drafts: Vec<route::Draft>, shared: &Shared, findings: &mut Findings) -
     order::sort(&mut routes);
     order::review(&routes, findings);
     routes.into_iter().map(|(_, route)| route).collect()
+}
+
+/// Reads who gets copies of the requests of all routes that have an upstream.
+fn mirror(
+    spec: &SiteSpec,
+    root: &FieldPath,
+    findings: &mut Findings,
+) -> Checked<Option<Box<Mirror>>> {
+    let mirror = traffic::mirror(spec.mirror.as_ref(), &root.key("mirror"), findings)?.or(None);
+    let proxied = |route| action::Written::in_route(route).is_proxied();
+    let is_proxied = action::Written::in_site(spec).is_proxied() || spec.routes.iter().any(proxied);
+    if mirror.is_some() && !is_proxied {
+        traffic::advise_on_idle_mirror(root, findings);
+    }
+    Ok(mirror)
 }
 
 fn hosts(

@@ -1,14 +1,21 @@
 //! A site as an operator writes it, in a site file or through the API. Nothing here is checked
 //! beyond its shape; [`super::check()`] turns it into a [`super::Site`].
 
+mod limits;
+mod traffic;
+mod upstream;
+
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A site. Two facts make one: a host and a target. Exactly one of `to`, `files`, `redirect`,
-/// `respond` and `routes` says what it does.
+pub use self::{limits::*, traffic::*, upstream::*};
+use crate::FieldPath;
+
+/// A site. Two facts make one: a host and a target. Exactly one of `to`, `split`, `files`,
+/// `redirect`, `respond` and `routes` says what it does.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SiteSpec {
@@ -19,6 +26,9 @@ pub struct SiteSpec {
     /// `unix:/run/app.sock`, several of them, or an upstream with settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<ToSpec>,
+    /// Upstreams between which requests are divided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<SplitSpec>,
     /// A folder whose files are served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesSpec>,
@@ -47,6 +57,15 @@ pub struct SiteSpec {
     /// The largest request body, for example `50MB` (default `100MB`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body: Option<SizeSpec>,
+    /// Who gets copies of the requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorSpec>,
+    /// How much and how fast clients may send and must take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsSpec>,
+    /// Which spellings of a path are taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paths: Option<PathsSpec>,
     /// The access and error log: a name, `false` for no access log, or settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<LogSpec>,
@@ -88,6 +107,9 @@ pub struct RouteSpec {
     /// Where requests go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<ToSpec>,
+    /// Upstreams between which requests are divided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<SplitSpec>,
     /// A folder whose files are served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesSpec>,
@@ -109,75 +131,12 @@ pub struct RouteSpec {
     /// The largest request body (default: as the site).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body: Option<SizeSpec>,
+    /// Who gets copies of the requests; replaces the site's `mirror`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorSpec>,
     /// The name of the log that requests of this route are written to (default: as the site).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
-}
-
-/// One target, several, or an upstream with settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum ToSpec {
-    /// One target.
-    One(String),
-    /// Several targets, used in turn.
-    Many(Vec<String>),
-    /// An upstream with settings.
-    Upstream(Box<UpstreamSpec>),
-}
-
-/// An upstream: the targets that answer and how they are spoken to.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct UpstreamSpec {
-    /// The targets, all of the same scheme.
-    pub targets: Vec<String>,
-    /// The Host header the upstream sees: `preserve` (the client's), `target`, or a name
-    /// (default `preserve`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// TLS to the upstream, for `https://` targets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<UpstreamTlsSpec>,
-    /// How long to wait for what.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeouts: Option<TimeoutsSpec>,
-    /// The most requests in flight at once; more are answered 503 (default: no limit).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_in_flight: Option<u32>,
-}
-
-/// TLS to an upstream.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct UpstreamTlsSpec {
-    /// Verify the upstream's certificate (default `true`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub verify: Option<bool>,
-    /// Authorities to trust instead of the machine's: PEM text, or in a site file the path of one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca: Option<String>,
-    /// The name that is asked for and verified (default: the target's host).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server_name: Option<String>,
-}
-
-/// How long to wait for an upstream: 1 second to 1 day.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TimeoutsSpec {
-    /// Until the connection stands (default `60s`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connect: Option<DurationSpec>,
-    /// From the last byte of the request to the first of the answer (default `60s`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_byte: Option<DurationSpec>,
-    /// Between two reads of the answer (default `60s`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub silence: Option<DurationSpec>,
-    /// Between two writes of the request (default `60s`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub send: Option<DurationSpec>,
 }
 
 /// A duration: seconds, or text like `30s` or `1h30m`.
@@ -222,6 +181,17 @@ pub struct FileSettingsSpec {
     /// The `Cache-Control` of every file (default `no-cache`: kept, and asked for anew each time).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_control: Option<String>,
+    /// Answer paths without a file with the index of the root, for applications in the browser
+    /// (default `false`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spa: Option<bool>,
+    /// List folders without an index (default `false`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listing: Option<bool>,
+    /// Send `FILE.br`, `FILE.zst` or `FILE.gz` in the place of `FILE` when it is not older and the
+    /// client takes it (default `true`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precompressed: Option<bool>,
 }
 
 /// An address, or a redirect with settings.
@@ -429,9 +399,33 @@ impl SiteSpec {
         Self { hosts: vec![host.into()], to: Some(ToSpec::One(target.into())), ..Self::default() }
     }
 
+    /// Returns every upstream in the site with the path that leads to it.
+    pub fn upstreams_mut(&mut self) -> Vec<(FieldPath, &mut ToSpec)> {
+        let root = FieldPath::root();
+        let mut found = Vec::new();
+        upstreams_at(&root, &mut self.to, &mut self.split, &mut self.mirror, &mut found);
+        for (index, route) in self.routes.iter_mut().enumerate() {
+            let path = root.key("routes").index(index);
+            upstreams_at(&path, &mut route.to, &mut route.split, &mut route.mirror, &mut found);
+        }
+        found
+    }
+
+    /// Returns every key of a client certificate in the site with the path that leads to it.
+    pub fn client_keys_mut(&mut self) -> Vec<(FieldPath, &mut ClientKeySpec)> {
+        let keys = self.upstreams_mut().into_iter().filter_map(|(path, to)| match to {
+            ToSpec::Upstream(upstream) => {
+                let key = upstream.tls.as_mut()?.client_key.as_mut()?;
+                Some((path.key("tls").key("client_key"), key))
+            }
+            ToSpec::One(_) | ToSpec::Many(_) => None,
+        });
+        keys.collect()
+    }
+
     /// Returns every password in the site with the path that leads to it.
-    pub fn passwords_mut(&mut self) -> Vec<(crate::FieldPath, &mut PasswordSpec)> {
-        let root = crate::FieldPath::root();
+    pub fn passwords_mut(&mut self) -> Vec<(FieldPath, &mut PasswordSpec)> {
+        let root = FieldPath::root();
         let of_site = (root.key("access"), self.access.as_mut());
         let of_routes = self.routes.iter_mut().enumerate().map(|(index, route)| {
             (root.key("routes").index(index).key("access"), route.access.as_mut())
@@ -445,5 +439,29 @@ impl SiteSpec {
             found.extend(basic.users.iter_mut().map(|(name, value)| (users.key(name), value)));
         }
         found
+    }
+}
+
+fn upstreams_at<'a>(
+    path: &FieldPath,
+    to: &'a mut Option<ToSpec>,
+    split: &'a mut Option<SplitSpec>,
+    mirror: &'a mut Option<MirrorSpec>,
+    found: &mut Vec<(FieldPath, &'a mut ToSpec)>,
+) {
+    found.extend(to.as_mut().map(|to| (path.key("to"), to)));
+    let split_path = path.key("split");
+    let (sides, sides_path) = match split {
+        Some(SplitSpec::Sides(sides)) => (sides.as_mut_slice(), split_path),
+        Some(SplitSpec::Settings(settings)) => {
+            (settings.sides.as_mut_slice(), split_path.key("sides"))
+        }
+        None => (&mut [][..], split_path),
+    };
+    for (index, side) in sides.iter_mut().enumerate() {
+        found.extend(side.to.as_mut().map(|to| (sides_path.index(index).key("to"), to)));
+    }
+    if let Some(MirrorSpec::Settings(settings)) = mirror {
+        found.extend(settings.to.as_mut().map(|to| (path.key("mirror").key("to"), to)));
     }
 }

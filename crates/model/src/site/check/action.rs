@@ -1,15 +1,15 @@
-//! Who answers: exactly one of an upstream, files, a redirect and a fixed answer.
+//! Who answers: exactly one of an upstream, several upstreams, files, a redirect and a fixed answer.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Checked, Faulty, each, headers, upstream};
+use super::{Checked, Faulty, each, headers, traffic, upstream};
 use crate::{
     FieldPath, FindingCode, Findings, HostPattern, HostPort, RemedyAction,
     site::{
         Action, FileRoot, Redirect, Respond, defaults,
         spec::{
             FileSettingsSpec, FilesSpec, RedirectSettingsSpec, RedirectSpec, RespondSpec,
-            RouteSpec, SiteSpec, ToSpec,
+            RouteSpec, SiteSpec, SplitSpec, ToSpec,
         },
     },
 };
@@ -20,6 +20,7 @@ const LONGEST_BODY: usize = 1 << 20;
 /// The actions that are written at one place; one of them is right.
 pub(super) struct Written<'a> {
     to: Option<&'a ToSpec>,
+    split: Option<&'a SplitSpec>,
     files: Option<&'a FilesSpec>,
     redirect: Option<&'a RedirectSpec>,
     respond: Option<&'a RespondSpec>,
@@ -29,6 +30,7 @@ impl<'a> Written<'a> {
     pub(super) fn in_site(spec: &'a SiteSpec) -> Self {
         Self {
             to: spec.to.as_ref(),
+            split: spec.split.as_ref(),
             files: spec.files.as_ref(),
             redirect: spec.redirect.as_ref(),
             respond: spec.respond.as_ref(),
@@ -38,6 +40,7 @@ impl<'a> Written<'a> {
     pub(super) fn in_route(spec: &'a RouteSpec) -> Self {
         Self {
             to: spec.to.as_ref(),
+            split: spec.split.as_ref(),
             files: spec.files.as_ref(),
             redirect: spec.redirect.as_ref(),
             respond: spec.respond.as_ref(),
@@ -48,11 +51,17 @@ impl<'a> Written<'a> {
     pub(super) fn names(&self) -> Vec<&'static str> {
         let all = [
             ("to", self.to.is_some()),
+            ("split", self.split.is_some()),
             ("files", self.files.is_some()),
             ("redirect", self.redirect.is_some()),
             ("respond", self.respond.is_some()),
         ];
         all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
+    }
+
+    /// Tells whether an upstream answers.
+    pub(super) fn is_proxied(&self) -> bool {
+        self.to.is_some() || self.split.is_some()
     }
 
     /// Reads the one action. All that are written are checked, also when they are too many.
@@ -61,7 +70,7 @@ impl<'a> Written<'a> {
         if names.is_empty() {
             findings
                 .error(FindingCode::MissingField, path, "nothing says who answers")
-                .remedy("give one of `to`, `files`, `redirect` and `respond`");
+                .remedy("give one of `to`, `split`, `files`, `redirect` and `respond`");
         }
         if let [first, second, ..] = *names {
             findings
@@ -74,6 +83,8 @@ impl<'a> Written<'a> {
         }
         let read = [
             self.to.map(|to| upstream::read(to, &path.key("to"), findings).map(Action::Proxy)),
+            self.split
+                .map(|spec| traffic::split(spec, &path.key("split"), findings).map(Action::Split)),
             self.files.map(|spec| files(spec, &path.key("files"), findings).map(Action::Files)),
             self.redirect
                 .map(|spec| redirect(spec, &path.key("redirect"), findings).map(Action::Redirect)),
@@ -115,7 +126,38 @@ fn file_settings(
         None => Ok(defaults::CACHE_CONTROL.to_owned()),
         Some(text) => headers::value(text, &path.key("cache_control"), findings),
     };
-    Ok(FileRoot { root: root?, index: index?, cache_control: cache_control? })
+    let index = index?;
+    let spa = spec.spa.unwrap_or(false);
+    let listing = spec.listing.unwrap_or(false);
+    refuse_fallback(spa, listing, &index, path, findings)?;
+    Ok(FileRoot {
+        root: root?,
+        index,
+        cache_control: cache_control?,
+        spa,
+        listing,
+        precompressed: spec.precompressed.unwrap_or(true),
+    })
+}
+
+/// The fallback of an application answers for every path, so it needs an index and leaves no folder
+/// to be listed.
+fn refuse_fallback(
+    spa: bool,
+    listing: bool,
+    index: &[String],
+    path: &FieldPath,
+    findings: &mut Findings,
+) -> Checked<()> {
+    let (name, text, remedy) = if spa && index.is_empty() {
+        ("spa", "without an index there is nothing to answer with", "name it in `index`")
+    } else if spa && listing {
+        ("listing", "with `spa` the index answers, and no folder is listed", "remove one of them")
+    } else {
+        return Ok(());
+    };
+    findings.error(FindingCode::Conflict, &path.key(name), text).remedy(remedy);
+    Err(Faulty)
 }
 
 fn file_root(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<Utf8PathBuf> {

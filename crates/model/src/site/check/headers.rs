@@ -113,7 +113,12 @@ fn edited_name(name: &str, path: &FieldPath, findings: &mut Findings) -> Checked
     Err(Faulty)
 }
 
-fn header_name(name: &str, path: &FieldPath, findings: &mut Findings) -> Checked<String> {
+/// Reads the name of a header, in lower case.
+pub(super) fn header_name(
+    name: &str,
+    path: &FieldPath,
+    findings: &mut Findings,
+) -> Checked<String> {
     if is_token(name) {
         return Ok(name.to_ascii_lowercase());
     }

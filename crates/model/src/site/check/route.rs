@@ -2,13 +2,13 @@
 
 use super::{
     Checked, Faulty, HeaderPair, Shared, access, action::Written, each, header_pair, headers,
-    settings,
+    settings, traffic, values::Said,
 };
 use crate::{
     ByteSize, FieldPath, FindingCode, Findings, Name, PathPrefix, RemedyAction,
     path::check_path,
     site::{
-        Access, Action, Filters, Match, PathMatch, Route,
+        Access, Action, Filters, Match, Mirror, PathMatch, Route,
         spec::{RouteSpec, SiteSpec},
     },
 };
@@ -30,6 +30,7 @@ pub(super) struct Draft {
     headers: Option<HeaderPair>,
     compress: Option<bool>,
     max_body: Option<ByteSize>,
+    mirror: Said<Box<Mirror>>,
 }
 
 /// Who may use a route.
@@ -57,6 +58,10 @@ impl Draft {
                 request_headers: headers.request,
                 response_headers: headers.response,
                 compress: self.compress.unwrap_or(site.compress),
+                mirror: match &self.action {
+                    Action::Proxy(_) | Action::Split(_) => self.mirror.or(site.mirror.clone()),
+                    Action::Files(_) | Action::Redirect(_) | Action::Respond(_) => None,
+                },
             },
             action: self.action,
         }
@@ -78,6 +83,7 @@ impl Draft {
             headers: None,
             compress: None,
             max_body: None,
+            mirror: Said::Nothing,
         }
     }
 }
@@ -95,7 +101,7 @@ pub(super) fn read_all(
     if spec.routes.is_empty() && names.is_empty() {
         findings
             .error(FindingCode::MissingField, &root, "the site has nothing to answer with")
-            .remedy("give one of `to`, `files`, `redirect`, `respond` and `routes`");
+            .remedy("give one of `to`, `split`, `files`, `redirect`, `respond` and `routes`");
         return Err(Faulty);
     }
     if spec.routes.len() > MOST_ROUTES {
@@ -134,7 +140,12 @@ fn read(
     let methods =
         each(&spec.methods, &path.key("methods"), |text, path| method(text, path, findings));
     let match_headers = headers::matched(&spec.match_headers, &path.key("match_headers"), findings);
-    let action = Written::in_route(spec).read(path, findings);
+    let written = Written::in_route(spec);
+    let action = written.read(path, findings);
+    let mirror = traffic::mirror(spec.mirror.as_ref(), &path.key("mirror"), findings);
+    if matches!(mirror, Ok(Said::On(_))) && !written.is_proxied() {
+        traffic::advise_on_idle_mirror(path, findings);
+    }
     let strip_prefix = strip_prefix(spec, path, findings);
     let log = spec
         .log
@@ -177,6 +188,7 @@ fn read(
         headers: headers?,
         compress: spec.compress,
         max_body: max_body?,
+        mirror: mirror?,
     })
 }
 
@@ -282,10 +294,11 @@ fn strip_prefix(spec: &RouteSpec, path: &FieldPath, findings: &mut Findings) -> 
             .remedy("match with `path`, or remove `strip_prefix`");
         return Err(Faulty);
     }
-    if spec.to.is_none() {
+    let is_proxied = Written::in_route(spec).is_proxied();
+    if !is_proxied {
         findings
             .warning(FindingCode::Advice, &path, "`strip_prefix` has no effect without `to`")
             .remedy("remove it; files are always looked up below the prefix");
     }
-    Ok(strip && spec.to.is_some())
+    Ok(strip && is_proxied)
 }

@@ -17,6 +17,7 @@ pub(super) enum Scheme {
     Http,
     Https,
     H2c,
+    H2,
 }
 
 /// Why a text is not a target; where it is known, `instead` is what was meant.
@@ -43,13 +44,14 @@ impl Scheme {
             Self::Http => "http",
             Self::Https => "https",
             Self::H2c => "h2c",
+            Self::H2 => "h2",
         }
     }
 
     const fn usual_port(self) -> u16 {
         match self {
             Self::Http | Self::H2c => 80,
-            Self::Https => 443,
+            Self::Https | Self::H2 => 443,
         }
     }
 }
@@ -76,6 +78,7 @@ pub(super) fn parse(text: &str) -> Result<Endpoint, Refusal> {
         Some(("http", rest)) => url(text, Scheme::Http, rest),
         Some(("https", rest)) => url(text, Scheme::Https, rest),
         Some(("h2c", rest)) => url(text, Scheme::H2c, rest),
+        Some(("h2", rest)) => url(text, Scheme::H2, rest),
         Some((scheme, rest)) => Err(unknown_scheme(text, scheme, rest)),
     }
 }
@@ -128,7 +131,8 @@ fn unknown_scheme(text: &str, scheme: &str, rest: &str) -> Refusal {
     let problem = format!("`{scheme}` is not spoken with upstreams");
     let known = match scheme.to_ascii_lowercase().as_str() {
         "ws" | "http" | "tcp" => "http",
-        "wss" | "https" | "h2" | "grpcs" => "https",
+        "wss" | "https" => "https",
+        "h2" | "grpcs" => "h2",
         "grpc" | "h2c" => "h2c",
         _ => return Refusal::new(problem, EXAMPLES),
     };
@@ -236,6 +240,7 @@ mod tests {
             ("https://[::1]", Scheme::Https, "[::1]:443"),
             ("https://[::1]:8443", Scheme::Https, "[::1]:8443"),
             ("h2c://127.0.0.1:9000", Scheme::H2c, "127.0.0.1:9000"),
+            ("h2://app.internal", Scheme::H2, "app.internal:443"),
             ("unix:/run/app.sock", Scheme::Http, "unix:/run/app.sock"),
             ("unix+h2c:/run/app.sock", Scheme::H2c, "unix:/run/app.sock"),
         ];
@@ -258,6 +263,7 @@ mod tests {
             ("unix://run/app.sock", "unix:/run/app.sock"),
             ("ws://app:5000", "http://app:5000"),
             ("grpc://app:5000", "h2c://app:5000"),
+            ("grpcs://app:5000", "h2://app:5000"),
         ];
         for (text, instead) in cases {
             assert_eq!(parse(text).unwrap_err().instead.as_deref(), Some(instead), "{text}");

@@ -23,7 +23,7 @@ fn two_facts_make_a_site() {
     assert_eq!(route.filters.max_body, defaults::MAX_BODY);
     assert!(route.filters.compress && route.filters.access.is_none());
     let Action::Proxy(upstream) = &route.action else { panic!("a proxy") };
-    assert_eq!(upstream.targets, [Target::Tcp("127.0.0.1:5000".parse().unwrap())]);
+    assert_eq!(upstream.targets, [Target::Tcp("127.0.0.1:5000".parse().unwrap()).into()]);
     assert_eq!(upstream.host, HostHeader::Preserve);
     assert_eq!(upstream.timeouts.connect, defaults::TIMEOUT);
 }
@@ -204,7 +204,7 @@ fn a_header_value_cannot_hold_a_line_break() {
 #[test]
 fn tls_goes_with_https_targets_only() {
     let upstream = |target: &str| UpstreamSpec {
-        targets: vec![target.to_owned()],
+        targets: vec![target.to_owned().into()],
         tls: Some(UpstreamTlsSpec { verify: Some(false), ..UpstreamTlsSpec::default() }),
         ..UpstreamSpec::default()
     };
@@ -220,7 +220,7 @@ fn tls_goes_with_https_targets_only() {
 
 #[test]
 fn targets_of_two_schemes_do_not_mix() {
-    let to = ToSpec::Many(vec!["h2c://a:80".to_owned(), "a:81".to_owned()]);
+    let to = ToSpec::Many(vec!["h2c://a:80".to_owned().into(), "a:81".to_owned().into()]);
     let spec = SiteSpec { to: Some(to), ..SiteSpec::proxy("a.example", "") };
     assert_eq!(paths(&spec), ["to[1]"]);
 }

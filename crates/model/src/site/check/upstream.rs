@@ -1,67 +1,140 @@
-//! Upstreams: targets of one scheme and how they are spoken to.
+//! Upstreams: targets of one scheme, how one is chosen and how they are spoken to.
+
+mod balance;
+mod capacity;
+mod health;
+mod resilience;
+mod tls;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+pub(super) use self::balance::{cookie_name, sticky};
 use super::{
     Checked, Faulty, each,
-    settings::duration_within,
+    settings::{duration_within, unknown_word},
     target::{self, Endpoint, Scheme},
+    values,
 };
 use crate::{
-    FieldPath, FindingCode, Findings, HostPattern, HostPort, Hostname, RemedyAction, Seconds,
+    FieldPath, FindingCode, Findings, HostPattern, HostPort, RemedyAction, Seconds,
     site::{
-        HostHeader, Target, Timeouts, Upstream, UpstreamProtocol, UpstreamTls, defaults,
-        spec::{DurationSpec, TimeoutsSpec, ToSpec, UpstreamSpec, UpstreamTlsSpec},
+        HostHeader, ProxyProtocol, Target, Timeouts, Upstream, UpstreamProtocol, WeightedTarget,
+        defaults,
+        spec::{DurationSpec, TargetSettingsSpec, TargetSpec, TimeoutsSpec, ToSpec, UpstreamSpec},
     },
 };
 
 const TIMEOUT: [Seconds; 2] = [Seconds(1), Seconds(86_400)];
+const WEIGHT: [u32; 2] = [1, 1000];
+/// Targets are compared with each other when one is chosen.
+const MOST_TARGETS: usize = 1000;
+
+/// A target with its scheme.
+struct Reached {
+    scheme: Scheme,
+    target: WeightedTarget,
+}
 
 /// Reads where requests go.
 pub(super) fn read(spec: &ToSpec, path: &FieldPath, findings: &mut Findings) -> Checked<Upstream> {
     let plain = UpstreamSpec::default();
-    let (targets, (settings, targets_path)) = match spec {
+    let (targets, spec, targets_path) = match spec {
         ToSpec::One(text) => {
-            let endpoint = endpoint(text, path, findings)?;
-            return complete(vec![endpoint], &plain, path, path, findings);
+            let only = endpoint(text, path, findings)?;
+            (Ok(vec![only.into()]), &plain, path.clone())
         }
-        ToSpec::Many(list) => (endpoints(list, path, findings), (&plain, path.clone())),
+        ToSpec::Many(list) => (targets(list, path, findings), &plain, path.clone()),
         ToSpec::Upstream(spec) => {
             let path = path.key("targets");
-            (endpoints(&spec.targets, &path, findings), (&**spec, path))
+            (targets(&spec.targets, &path, findings), &**spec, path)
         }
     };
     let Ok(targets) = targets else {
         // What does not depend on the targets is still worth checking.
-        settings_alone(settings, path, findings);
+        let probable = if spec.tls.is_some() { Scheme::Https } else { Scheme::Http };
+        drop(settings(spec, &[], probable, path, findings));
         return Err(Faulty);
     };
-    complete(targets, settings, path, &targets_path, findings)
+    let scheme = one_scheme(&targets, &targets_path, findings);
+    let targets: Vec<WeightedTarget> = targets.into_iter().map(|reached| reached.target).collect();
+    match scheme {
+        Ok(scheme) => settings(spec, &targets, scheme, path, findings),
+        Err(Faulty) => {
+            drop(settings(spec, &targets, Scheme::Https, path, findings));
+            Err(Faulty)
+        }
+    }
 }
 
-fn endpoints(list: &[String], path: &FieldPath, findings: &mut Findings) -> Checked<Vec<Endpoint>> {
+fn targets(
+    list: &[TargetSpec],
+    path: &FieldPath,
+    findings: &mut Findings,
+) -> Checked<Vec<Reached>> {
     if list.is_empty() {
         findings
             .error(FindingCode::MissingField, path, "the upstream has no target")
             .remedy("write for example `127.0.0.1:5000`");
         return Err(Faulty);
     }
-    let endpoints = each(list, path, |text, path| endpoint(text, path, findings))?;
+    if list.len() > MOST_TARGETS {
+        findings
+            .error(
+                FindingCode::InvalidValue,
+                path,
+                format!("the upstream has more than {MOST_TARGETS} targets"),
+            )
+            .remedy("put a balancer of its own before them");
+        return Err(Faulty);
+    }
+    let targets = each(list, path, |spec, path| weighted(spec, path, findings))?;
+    refuse_repetition(&targets, path, findings)?;
+    if targets.iter().all(|reached| reached.target.backup) {
+        findings
+            .error(FindingCode::Conflict, path, "all targets are backups, and none is the first")
+            .remedy("remove `backup: true` from those that are used first");
+        return Err(Faulty);
+    }
+    Ok(targets)
+}
+
+fn refuse_repetition(
+    targets: &[Reached],
+    path: &FieldPath,
+    findings: &mut Findings,
+) -> Checked<()> {
     let mut sound = true;
     let mut seen = BTreeSet::new();
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        if !seen.insert(&endpoint.target) {
+    for (index, reached) in targets.iter().enumerate() {
+        if !seen.insert(&reached.target.to) {
+            let text = format!("`{}` stands here twice", reached.target);
             findings
-                .error(
-                    FindingCode::DuplicateField,
-                    &path.index(index),
-                    format!("`{}` stands here twice", endpoint.target),
-                )
+                .error(FindingCode::DuplicateField, &path.index(index), text)
                 .remedy("remove one of them");
             sound = false;
         }
     }
-    if sound { Ok(endpoints) } else { Err(Faulty) }
+    if sound { Ok(()) } else { Err(Faulty) }
+}
+
+fn weighted(spec: &TargetSpec, path: &FieldPath, findings: &mut Findings) -> Checked<Reached> {
+    let spec = match spec {
+        TargetSpec::To(text) => return endpoint(text, path, findings).map(Reached::from),
+        TargetSpec::Settings(spec) => spec,
+    };
+    let TargetSettingsSpec { to, weight, backup } = spec;
+    let endpoint = endpoint(to, &path.key("to"), findings);
+    let weight = values::count_or(*weight, 1, WEIGHT, &path.key("weight"), findings);
+    let mut reached = Reached::from(endpoint?);
+    reached.target.weight = weight?;
+    reached.target.backup = backup.unwrap_or(false);
+    Ok(reached)
+}
+
+impl From<Endpoint> for Reached {
+    fn from(endpoint: Endpoint) -> Self {
+        Self { scheme: endpoint.scheme, target: endpoint.target.into() }
+    }
 }
 
 fn endpoint(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<Endpoint> {
@@ -77,54 +150,9 @@ fn endpoint(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<En
     })
 }
 
-fn complete(
-    endpoints: Vec<Endpoint>,
-    spec: &UpstreamSpec,
-    path: &FieldPath,
-    targets_path: &FieldPath,
-    findings: &mut Findings,
-) -> Checked<Upstream> {
-    let scheme = one_scheme(&endpoints, targets_path, findings);
-    let tls = match scheme {
-        Ok(scheme) => tls(spec.tls.as_ref(), scheme, &path.key("tls"), findings),
-        Err(Faulty) => Err(Faulty),
-    };
-    let targets: Vec<Target> = endpoints.into_iter().map(|endpoint| endpoint.target).collect();
-    let host = host_header(spec.host.as_deref(), &targets, &path.key("host"), findings);
-    let timeouts = timeouts(spec.timeouts.as_ref(), &path.key("timeouts"), findings);
-    let max_in_flight = max_in_flight(spec.max_in_flight, &path.key("max_in_flight"), findings);
-    let protocol = match scheme? {
-        Scheme::Http | Scheme::Https => UpstreamProtocol::Http1,
-        Scheme::H2c => UpstreamProtocol::H2c,
-    };
-    Ok(Upstream {
-        targets,
-        protocol,
-        tls: tls?,
-        host: host?,
-        timeouts: timeouts?,
-        max_in_flight: max_in_flight?,
-    })
-}
-
-fn settings_alone(spec: &UpstreamSpec, path: &FieldPath, findings: &mut Findings) {
-    let read = (
-        tls(spec.tls.as_ref(), Scheme::Https, &path.key("tls"), findings),
-        host_header(spec.host.as_deref(), &[], &path.key("host"), findings),
-        timeouts(spec.timeouts.as_ref(), &path.key("timeouts"), findings),
-        max_in_flight(spec.max_in_flight, &path.key("max_in_flight"), findings),
-    );
-    // Only their findings count here.
-    drop(read);
-}
-
-fn one_scheme(
-    endpoints: &[Endpoint],
-    path: &FieldPath,
-    findings: &mut Findings,
-) -> Checked<Scheme> {
-    let first = endpoints.first().map_or(Scheme::Http, |endpoint| endpoint.scheme);
-    let other = endpoints.iter().enumerate().find(|(_, endpoint)| endpoint.scheme != first);
+fn one_scheme(targets: &[Reached], path: &FieldPath, findings: &mut Findings) -> Checked<Scheme> {
+    let first = targets.first().map_or(Scheme::Http, |reached| reached.scheme);
+    let other = targets.iter().enumerate().find(|(_, reached)| reached.scheme != first);
     let Some((index, other)) = other else {
         return Ok(first);
     };
@@ -142,81 +170,108 @@ fn one_scheme(
     Err(Faulty)
 }
 
-fn tls(
-    spec: Option<&UpstreamTlsSpec>,
+/// Reads everything but the targets. Every setting is read before the first fault ends it.
+fn settings(
+    spec: &UpstreamSpec,
+    targets: &[WeightedTarget],
     scheme: Scheme,
     path: &FieldPath,
     findings: &mut Findings,
-) -> Checked<Option<UpstreamTls>> {
-    let plain = UpstreamTlsSpec::default();
-    let spec = match (spec, scheme) {
-        (None, Scheme::Http | Scheme::H2c) => return Ok(None),
-        (Some(_), Scheme::Http | Scheme::H2c) => {
-            findings
-                .error(
-                    FindingCode::Conflict,
-                    path,
-                    "`tls` is set, but the targets speak plain HTTP",
-                )
-                .remedy("write the targets as `https://…`, or remove `tls`");
-            return Err(Faulty);
-        }
-        (spec, Scheme::Https) => spec.unwrap_or(&plain),
-    };
-    let verify = spec.verify.unwrap_or(true);
-    if !verify {
-        advise_on_verify(spec, path, findings);
-    }
-    let ca_pem = spec.ca.as_deref().map(|ca| pem(ca, &path.key("ca"), findings)).transpose();
-    let name_path = path.key("server_name");
-    let server_name =
-        spec.server_name.as_deref().map(|name| server_name(name, &name_path, findings)).transpose();
-    Ok(Some(UpstreamTls { verify, ca_pem: ca_pem?, server_name: server_name? }))
-}
-
-fn advise_on_verify(spec: &UpstreamTlsSpec, path: &FieldPath, findings: &mut Findings) {
-    let mut text = "whoever sits between can read and change what goes to this upstream".to_owned();
-    if spec.ca.is_some() {
-        text.push_str(", and `ca` has no effect");
-    }
-    findings.warning(FindingCode::Advice, &path.key("verify"), text).remedy(
-        "remove `verify: false`, and name the upstream's authority with `ca` if it has one",
-    );
-}
-
-fn pem(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<String> {
-    let begin = text.find("-----BEGIN CERTIFICATE-----");
-    let end = text.rfind("-----END CERTIFICATE-----");
-    if begin.zip(end).is_some_and(|(begin, end)| begin < end) {
-        return Ok(text.to_owned());
-    }
-    findings
-        .error(FindingCode::InvalidValue, path, "this is not a certificate in PEM")
-        .remedy("give the text from `-----BEGIN CERTIFICATE-----` to `-----END CERTIFICATE-----`");
-    Err(Faulty)
-}
-
-fn server_name(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(address.to_string());
-    }
-    text.parse::<Hostname>().map(|name| name.to_string()).map_err(|error| {
-        findings
-            .error(FindingCode::InvalidHost, path, error.to_string())
-            .remedy("write the name that stands in the upstream's certificate");
-        Faulty
+) -> Checked<Upstream> {
+    let protocol = protocol(spec.protocol.as_deref(), scheme, &path.key("protocol"), findings);
+    let tls_path = path.key("tls");
+    let tls = tls::read(spec.tls.as_ref(), scheme, &tls_path, findings);
+    let client = tls::client(spec.tls.as_ref(), &tls_path, findings);
+    let host = host_header(spec.host.as_deref(), targets, &path.key("host"), findings);
+    let timeouts = timeouts(spec.timeouts.as_ref(), &path.key("timeouts"), findings);
+    let balance = balance::read(spec.balance.as_ref(), &path.key("balance"), findings);
+    let sticky_path = path.key("sticky");
+    let sticky = sticky(spec.sticky.as_ref(), defaults::STICKY_COOKIE, &sticky_path, findings);
+    let health = health::read(spec.health.as_ref(), targets, &path.key("health"), findings);
+    let eject = resilience::eject(spec.eject.as_ref(), targets.len(), &path.key("eject"), findings);
+    let slow_start = resilience::slow_start(spec.slow_start.as_ref(), path, findings);
+    let retries =
+        resilience::retries(spec.retries.as_ref(), targets.len(), &path.key("retries"), findings);
+    let capacity = capacity::read(spec, path, findings);
+    let pool = capacity::pool(spec.pool.as_ref(), &path.key("pool"), findings);
+    let proxy_protocol =
+        proxy_protocol(spec.proxy_protocol.as_deref(), &path.key("proxy_protocol"), findings);
+    let protocol = protocol?;
+    let buffer = capacity::buffer(spec.buffer.as_ref(), protocol, &path.key("buffer"), findings);
+    let capacity = capacity?;
+    Ok(Upstream {
+        targets: targets.to_vec(),
+        protocol,
+        tls: tls?,
+        client: client?,
+        host: host?,
+        timeouts: timeouts?,
+        balance: balance?,
+        sticky: sticky?,
+        health: health?,
+        eject: eject?,
+        slow_start: slow_start?,
+        retries: retries?,
+        max_in_flight: capacity.max_in_flight,
+        max_in_flight_per_target: capacity.per_target,
+        queue: capacity.queue,
+        buffer: buffer?,
+        pool: pool?,
+        proxy_protocol: proxy_protocol?,
     })
+}
+
+fn protocol(
+    word: Option<&str>,
+    scheme: Scheme,
+    path: &FieldPath,
+    findings: &mut Findings,
+) -> Checked<UpstreamProtocol> {
+    match (word, scheme) {
+        (None | Some("http1"), Scheme::Http | Scheme::Https) => Ok(UpstreamProtocol::Http1),
+        (None, Scheme::H2c | Scheme::H2) | (Some("http2"), _) => Ok(UpstreamProtocol::H2c),
+        (Some("http1"), Scheme::H2c | Scheme::H2) => {
+            let text =
+                format!("the targets are written `{}://…`, which is HTTP/2", scheme.as_str());
+            findings
+                .error(FindingCode::Conflict, path, text)
+                .remedy("remove `protocol`, or write the targets as `http://…` or `https://…`");
+            Err(Faulty)
+        }
+        (Some(other), _) => {
+            let text = format!("`{}` is not spoken with upstreams", other.escape_debug());
+            unknown_word(other, &["http1", "http2"], text, path, findings);
+            Err(Faulty)
+        }
+    }
+}
+
+fn proxy_protocol(
+    word: Option<&str>,
+    path: &FieldPath,
+    findings: &mut Findings,
+) -> Checked<Option<ProxyProtocol>> {
+    match word {
+        None => Ok(None),
+        Some("v1") => Ok(Some(ProxyProtocol::V1)),
+        Some("v2") => Ok(Some(ProxyProtocol::V2)),
+        Some(other) => {
+            let text = format!("`{}` is no version of the PROXY protocol", other.escape_debug());
+            unknown_word(other, &["v1", "v2"], text, path, findings);
+            Err(Faulty)
+        }
+    }
 }
 
 fn host_header(
     text: Option<&str>,
-    targets: &[Target],
+    targets: &[WeightedTarget],
     path: &FieldPath,
     findings: &mut Findings,
 ) -> Checked<HostHeader> {
     match text {
         None | Some("preserve") => Ok(HostHeader::Preserve),
-        Some("target") if targets.iter().any(|target| matches!(target, Target::Unix(_))) => {
+        Some("target") if targets.iter().any(|target| matches!(target.to, Target::Unix(_))) => {
             findings
                 .error(FindingCode::Conflict, path, "a unix socket has no host of its own")
                 .remedy("write the name that the upstream expects, or `preserve`");
@@ -261,18 +316,4 @@ fn timeouts(
     let silence = read("silence", &spec.silence);
     let send = read("send", &spec.send);
     Ok(Timeouts { connect: connect?, first_byte: first_byte?, silence: silence?, send: send? })
-}
-
-fn max_in_flight(
-    limit: Option<u32>,
-    path: &FieldPath,
-    findings: &mut Findings,
-) -> Checked<Option<u32>> {
-    if limit != Some(0) {
-        return Ok(limit);
-    }
-    findings
-        .error(FindingCode::InvalidValue, path, "with 0 every request would be answered 503")
-        .remedy("write a number from 1, or remove the field for no limit");
-    Err(Faulty)
 }
