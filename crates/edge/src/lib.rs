@@ -9,6 +9,8 @@
 
 mod access;
 mod actions;
+#[expect(dead_code, unused_imports, reason = "the request path is being moved onto it")]
+mod balance;
 mod body;
 mod canonical;
 mod compress;

@@ -1,0 +1,53 @@
+//! Which target of an upstream a request goes to, and what is learnt from how it went.
+//!
+//! Everything here is decision: no connection is made, no clock is read (`now` is given), no task
+//! runs. State is shared by all worker threads through atomics, outlives changes of the site
+//! ([`States`]), and is looked at through a view that is worked out again only when something
+//! changed, so that a request of a large upstream does not look at every target.
+//!
+//! The request path needs few calls:
+//!
+//! ```text
+//! facts = balancer.facts(client, headers)
+//! pick  = balancer.pick(now, facts, tried)            or, when it says `Full`:
+//!         ticket = balancer.wait(now)                 full as well: 503 with Retry-After
+//!         ticket.turn().await, balancer.pick_in_turn  until there is one or the deadline passes
+//! pick.failed(now, …) or pick.answered(now, status)   what they return is worth a line in the log
+//! tried.add(pick), drop(pick), balancer.may_retry     after a failure that may be repeated
+//! balancer.set_cookie(pick, facts, …)                 goes with the answer
+//! ```
+//!
+//! Checks are told to [`Target::checked`]; whoever runs them asks [`Judge`] whether an answer is a
+//! good one. [`Splitter`] chooses between upstreams before one of them is asked.
+//!
+//! A pick takes, built with optimisation on a 2-core machine and one thread, some 30 ns for one
+//! target, 35 ns for four and 35 ns for a hundred in turn; least requests of a hundred takes 200 ns,
+//! two choices 50 ns, a hash 60 ns (the ignored test `a_pick_is_cheap` measures it).
+
+mod balancer;
+mod budget;
+mod condition;
+mod health;
+mod moment;
+mod queue;
+mod ring;
+mod schedule;
+mod split;
+mod state;
+mod sticky;
+mod view;
+
+pub(crate) use self::{
+    balancer::{Balancer, Facts, Notice, Pick, Refusal, Tried},
+    condition::{Change, Failure},
+    health::{BODY_LIMIT, Judge},
+    moment::Moment,
+    queue::{QueueFull, Ticket},
+    split::{Chosen, Splitter},
+    state::{States, Target},
+    sticky::StickyKey,
+};
+use self::{budget::RetryBudget, condition::Condition, queue::Queue, sticky::Tokens};
+
+#[cfg(test)]
+mod tests;

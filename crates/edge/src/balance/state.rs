@@ -1,0 +1,166 @@
+//! What outlives a change of a site: how busy targets are, how they are, who waits.
+//!
+//! Everything is found again by a stable name: a target by its address, its condition by its address
+//! and the rules by which it is judged, an upstream by its place in the site. What nobody uses any
+//! more is forgotten when the site changes next.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use portway_model::site::{Upstream, WeightedTarget};
+
+use super::{Condition, Failure, Moment, Queue, RetryBudget, condition::Change};
+
+/// The states of a site's targets and upstreams.
+#[derive(Debug, Default)]
+pub(crate) struct States {
+    loads: Mutex<HashMap<String, Arc<Load>>>,
+    conditions: Mutex<HashMap<String, Arc<Condition>>>,
+    upstreams: Mutex<HashMap<String, Arc<UpstreamState>>>,
+    /// Counts the changes of conditions, so that who has looked at all of them knows when to look
+    /// again.
+    changes: Arc<AtomicU64>,
+}
+
+/// How busy a target is.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    in_flight: AtomicU32,
+}
+
+/// What belongs to an upstream as a whole.
+#[derive(Debug, Default)]
+pub(crate) struct UpstreamState {
+    /// Requests in flight, where they are bounded.
+    pub(super) load: Load,
+    /// The turn of the next request.
+    pub(super) turn: AtomicU64,
+    /// How many retries may be made.
+    pub(super) budget: RetryBudget,
+    /// Who waits for a place.
+    pub(super) queue: Arc<Queue>,
+}
+
+/// A target of an upstream with its states.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// Its place among the targets of its upstream.
+    pub(super) index: u32,
+    /// What was declared.
+    pub(super) declared: WeightedTarget,
+    pub(super) load: Arc<Load>,
+    pub(super) condition: Arc<Condition>,
+    changes: Arc<AtomicU64>,
+}
+
+impl States {
+    /// Returns the state of the upstream at a place of the site.
+    pub(super) fn upstream(&self, place: &str) -> Arc<UpstreamState> {
+        find(&self.upstreams, place.to_owned())
+    }
+
+    /// Returns a target with its states.
+    pub(super) fn target(
+        &self,
+        index: u32,
+        declared: &WeightedTarget,
+        upstream: &Upstream,
+    ) -> Arc<Target> {
+        let judged_by = format!("{declared} {:?} {:?}", upstream.health, upstream.eject);
+        Arc::new(Target {
+            index,
+            declared: declared.clone(),
+            load: find(&self.loads, declared.to_string()),
+            condition: find(&self.conditions, judged_by),
+            changes: Arc::clone(&self.changes),
+        })
+    }
+
+    pub(super) fn changes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.changes)
+    }
+}
+
+fn find<T: Default>(known: &Mutex<HashMap<String, Arc<T>>>, name: String) -> Arc<T> {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    known.retain(|_, state| Arc::strong_count(state) > 1);
+    Arc::clone(known.entry(name).or_default())
+}
+
+impl Load {
+    /// Returns how many requests are in flight.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place, if there is one below `limit`.
+    pub(super) fn enter(&self, limit: Option<u32>) -> bool {
+        let Some(limit) = limit else {
+            self.in_flight.fetch_add(1, Ordering::Relaxed);
+            return true;
+        };
+        let more = |count| (count < limit).then_some(count + 1);
+        self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Gives a place back. What is written here is seen by whoever is woken because of it.
+    pub(super) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Target {
+    /// Returns its place among the targets of its upstream.
+    pub(crate) const fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Returns what was declared.
+    pub(crate) const fn declared(&self) -> &WeightedTarget {
+        &self.declared
+    }
+
+    /// Returns how many requests are in flight.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.load.in_flight()
+    }
+
+    /// Returns how it is.
+    pub(crate) fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// Takes note of a check.
+    pub(crate) fn checked(&self, now: Moment, good: bool, upstream: &Upstream) -> Option<Change> {
+        let change = self.condition.checked(now, good, upstream.health.as_ref()?);
+        self.announce(change)
+    }
+
+    /// Takes note of a request that failed.
+    pub(super) fn failed(&self, now: Moment, _: Failure, upstream: &Upstream) -> Option<Change> {
+        let change = self.condition.failed(now, upstream.eject.as_ref()?);
+        self.announce(change)
+    }
+
+    /// Takes note of the status of an answer.
+    pub(super) fn answered(&self, now: Moment, status: u16, upstream: &Upstream) -> Option<Change> {
+        let rule = upstream.eject.as_ref()?;
+        if !rule.statuses.iter().any(|range| range.contains(status)) {
+            return None;
+        }
+        let change = self.condition.failed(now, rule);
+        self.announce(change)
+    }
+
+    fn announce(&self, change: Option<Change>) -> Option<Change> {
+        if change.is_some() {
+            self.changes.fetch_add(1, Ordering::Release);
+        }
+        change
+    }
+}
