@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -29,6 +29,7 @@ use crate::{
     checkpoint::{self, Checkpoints},
     error,
     error::failed,
+    health::MANY,
     migration,
 };
 
@@ -63,8 +64,8 @@ pub(crate) struct Db {
     writer: Guarded<DatabaseConnection>,
     backend: Backend,
     text_index: TextIndex,
-    /// Changes that were written since the statistics were brought up to date.
-    written: AtomicU64,
+    /// How many changes may be written before the statistics are to be brought up to date.
+    until_tidy: AtomicI64,
     /// Only `SQLite` needs them.
     checkpoints: Option<Checkpoints>,
 }
@@ -116,8 +117,8 @@ impl Db {
         };
         let checkpoints = copier.map(start);
         let (reader, writer) = (guarded(reader), guarded(writer));
-        let written = AtomicU64::new(0);
-        Ok(Self { reader, writer, backend, text_index, written, checkpoints })
+        let until_tidy = AtomicI64::new(signed(MANY));
+        Ok(Self { reader, writer, backend, text_index, until_tidy, checkpoints })
     }
 
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
@@ -138,14 +139,19 @@ impl Db {
 
     /// Notes that so many changes were written.
     pub(crate) fn wrote(&self, changes: usize) {
-        self.written.fetch_add(changes as u64, Ordering::Relaxed);
+        self.until_tidy.fetch_sub(signed(changes as u64), Ordering::Relaxed);
     }
 
-    /// Tells whether at least `many` changes were written, and if so begins to count anew. Of any
-    /// number of callers at once, one is told so.
-    pub(crate) fn take_written(&self, many: u64) -> bool {
-        let take = |written| (written >= many).then_some(0);
-        self.written.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    /// Tells whether the statistics are to be brought up to date. Of any number of callers at once,
+    /// one is told so, and the others wait for [`MANY`] more changes.
+    pub(crate) fn take_due(&self) -> bool {
+        let take = |until| (until <= 0).then_some(signed(MANY));
+        self.until_tidy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// Lets so many changes be written before the next time.
+    pub(crate) fn tidy_after(&self, changes: u64) {
+        self.until_tidy.store(signed(changes), Ordering::Relaxed);
     }
 
     /// For statements that only read.
@@ -236,6 +242,10 @@ impl<C> Guarded<C> {
         self.activity.sent.fetch_add(1, Ordering::Relaxed);
         guard(work).await
     }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 async fn guard<T>(work: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {

@@ -7,8 +7,8 @@ use sea_orm::{ConnectionTrait, FromQueryResult, Statement};
 use crate::{Backend, Store, StoreError, connection::TextIndex, error::failed, migration};
 
 const DOING: &str = "look after the database";
-/// After so many changes the statistics are brought up to date.
-const MANY: u64 = 2000;
+/// Fewer changes than these are not worth new statistics.
+pub(crate) const MANY: u64 = 2000;
 
 /// How the database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,12 +66,15 @@ impl Store {
         })
     }
 
-    /// Does as [`Store::tidy`] does once so many changes were written through this store that plans
-    /// made for what was there before are no longer good. Returns whether it did.
+    /// Does as [`Store::tidy`] does once so much was written through this store that plans made for
+    /// what was there before are no longer good. Returns whether it did.
     pub async fn tidy_when_due(&self) -> Result<bool, StoreError> {
-        let is_due = self.db.take_written(MANY);
+        let is_due = self.db.take_due();
         if is_due {
             self.tidy().await?;
+            // As many again: many small applications that make a large one tidy a few times.
+            let sites = self.sites().count(crate::Visible::All).await?;
+            self.db.tidy_after(MANY.max(sites / 2));
         }
         Ok(is_due)
     }

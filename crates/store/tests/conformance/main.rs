@@ -116,5 +116,6 @@ conformance! {
     crash:
         a_killed_writer_loses_nothing_it_was_told_is_written;
     performance:
-        timings_with_many_sites;
+        timings_with_many_sites,
+        many_changes_bring_new_statistics;
 }

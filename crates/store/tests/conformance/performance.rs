@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use portway_model::{HostPattern, RevisionNumber};
-use portway_store::{ChangeDraft, Expected, PageRequest, SiteFilter, Visible};
+use portway_store::{Backend, ChangeDraft, Expected, PageRequest, SiteFilter, Visible};
 
 use crate::support::{TestDb, add_many, commit, site};
 
@@ -71,6 +71,25 @@ pub(crate) async fn timings_with_many_sites(db: &TestDb) {
         store.revisions().changes_since(since, &page).await.unwrap();
     })
     .await;
+}
+
+pub(crate) async fn many_changes_bring_new_statistics(db: &TestDb) {
+    let store = &db.store;
+    add_many(store, "first", 1500).await;
+    assert!(!store.tidy_when_due().await.unwrap());
+    add_many(store, "second", 500).await;
+    assert!(store.tidy_when_due().await.unwrap());
+
+    assert!(!store.tidy_when_due().await.unwrap());
+    let known = match store.backend() {
+        Backend::Sqlite => "SELECT DISTINCT tbl FROM sqlite_stat1 WHERE tbl = 'sites'",
+        Backend::Postgres => {
+            "SELECT DISTINCT tablename::text FROM pg_stats WHERE tablename = 'sites'"
+        }
+    };
+    assert_eq!(db.rows(known).await, ["sites"]);
+    add_many(store, "third", 2000).await;
+    assert!(store.tidy_when_due().await.unwrap());
 }
 
 /// Prints the median and the 99th percentile of 100 runs.
