@@ -220,7 +220,9 @@ fn is_claim(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'x') => {
             name.get(..PREFIX.len()).is_some_and(|start| reads(start, PREFIX))
-                || ["x-real-ip", "x-request-id", "x-portway-edge"].iter().any(|claim| reads(name, claim))
+                || ["x-real-ip", "x-request-id", "x-portway-edge"]
+                    .iter()
+                    .any(|claim| reads(name, claim))
         }
         Some(b'f') => name == "forwarded",
         Some(_) | None => false,

@@ -83,6 +83,8 @@ pub enum FindingCode {
     HostTaken,
     /// Something beyond the bounds of the user.
     OutOfBounds,
+    /// A setting that the engine cannot carry out.
+    Unsupported,
     /// A site that the edge could not take.
     Held,
     /// A certificate that could not be made or read.

@@ -8,6 +8,7 @@ pub mod bundle;
 mod compile;
 mod digest;
 mod site;
+mod support;
 
 pub use compile::{CompileInput, compile};
 pub use digest::{Digest, Index};
@@ -15,3 +16,4 @@ pub use site::{
     Blocked, CertificateObject, FORMAT, HttpsPolicy, NetworkGuard, NodeSettings, OLDEST_FORMAT,
     SitePolicy, log_folder,
 };
+pub use support::refuse_by_edge;

@@ -15,7 +15,7 @@ use portway_model::{
         Respond, Route, Upstream, defaults,
     },
 };
-use portway_policy::{NetworkGuard, SitePolicy};
+use portway_policy::{NetworkGuard, SitePolicy, refuse_by_edge};
 
 use super::{
     conditions::{self, Conditions},
@@ -44,6 +44,8 @@ pub(crate) fn compile(
         logs: HashMap::new(),
     };
     let at = FieldPath::root().key("routes");
+    let (routes, limits, rules) = (&policy.routes, &policy.limits, &policy.paths);
+    refuse_by_edge(routes, limits, rules, |index| at.index(index), &mut compiler.findings);
     // The constant is a name; the site's own stands in where it were not.
     let log_name = defaults::LOG_NAME.parse().unwrap_or_else(|_| policy.name.clone());
     let log = compiler.named_log(&log_name);
@@ -205,16 +207,8 @@ impl Compiler<'_> {
             Action::Proxy(upstream) => {
                 CompiledAction::Proxy(Box::new(self.upstream(upstream, &at.key("to"))?))
             }
-            Action::Split(_) => {
-                self.findings
-                    .error(
-                        FindingCode::Held,
-                        &at.key("split"),
-                        "this edge does not divide requests between upstreams",
-                    )
-                    .remedy("use `to`, or bring the edge to a version that does");
-                return None;
-            }
+            // Refused above.
+            Action::Split(_) => return None,
             Action::Files(root) => CompiledAction::Files(root),
             Action::Redirect(redirect) => {
                 CompiledAction::Redirect(self.redirect(redirect, &at.key("redirect"))?)

@@ -60,8 +60,10 @@ where
         connection,
     };
     server.deadline.set(Instant::now() + HEAD_TIME);
+    let stop = server.worker.shared.stop.clone();
+    let mut stopped = pin!(stop.cancelled());
     loop {
-        match server.next().await {
+        match poll_fn(|cx| server.poll_next(cx, stopped.as_mut())).await {
             Next::Request(head) => match server.answer(*head).await {
                 After::Again => server.deadline.set(Instant::now() + IDLE_TIME),
                 After::Linger => return server.linger().await,
@@ -110,12 +112,6 @@ enum After {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Server<S> {
     /// Reads the head of the next request.
-    async fn next(&mut self) -> Next {
-        let stop = self.worker.shared.stop.clone();
-        let mut stopped = pin!(stop.cancelled());
-        poll_fn(|cx| self.poll_next(cx, stopped.as_mut())).await
-    }
-
     fn poll_next(&mut self, cx: &mut Context<'_>, stopped: Pin<&mut impl Future>) -> Poll<Next> {
         let mut link = self.link.borrow_mut();
         loop {
@@ -125,14 +121,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Server<S> {
                     Ok(None) => {}
                     Err(reject) => return Poll::Ready(refused(reject)),
                 }
-            }
-            match link.wire.poll_fill(cx) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::Nothing),
                 // Time counts from the first byte of a head, and no further byte stops it.
-                Poll::Ready(Ok(_)) if !link.began => {
+                if !link.began {
                     link.began = true;
                     self.deadline.set(Instant::now() + HEAD_TIME);
                 }
+            }
+            match link.wire.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::Nothing),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => break,
             }
@@ -193,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Server<S> {
     /// Writes an answer to its last byte.
     async fn send(&mut self, ask: write::Ask, persistent: bool, response: Response<Body>) -> After {
         let stopping = self.worker.shared.stop.is_cancelled();
-        let unread = self.link.borrow_mut().is_unread();
+        let unread = self.link.borrow().unread();
         let persistent = persistent && !stopping && unread.is_bearable();
         let (parts, body) = response.into_parts();
         let begun =
@@ -212,10 +208,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Server<S> {
             Err(write::Unsent) => return After::Gone,
         };
         drop(answer);
-        if self.link.borrow_mut().is_unread().is_nothing() {
-            return if kept { After::Again } else { After::Close };
+        let (unread, more) = {
+            let link = self.link.borrow();
+            (link.unread(), !link.wire.input.is_empty())
+        };
+        match (unread.is_nothing(), kept) {
+            (true, true) => After::Again,
+            (true, false) if !more => After::Close,
+            (false, true) if self.discard().await => After::Again,
+            (true | false, _) => After::Linger,
         }
-        if kept && self.discard().await { After::Again } else { After::Linger }
     }
 
     /// Answers something that is no request.

@@ -174,8 +174,8 @@ async fn a_guard_keeps_a_site_from_dialling_what_its_owner_may_not() {
 async fn h2c_carries_many_requests_over_few_connections() {
     let edge = TestEdge::start().await;
     let origin = Origin::tcp(Speaks::H2c).await.unwrap();
-    let mut h2c = upstream(&origin);
-    h2c.protocol = UpstreamProtocol::H2c;
+    let target = tcp(origin.address().unwrap()).into();
+    let h2c = Upstream::new(vec![target], UpstreamProtocol::H2c);
     edge.put(vec![site("a", &["a.example"], vec![route("/", Action::Proxy(h2c))])]).await;
     let mut client = client(TcpStream::connect(edge.http()).await.unwrap()).await;
 

@@ -96,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     }
 
     /// Returns what is left of the body.
-    pub(super) fn is_unread(&self) -> Unread {
+    pub(super) fn unread(&self) -> Unread {
         match self.state {
             State::Ended => Unread::Nothing,
             State::Open if self.awaits_continue => Unread::Unknown,
