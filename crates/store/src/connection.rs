@@ -21,7 +21,10 @@ use sea_orm::{
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
     },
 };
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
     DatabaseUrl, StoreError,
@@ -37,6 +40,9 @@ use crate::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 /// How long `SQLite` waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// How long to wait before a file that others open is opened again.
+const AGAIN: Duration = Duration::from_millis(20);
 const READERS: u32 = 4;
 /// A connection to a server that was in use so recently is taken to be alive: asking it each time
 /// would double the round trips.
@@ -308,15 +314,35 @@ async fn open_sqlite(path: &Utf8Path, url: &DatabaseUrl) -> Result<Opened, Store
             .test_before_acquire(false)
     };
     let open = |source| could_not_open(url, source);
-    let writer = pool(1).connect_with(options.clone()).await.map_err(open)?;
-    let copier = pool(1).connect_with(options.clone()).await.map_err(open)?;
+    let writer = connect(pool(1), &options).await.map_err(open)?;
+    let copier = connect(pool(1), &options).await.map_err(open)?;
     let readers = options.pragma("query_only", "ON");
-    let reader = pool(READERS).connect_with(readers).await.map_err(open)?;
+    let reader = connect(pool(READERS), &readers).await.map_err(open)?;
     Ok(Opened {
         writer: SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
         reader: SqlxSqliteConnector::from_sqlx_sqlite_pool(reader),
         copier: SqlxSqliteConnector::from_sqlx_sqlite_pool(copier),
     })
+}
+
+/// Connects, and waits for others that open the same file just now: while one of them begins the log,
+/// `SQLite` turns the rest away at once, whatever its timeout.
+async fn connect(
+    pool: SqlitePoolOptions,
+    options: &SqliteConnectOptions,
+) -> Result<sqlx::SqlitePool, sqlx::Error> {
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match pool.clone().connect_with(options.clone()).await {
+            Err(error) if is_locked(&error) && Instant::now() < deadline => sleep(AGAIN).await,
+            connected => return connected,
+        }
+    }
+}
+
+fn is_locked(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| matches!(&*code, "5" | "261"))
 }
 
 /// Makes the file before `SQLite` does, readable by its owner alone; `SQLite` gives its companions
