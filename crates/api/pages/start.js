@@ -22,14 +22,17 @@ function tunnel() {
   by("tunnel-url").textContent = `http://localhost:${own}`;
 }
 
-/** Shows how Portway is. Those who may see them are told the checks, too. */
+/**
+ * Shows how Portway is; those who may see them are told the checks, too. Returns whether there is
+ * anybody who could be logged in.
+ */
 async function health() {
   const { ok, data } = await call("GET", "/health");
   const line = by("health");
   if (!ok) {
     line.className = "state bad";
     line.textContent = data.detail;
-    return;
+    return false;
   }
   line.className = `state ${TONE[data.status]}`;
   line.textContent = HEALTH[data.status] + (data.version ? ` Version ${data.version}.` : "");
@@ -43,6 +46,7 @@ async function health() {
     row.append(element("strong", check.name, TONE[check.status]), element("span", check.detail, "hosts"));
     by("checks").append(row);
   }
+  return data.set_up;
 }
 
 function address(host) {
@@ -88,5 +92,5 @@ by("logout").addEventListener("click", async () => {
 });
 
 tunnel();
-// Asking who a stranger is would end as an error in the browser's console.
+// Before there is a user, asking who this is would only end as an error in the browser's console.
 if (await health()) await sites();
