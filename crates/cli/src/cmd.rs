@@ -51,7 +51,7 @@ async fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Login(args) => login::login(session, args).await,
         Command::Logout(args) => login::logout(session, args).await,
         Command::Whoami => login::whoami(session).await,
-        Command::Site(command) => site(session, command).await,
+        Command::Site(command) => Box::pin(site(session, command)).await,
         Command::Plan(args) => apply::plan(session, &args.files, &args.source).await,
         Command::Apply(args) if args.dry_run => {
             apply::plan(session, &args.files, &args.source).await
@@ -88,7 +88,7 @@ async fn dispatch(session: &Session, command: Command) -> Outcome {
 
 async fn site(session: &Session, command: SiteCommand) -> Outcome {
     match command {
-        SiteCommand::Add(args) => site::add(session, *args).await,
+        SiteCommand::Add(args) => Box::pin(site::add(session, *args)).await,
         SiteCommand::List(args) => site::list(session, args).await,
         SiteCommand::Show { site } => site::show(session, &site).await,
         SiteCommand::Edit(args) => edit::edit(session, args).await,

@@ -177,7 +177,18 @@ fn links(text: &str) -> Vec<&str> {
 }
 
 fn assert_sound(page: &Utf8Path, text: &str, more: &[&str]) {
+    // What site files name beside them.
+    let folder = tempfile::tempdir().unwrap();
+    let pem = |kind: &str| format!("-----BEGIN {kind}-----\nMIIB\n-----END {kind}-----\n");
+    for (file, kind) in [
+        ("internal-ca.pem", "CERTIFICATE"),
+        ("edge.pem", "CERTIFICATE"),
+        ("edge.key", "PRIVATE KEY"),
+    ] {
+        fs::write(folder.path().join(file), pem(kind)).unwrap();
+    }
     let mut child = portway()
+        .current_dir(folder.path())
         .args(["check", "-f", "-"])
         .args(more)
         .env("ADA_PASSWORD", "seven herons over the quay")

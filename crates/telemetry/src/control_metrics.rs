@@ -8,8 +8,8 @@ use std::{
 
 use jiff::Timestamp;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    encoding::{EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, MetricEncoder},
+    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Metric, Registry},
 };
 
@@ -77,8 +77,9 @@ pub struct ControlMetrics {
 
 type Seconds = Gauge<f64, AtomicU64>;
 
-/// A number that may be unknown: then there is no sample.
-type Number = Family<Vec<(String, String)>, Gauge>;
+/// A gauge whose value may be unknown: then it is not scraped at all.
+#[derive(Clone, Debug, Default)]
+struct Number(Arc<Mutex<Option<u32>>>);
 
 /// Points in time from which seconds are counted at every scrape.
 #[derive(Debug, Default)]
@@ -248,12 +249,12 @@ impl ControlMetrics {
 
     /// Sets the number of users who may log in; without one, it is not known and not scraped.
     pub fn set_users_active(&self, users: impl Into<Option<u32>>) {
-        set(&self.users, users.into());
+        self.users.set(users.into());
     }
 
     /// Sets the number of open sessions; without one, it is not known and not scraped.
     pub fn set_sessions_active(&self, sessions: impl Into<Option<u32>>) {
-        set(&self.sessions, sessions.into());
+        self.sessions.set(sessions.into());
     }
 
     /// Counts a deployment that ended.
@@ -303,12 +304,28 @@ impl ControlMetrics {
     }
 }
 
-fn set(number: &Number, value: Option<u32>) {
-    match value {
-        Some(value) => {
-            number.get_or_create(&Vec::new()).set(value.into());
-        }
-        None => number.clear(),
+impl Number {
+    fn set(&self, value: Option<u32>) {
+        *self.value() = value;
+    }
+
+    fn value(&self) -> MutexGuard<'_, Option<u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EncodeMetric for Number {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let value = *self.value();
+        value.map_or(Ok(()), |value| encoder.encode_gauge(&value))
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+
+    fn is_empty(&self) -> bool {
+        self.value().is_none()
     }
 }
 

@@ -108,10 +108,11 @@ async fn a_followed_log_ends_with_the_login() {
     let (ann, bob) = (api.bed.log_in("ann").await, api.bed.log_in("bob").await);
     let follow = async |tokens: Tokens| {
         let client = api.over_tcp(Some(tokens.access_token));
-        let mut lines = client.follow_logs("blog", &LogQuery::default()).await.unwrap();
-        tokio::spawn(async move { lines.next().await })
+        client.follow_logs("blog", &LogQuery::default()).await.unwrap()
     };
-    let (of_ann, of_bob) = (follow(ann).await, follow(bob).await);
+    let (mut of_ann, mut of_bob) = (follow(ann).await, follow(bob).await);
+    let of_ann = tokio::spawn(async move { of_ann.next().await });
+    let of_bob = tokio::spawn(async move { of_bob.next().await });
     let block = EditUser { active: Some(false), ..EditUser::default() };
 
     api.local().edit_user("ann", &block).await.unwrap();

@@ -83,9 +83,8 @@ impl Prepared {
 /// edge holds it.
 fn unsupported(site: &Site, spec: &SiteSpec) -> Vec<Finding> {
     let root = FieldPath::root();
-    let at = |index: usize| match spec.routes.is_empty() {
-        true => root.clone(),
-        false => root.key("routes").index(index),
+    let at = |index: usize| {
+        if spec.routes.is_empty() { root.clone() } else { root.key("routes").index(index) }
     };
     let mut findings = Findings::about(ResourceKind::Site, site.name.as_str());
     refuse_by_edge(&site.routes, &site.limits, &site.paths, at, &mut findings);

@@ -87,7 +87,7 @@ async fn the_upstream_learns_who_asks_and_not_what_strangers_claim() {
 }
 
 #[tokio::test]
-async fn a_trusted_proxys_trace_goes_on() {
+async fn the_trace_of_a_trusted_proxy_goes_on() {
     let edge = TestEdge::start().await;
     let origin = Origin::tcp(Speaks::Http1).await.unwrap();
     let settings = Some(trusting(&["127.0.0.0/8"]));
