@@ -31,11 +31,6 @@ use crate::{
     session::Session,
 };
 
-/// A request makes and drops dozens of small things: the system's allocator took a tenth of the
-/// edge's time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = match parse() {
         Ok(cli) => cli,
