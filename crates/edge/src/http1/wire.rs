@@ -19,6 +19,9 @@ const LARGEST_READ: usize = 128 * 1024;
 /// What is not larger is copied behind what is waiting already: one call to the system costs more.
 const COPIED: usize = 8 * 1024;
 
+/// The most memory for writing that an unused connection keeps.
+const KEPT: usize = 4 * 1024;
+
 /// A connection with its buffers.
 #[derive(Debug)]
 pub(crate) struct Wire<S> {
@@ -120,6 +123,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.advance(written);
+        }
+        // What a large answer needed is not kept for the small ones that follow.
+        if self.output.capacity() > KEPT {
+            self.output = BytesMut::new();
+        }
+        if self.behind.capacity() > KEPT {
+            self.behind = BytesMut::new();
         }
         Poll::Ready(Ok(()))
     }
@@ -242,5 +252,54 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_put_comes_in_its_order_however_large_it_is() {
+        for sizes in [[1, 2, 3], [100_000, 1, 100_000], [COPIED, COPIED + 1, 5], [0, 100_000, 0]] {
+            let (ours, mut theirs) = tokio::io::duplex(1000);
+            let mut wire = Wire::new(ours);
+            let mut put = Vec::new();
+            for (byte, size) in (b'a'..).zip(sizes) {
+                let piece = vec![byte; size];
+                put.extend_from_slice(&piece);
+                wire.put(piece.into());
+                wire.output().extend_from_slice(b"|");
+                put.push(b'|');
+            }
+            assert_eq!(wire.waiting(), put.len());
+            let mut read = vec![0; put.len()];
+            let (drained, _) =
+                tokio::join!(poll_fn(|cx| wire.poll_drain(cx)), theirs.read_exact(&mut read));
+            drained.unwrap();
+            assert_eq!(read, put, "{sizes:?}");
+            assert_eq!(wire.written(), u64::try_from(put.len()).unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unused_connection_keeps_little_memory() {
+        let (ours, mut theirs) = tokio::io::duplex(1_000_000);
+        let mut wire = Wire::new(ours);
+        for _ in 0..20 {
+            wire.put(vec![b'x'; COPIED].into());
+        }
+        poll_fn(|cx| wire.poll_drain(cx)).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut theirs, b"one").await.unwrap();
+        assert_eq!(poll_fn(|cx| wire.poll_fill(cx)).await.unwrap(), 3);
+        wire.input.clear();
+        let polled = poll_fn(|cx| Poll::Ready(wire.poll_fill(cx))).await;
+        assert!(polled.is_pending());
+        let kept = wire.input.capacity() + wire.output.capacity() + wire.behind.capacity();
+        assert!(kept <= 2 * KEPT, "{kept} bytes");
     }
 }
