@@ -1,6 +1,6 @@
 //! Reading sites.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use portway_model::{Id, Role, Site, User};
@@ -87,14 +87,7 @@ impl Control {
         &self,
         owners: impl IntoIterator<Item = Id<User>>,
     ) -> Result<BTreeMap<Id<User>, String>, ControlError> {
-        let ids: Vec<_> = owners.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-        let mut names = BTreeMap::new();
-        for id in ids {
-            if let Some(user) = self.user_with(id).await? {
-                names.insert(id, user.name.to_string());
-            }
-        }
-        Ok(names)
+        Ok(self.inner.store.users().names(owners).await?)
     }
 
     async fn deployed(
