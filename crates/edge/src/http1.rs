@@ -11,4 +11,18 @@ mod deadline;
 pub(crate) mod server;
 mod wire;
 
+use portway_http1::Limits;
+use portway_model::site::defaults;
+
 pub(crate) use self::{deadline::Deadline, wire::Prefixed};
+
+/// What is read as a head at most: what a site allows unless it says otherwise.
+fn limits() -> Limits {
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    Limits {
+        head: size(defaults::HEADER_BYTES.0),
+        fields: size(defaults::HEADERS.into()),
+        target: size(defaults::TARGET_BYTES.0),
+        ..Limits::default()
+    }
+}

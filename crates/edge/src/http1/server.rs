@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use self::link::{Link, RequestBody};
-use super::{deadline::Deadline, wire::Prefixed};
+use super::{deadline::Deadline, limits, wire::Prefixed};
 use crate::{
     body::{self, Body},
     pages::Fault,
@@ -54,7 +54,7 @@ where
     let mut server = Server {
         link: Rc::new(RefCell::new(Link::new(stream))),
         parser: Parser::new(),
-        limits: Limits::default(),
+        limits: limits(),
         deadline: Deadline::default(),
         worker,
         connection,

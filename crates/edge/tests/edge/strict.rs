@@ -50,6 +50,29 @@ async fn ambiguous_framing_is_refused_and_nothing_of_it_reaches_an_application()
 }
 
 #[tokio::test]
+async fn a_head_may_be_as_large_as_is_declared_and_no_larger() {
+    let edge = TestEdge::start().await;
+    edge.put(vec![site("a", &["a.example"], vec![route("/", respond("fixed"))])]).await;
+    let get = |path: &str, headers: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n{headers}\r\n")
+    };
+    let of_bytes = |bytes: usize| get("/", &format!("X: {}\r\n", "x".repeat(bytes)));
+    let of_fields = |fields: usize| get("/", &"X: y\r\n".repeat(fields));
+    let of_target = |bytes: usize| get(&format!("/{}", "x".repeat(bytes)), "");
+    for (request, status) in [
+        (of_bytes(60_000), 200),
+        (of_bytes(64_001), 431),
+        (of_fields(126), 200),
+        (of_fields(127), 431),
+        (of_target(7_999), 200),
+        (of_target(8_000), 414),
+    ] {
+        let answer = exchange(edge.http(), request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn requests_that_come_at_once_are_answered_in_their_order() {
     let edge = TestEdge::start().await;
     let origin = Origin::tcp(Speaks::Http1).await.unwrap();
