@@ -6,7 +6,7 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Output, Stdio},
     time::Duration,
 };
@@ -63,7 +63,12 @@ pub struct Ran {
 impl Manager {
     /// Makes a data folder and chooses ports. Nothing runs yet.
     pub fn new(program: impl Into<PathBuf>) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("portway-test-").tempdir()?;
+        Self::within(&std::env::temp_dir(), program)
+    }
+
+    /// Makes a data folder in a folder, and chooses ports. Nothing runs yet.
+    pub fn within(parent: &Path, program: impl Into<PathBuf>) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("portway-test-").tempdir_in(parent)?;
         let base = Utf8PathBuf::from_path_buf(folder.path().canonicalize()?)
             .map_err(|path| anyhow!("{} is not readable", path.display()))?;
         fs::create_dir(base.join("home"))?;
