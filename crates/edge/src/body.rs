@@ -1,6 +1,8 @@
 //! The one body type of the edge and the wrappers a body passes through on its way. A wrapper
 //! never buffers: what flows in flows out, or becomes an error that names the side it arose on.
 
+mod file;
+
 use std::{
     future::Future,
     io,
@@ -15,12 +17,19 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use self::file::FileBody;
+pub(crate) use self::file::{Piece, Slice, of_file, read};
+
 /// A body on its way through the edge. It stays on the thread of its connection.
 pub(crate) struct Body(Inner);
 
 enum Inner {
     /// All of it, or nothing: the usual ones cost no allocation.
     Whole(Bytes),
+    /// Pieces of a file.
+    File(Box<FileBody>),
+    /// Another one, whose end somebody wants to know of.
+    Observed(Box<dyn Observing>),
     /// What arrives bit by bit.
     Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError>>>),
 }
@@ -139,7 +148,7 @@ pub(crate) fn silence_limited(body: Body, after: Duration, side: Side) -> Body {
 /// error, or when it is dropped.
 pub(crate) fn observe(body: Body, observer: impl FnOnce(BodyEnd) + 'static) -> Body {
     let expected = body.size_hint().exact();
-    Body::new(Observed { body, bytes: 0, expected, observer: Some(observer) })
+    Body(Inner::Observed(Box::new(Observed { body, bytes: 0, expected, observer: Some(observer) })))
 }
 
 impl BodyError {
@@ -171,6 +180,42 @@ impl Body {
     pub(crate) fn new(body: impl HttpBody<Data = Bytes, Error = BodyError> + 'static) -> Self {
         Self(Inner::Stream(Box::pin(body)))
     }
+
+    /// Returns the slice of a file that comes next, where it is one that the system can copy to a
+    /// connection by itself. Whoever takes it tells by [`Self::sent`], [`Self::broke`] or
+    /// [`Self::refuse_slices`] what became of it.
+    pub(crate) fn slice(&mut self) -> Option<Slice<'_>> {
+        match &mut self.0 {
+            Inner::File(file) => file.slice(),
+            Inner::Observed(observed) => observed.inner().slice(),
+            Inner::Whole(_) | Inner::Stream(_) => None,
+        }
+    }
+
+    /// Notes that so much of the slice was sent.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        match &mut self.0 {
+            Inner::File(file) => file.advance(bytes),
+            Inner::Observed(observed) => observed.sent(bytes),
+            Inner::Whole(_) | Inner::Stream(_) => {}
+        }
+    }
+
+    /// Notes that the slice cannot be sent, and the body breaks off.
+    pub(crate) fn broke(&mut self, error: &BodyError) {
+        if let Inner::Observed(observed) = &mut self.0 {
+            observed.broke(error);
+        }
+    }
+
+    /// Notes that the system cannot copy the slice, so that it has to be read.
+    pub(crate) fn refuse_slices(&mut self) {
+        match &mut self.0 {
+            Inner::File(file) => file.refuse_slices(),
+            Inner::Observed(observed) => observed.inner().refuse_slices(),
+            Inner::Whole(_) | Inner::Stream(_) => {}
+        }
+    }
 }
 
 impl HttpBody for Body {
@@ -181,6 +226,8 @@ impl HttpBody for Body {
         match &mut self.get_mut().0 {
             Inner::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Inner::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Inner::File(body) => Pin::new(&mut **body).poll_frame(cx),
+            Inner::Observed(body) => body.poll(cx),
             Inner::Stream(body) => body.as_mut().poll_frame(cx),
         }
     }
@@ -188,6 +235,8 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Whole(bytes) => bytes.is_empty(),
+            Inner::File(body) => body.is_end_stream(),
+            Inner::Observed(body) => body.is_ended(),
             Inner::Stream(body) => body.is_end_stream(),
         }
     }
@@ -195,6 +244,8 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Whole(bytes) => SizeHint::with_exact(length(bytes)),
+            Inner::File(body) => body.size_hint(),
+            Inner::Observed(body) => body.size(),
             Inner::Stream(body) => body.size_hint(),
         }
     }
@@ -313,6 +364,16 @@ impl HttpBody for SilenceLimited {
     }
 }
 
+/// What [`observe`] wraps a body in, whoever the observer is.
+trait Observing {
+    fn inner(&mut self) -> &mut Body;
+    fn poll(&mut self, cx: &mut Context<'_>) -> FramePoll;
+    fn is_ended(&self) -> bool;
+    fn size(&self) -> SizeHint;
+    fn sent(&mut self, bytes: u64);
+    fn broke(&mut self, error: &BodyError);
+}
+
 /// See [`observe`].
 struct Observed<F: FnOnce(BodyEnd)> {
     body: Body,
@@ -330,33 +391,36 @@ impl<F: FnOnce(BodyEnd)> Observed<F> {
     }
 }
 
-impl<F: FnOnce(BodyEnd)> HttpBody for Observed<F>
-where
-    Self: Unpin,
-{
-    type Data = Bytes;
-    type Error = BodyError;
+impl<F: FnOnce(BodyEnd)> Observing for Observed<F> {
+    fn inner(&mut self) -> &mut Body {
+        &mut self.body
+    }
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> FramePoll {
-        let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+    fn poll(&mut self, cx: &mut Context<'_>) -> FramePoll {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
-            Some(Ok(frame)) => this.bytes += frame.data_ref().map_or(0, length),
-            Some(Err(error)) => {
-                let reason = chain(error);
-                this.end(BodyOutcome::Broken(error.side(), reason));
-            }
-            None => this.end(BodyOutcome::Complete),
+            Some(Ok(frame)) => self.bytes += frame.data_ref().map_or(0, length),
+            Some(Err(error)) => self.broke(error),
+            None => self.end(BodyOutcome::Complete),
         }
         Poll::Ready(frame)
     }
 
-    fn is_end_stream(&self) -> bool {
+    fn is_ended(&self) -> bool {
         self.body.is_end_stream()
     }
 
-    fn size_hint(&self) -> SizeHint {
+    fn size(&self) -> SizeHint {
         self.body.size_hint()
+    }
+
+    fn sent(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.body.sent(bytes);
+    }
+
+    fn broke(&mut self, error: &BodyError) {
+        self.end(BodyOutcome::Broken(error.side(), chain(error)));
     }
 }
 
@@ -366,9 +430,6 @@ impl<F: FnOnce(BodyEnd)> Drop for Observed<F> {
         self.end(if whole { BodyOutcome::Complete } else { BodyOutcome::Abandoned });
     }
 }
-
-// `Body` is a pinned box, and nothing here is pinned structurally.
-impl<F: FnOnce(BodyEnd)> Unpin for Observed<F> {}
 
 /// Returns an error with its causes in one line, for logs.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

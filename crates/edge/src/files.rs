@@ -6,7 +6,6 @@ mod answer;
 mod conditions;
 mod find;
 mod ranges;
-mod stream;
 
 use std::io;
 
@@ -18,7 +17,10 @@ use self::{
     conditions::Conditions,
     find::{Found, find},
 };
-use crate::{body::Body, pages::Fault};
+use crate::{
+    body::{self, Body},
+    pages::Fault,
+};
 
 /// Files up to this size are read in one go.
 const SMALL: u64 = 64 * 1024;
@@ -137,7 +139,7 @@ impl Wanted {
         let part = self.conditions.judge(&tag, file.modified, file.length);
         let whole = matches!(part, conditions::Part::Whole);
         let content = if whole && self.conditions.wants_body() && file.length <= SMALL {
-            Some(stream::read(&file.file, 0, file.length)?)
+            Some(body::read(&file.file, 0, file.length)?)
         } else {
             None
         };

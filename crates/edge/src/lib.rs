@@ -28,6 +28,7 @@ mod pages;
 mod pipeline;
 mod proxy;
 mod quality;
+mod sendfile;
 mod stall;
 mod start;
 mod tls;

@@ -14,6 +14,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use crate::{body::Slice, sendfile::SendFile};
+
 /// How long a client may take nothing.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -97,6 +99,26 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+impl<S: SendFile> SendFile for StallGuard<S> {
+    fn sends_files(&self) -> bool {
+        self.stream.sends_files()
+    }
+
+    fn poll_write_more(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = self.stream.poll_write_more(cx, bytes);
+        self.watch(cx, polled)
+    }
+
+    fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        slice: &Slice<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.stream.poll_send_file(cx, slice);
+        self.watch(cx, polled)
     }
 }
 

@@ -12,13 +12,8 @@ use http::{
 };
 use portway_model::site::FileRoot;
 
-use super::{
-    Selected,
-    conditions::Part,
-    find::OpenFile,
-    stream::{self, Piece},
-};
-use crate::body::{self, Body};
+use super::{Selected, conditions::Part, find::OpenFile};
+use crate::body::{self, Body, Piece};
 
 /// HTTP dates end here (RFC 9110 §5.6.7 gives years four digits).
 const LAST_DATE: u64 = 253_402_300_799;
@@ -60,7 +55,7 @@ pub(super) fn of(selected: Selected, root: &FileRoot, parts: &Parts) -> Response
             if let Some(content) = content {
                 *response.body_mut() = body::full(content);
             } else if parts.method == Method::GET {
-                *response.body_mut() = stream::body(file.file, slice(&(0..length)));
+                *response.body_mut() = body::of_file(file.file, slice(&(0..length)));
             }
         }
         Part::Ranges(ranges) => partial(&mut response, file, &tag, &ranges),
@@ -82,7 +77,7 @@ fn partial(response: &mut Response<Body>, file: OpenFile, tag: &str, ranges: &[R
         add_content(response.headers_mut(), media, pieces.iter().map(Piece::length).sum());
         pieces
     };
-    *response.body_mut() = stream::body(file.file, pieces);
+    *response.body_mut() = body::of_file(file.file, pieces);
 }
 
 /// Returns the parts of RFC 9110 §14.6.

@@ -29,6 +29,7 @@ use crate::{
     pages::Fault,
     pipeline::{self, Served, Tunnel},
     proxy::{Passed, Switched, TunnelError},
+    sendfile::SendFile,
     worker::{Connection, Worker},
 };
 
@@ -49,7 +50,7 @@ const LINGER_TIME: Duration = Duration::from_secs(3);
 /// Serves a client's connection until one side is done with it.
 pub(crate) async fn serve<S>(worker: Rc<Worker>, connection: Rc<Connection>, stream: S)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static,
 {
     let mut server = Server {
         link: Rc::new(RefCell::new(Link::new(stream))),
@@ -110,7 +111,7 @@ enum After {
     Gone,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Server<S> {
+impl<S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static> Server<S> {
     /// Reads the head of the next request.
     fn poll_next(&mut self, cx: &mut Context<'_>, stopped: Pin<&mut impl Future>) -> Poll<Next> {
         let mut link = self.link.borrow_mut();

@@ -12,6 +12,8 @@ use portway_http1::body::{EncodeError, Encoder};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use crate::{body::Slice, sendfile::SendFile};
+
 /// How much is asked for at once: at first, and at most when much arrives.
 const FIRST_READ: usize = 8 * 1024;
 const LARGEST_READ: usize = 128 * 1024;
@@ -132,6 +134,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.behind = BytesMut::new();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Writes what is waiting, and lets the system copy a slice of a file behind it; returns how much
+    /// of the slice.
+    pub(crate) fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        slice: &Slice<'_>,
+    ) -> Poll<io::Result<usize>>
+    where
+        S: SendFile,
+    {
+        while !self.is_drained() {
+            let written = if self.large.is_empty() && self.behind.is_empty() {
+                ready!(self.stream.poll_write_more(cx, &self.output))?
+            } else {
+                ready!(self.poll_write(cx))?
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(written);
+        }
+        let sent = ready!(self.stream.poll_send_file(cx, slice))?;
+        self.written += u64::try_from(sent).unwrap_or(u64::MAX);
+        Poll::Ready(Ok(sent))
+    }
+
+    /// Tells whether the system can copy files to the connection.
+    pub(crate) fn sends_files(&self) -> bool
+    where
+        S: SendFile,
+    {
+        self.stream.sends_files()
     }
 
     /// Writes what is waiting, also what a layer below still holds.

@@ -11,6 +11,7 @@
 mod access;
 mod changes;
 mod control;
+mod files;
 mod proxying;
 mod routing;
 mod secure;

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
     time::{Duration, UNIX_EPOCH},
@@ -25,6 +26,7 @@ use crate::{
     exchange::content_length,
     headers,
     http1::wire::Wire,
+    sendfile::{self, SendFile},
 };
 
 /// When this much waits to be written, it is written before more is asked for.
@@ -131,9 +133,13 @@ impl Answer {
         link: &RefCell<Link<S>>,
     ) -> Poll<Result<bool, Unsent>>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + SendFile + Unpin,
     {
         while self.stage == Stage::Body {
+            ready!(self.poll_slices(cx, link))?;
+            if self.stage != Stage::Body {
+                break;
+            }
             // The body may itself read from the connection, so it is not held meanwhile.
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
                 let flushed = link.borrow_mut().wire.poll_flush(cx);
@@ -153,6 +159,44 @@ impl Answer {
         }
         ready!(link.borrow_mut().wire.poll_flush(cx)).map_err(|_| Unsent)?;
         Poll::Ready(if self.stage == Stage::Broken { Err(Unsent) } else { Ok(self.persistent) })
+    }
+
+    /// Lets the system copy what comes next to the connection, for as long as it can.
+    fn poll_slices<S>(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &RefCell<Link<S>>,
+    ) -> Poll<Result<(), Unsent>>
+    where
+        S: AsyncRead + AsyncWrite + SendFile + Unpin,
+    {
+        let mut link = link.borrow_mut();
+        while self.stage == Stage::Body && link.wire.sends_files() {
+            let Some(slice) = self.body.slice() else { break };
+            match ready!(link.wire.poll_send_file(cx, &slice)) {
+                Ok(0) => self.break_off(&BodyError::Truncated),
+                Ok(sent) => {
+                    self.encoder.around(sent).map_err(|_| Unsent)?;
+                    self.body.sent(u64::try_from(sent).unwrap_or(u64::MAX));
+                    if self.body.is_end_stream() {
+                        self.end(&mut link.wire, &HeaderMap::new())?;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    self.body.refuse_slices();
+                }
+                Err(error) if sendfile::is_of_file(&error) => {
+                    self.break_off(&BodyError::File(error));
+                }
+                Err(_) => return Poll::Ready(Err(Unsent)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn break_off(&mut self, error: &BodyError) {
+        self.body.broke(error);
+        self.stage = Stage::Broken;
     }
 
     fn take<S>(
