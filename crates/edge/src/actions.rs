@@ -49,7 +49,7 @@ pub(crate) async fn act(
 }
 
 /// Returns the path below the route's prefix. Segments are counted, because the client may spell
-/// the prefix with escapes; an escaped slash was refused, so the number is the same.
+/// the prefix with escapes; an escaped slash separates none, so the number is the same.
 fn rest<'a>(inbound: &'a Inbound<'_>, route: &CompiledRoute) -> &'a str {
     let path = inbound.path.as_str();
     let Some(prefix) = route.prefix.as_ref().filter(|prefix| !prefix.is_root()) else {

@@ -2,6 +2,7 @@
 //! never buffers: what flows in flows out, or becomes an error that names the side it arose on.
 
 mod file;
+mod pace;
 
 use std::{
     future::Future,
@@ -18,7 +19,10 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::file::FileBody;
-pub(crate) use self::file::{Piece, Slice, of_file, read};
+pub(crate) use self::{
+    file::{Piece, Slice, of_file, read},
+    pace::{Pace, paced},
+};
 
 /// A body on its way through the edge. It stays on the thread of its connection.
 pub(crate) struct Body(Inner);
@@ -64,6 +68,12 @@ pub(crate) enum BodyError {
         side: Side,
         /// How long it was waited for.
         after: Duration,
+    },
+    /// It came slower than it must.
+    #[error("the client sent less than {rate} bytes a second of the body")]
+    TooSlow {
+        /// The least bytes in a second.
+        rate: u64,
     },
     /// More than is allowed.
     #[error("the body is larger than {limit} bytes")]
@@ -156,7 +166,7 @@ impl BodyError {
     pub(crate) fn side(&self) -> Side {
         match self {
             Self::Broken { side, .. } | Self::Silent { side, .. } => *side,
-            Self::TooLarge { .. } => Side::Client,
+            Self::TooSlow { .. } | Self::TooLarge { .. } => Side::Client,
             Self::File(_) | Self::Truncated | Self::Compress(_) => Side::Edge,
         }
     }

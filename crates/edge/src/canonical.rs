@@ -5,9 +5,11 @@
 
 mod host;
 mod path;
+mod readings;
 
 pub(crate) use host::{HostName, RequestHost, host};
-pub(crate) use path::{decode, path};
+pub(crate) use path::{Spellings, decode, path, spelled};
+pub(crate) use readings::readings;
 
 /// Why a request is refused before it is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +44,13 @@ pub(crate) enum RequestFault {
     /// `%25` followed by two hexadecimal digits, which decodes to another escape.
     #[error("the path is encoded twice")]
     DoubleEncoding,
+    /// More than any program undoes.
+    #[error("the path is encoded more than three times")]
+    ManyEncodings,
+    /// A spelling that is allowed, but leads to one route as some programs read it and to another as
+    /// others do.
+    #[error("the path leads to different routes, depending on who reads it")]
+    TwoRoutes,
     /// Escapes that are not UTF-8.
     #[error("the path is not UTF-8")]
     NotUtf8,

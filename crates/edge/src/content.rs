@@ -7,6 +7,7 @@
 mod change;
 mod compile;
 mod conditions;
+mod reading;
 mod routes;
 mod site;
 mod snapshot;
@@ -26,6 +27,7 @@ pub use self::state::StateError;
 use self::state::{Head, State};
 pub(crate) use self::{
     change::{ChangeError, IncomingChange},
+    reading::Reading,
     routes::{HostTable, Located},
     site::{
         AccessRule, BasicRule, CompiledAction, CompiledRedirect, CompiledRespond, CompiledRoute,

@@ -2,6 +2,7 @@
 //! of it. However it ends, it ends in exactly one record.
 
 use std::{
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,6 +24,7 @@ use crate::{
     log::SiteLog,
     pages::Fault,
     proxy::{Passed, TunnelError},
+    stall::Patience,
     worker::{Connection, Shared},
 };
 
@@ -32,6 +34,9 @@ const CLIENT_GONE: u16 = 499;
 /// The code of a client that went away.
 const GONE: &str = "client_gone";
 
+/// The code of a client that stays and takes nothing.
+const STALLED: &str = "client_stalled";
+
 /// A request on its way.
 pub(crate) struct Exchange {
     shared: Arc<Shared>,
@@ -40,6 +45,7 @@ pub(crate) struct Exchange {
     log: Arc<SiteLog>,
     site: Option<Arc<CompiledSite>>,
     received: Arc<AtomicU64>,
+    patience: Option<Rc<Patience>>,
     place: Place,
     tracestate: Option<String>,
     /// The code of what went wrong last.
@@ -98,6 +104,7 @@ impl Exchange {
             log: Arc::clone(shared.logs.edge()),
             site: None,
             received: Arc::default(),
+            patience: None,
             place: origin.place,
             tracestate: exported.then(|| text(TRACESTATE)).flatten(),
             fault: None,
@@ -120,6 +127,11 @@ impl Exchange {
             "-".clone_into(field);
         }
         exchange
+    }
+
+    /// The client is watched while it takes the answer.
+    pub(crate) fn answers_to(&mut self, patience: &Rc<Patience>) {
+        self.patience = Some(Rc::clone(patience));
     }
 
     /// The canonical host and path are known.
@@ -197,7 +209,15 @@ impl Exchange {
         match end.outcome {
             BodyOutcome::Complete => {}
             BodyOutcome::Abandoned if self.fault == Some(GONE) => {}
-            BodyOutcome::Abandoned => self.client_gone("the client left during the answer"),
+            BodyOutcome::Abandoned => match self.patience.take().filter(|p| p.is_ended()) {
+                Some(patience) => {
+                    let seconds = patience.limit().as_secs();
+                    let message =
+                        format!("the client took nothing of the answer for {seconds} seconds");
+                    self.error(ErrorKind::ClientGone, ErrorLevel::Info, STALLED, message);
+                }
+                None => self.client_gone("the client left during the answer"),
+            },
             BodyOutcome::Broken(side, reason) => {
                 let (kind, level) = match side {
                     Side::Client => (ErrorKind::ClientGone, ErrorLevel::Info),

@@ -21,6 +21,7 @@ mod exchange;
 mod files;
 mod headers;
 mod http1;
+mod http2;
 mod listener;
 mod log;
 mod metrics;

@@ -1,30 +1,40 @@
 //! The way of a request through the edge, written once, as a list: see [`stages`].
 
-use std::{net::IpAddr, rc::Rc, sync::Arc};
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body as _;
+use portway_http1::Kind;
 use tracing::Instrument as _;
 
 use crate::{
     access::{self, Denied},
     actions,
-    body::{self, Body, Side},
-    canonical::{self, HostName, RequestHost},
+    body::{self, Body},
+    canonical::{self, HostName, RequestFault, RequestHost, Spellings},
     compress,
-    content::{CompiledRoute, CompiledSite, HostEntry, HostTable, LoadError, Located},
+    content::{CompiledRoute, CompiledSite, HostEntry, HostTable, LoadError, Located, Reading},
     exchange::{Exchange, Refusal, content_length},
     headers::{Origin, REQUEST_ID},
     pages::{self, Fault},
     proxy::{Permit, Switched},
+    stall::Patience,
     worker::{Connection, Worker},
 };
 
-/// How long a client may send nothing of a body that it has announced.
-const CLIENT_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
-
 /// What is answered to methods that are not forwarded.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// How a request arrived.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    /// The bytes of its head.
+    pub(crate) bytes: usize,
+    /// The time from the first byte of the head to its last.
+    pub(crate) took: Duration,
+    /// How long the client may take nothing of the answer.
+    pub(crate) patience: Rc<Patience>,
+}
 
 /// A request, understood.
 pub(crate) struct Inbound<'a> {
@@ -36,6 +46,8 @@ pub(crate) struct Inbound<'a> {
     pub(crate) host: RequestHost,
     /// The path in its one form.
     pub(crate) path: String,
+    /// What of it programs understand differently.
+    pub(crate) spellings: Spellings,
     /// The request as it came, without its body.
     pub(crate) parts: Parts,
     /// Whether the client asks to leave HTTP.
@@ -80,6 +92,7 @@ pub(crate) async fn serve(
     worker: Rc<Worker>,
     connection: Rc<Connection>,
     request: Request<Body>,
+    arrived: Arrived,
 ) -> Served {
     let settings = Arc::clone(&worker.shared.content.snapshot().settings);
     let (parts, incoming) = request.into_parts();
@@ -89,9 +102,11 @@ pub(crate) async fn serve(
     let accept = parts.headers.get(header::ACCEPT).cloned();
     let method = parts.method.clone();
     let mut exchange = Exchange::begin(&worker.shared, &connection, &origin, &parts);
+    exchange.answers_to(&arrived.patience);
     // For messages; what is exported is made of the access record (`Exchange::end`).
     let span = tracing::debug_span!("request", request.id = %origin.request_id);
-    let staged = stages(&worker, &connection, &origin, &mut exchange, parts, incoming);
+    let request = (parts, incoming);
+    let staged = stages(&worker, &connection, &origin, &mut exchange, request, &arrived);
     // Boxed, as the future of everything that can happen to a request is large.
     let outcome = Box::pin(staged.instrument(span)).await;
     let outcome = outcome.unwrap_or_else(|refusal| {
@@ -164,8 +179,8 @@ async fn stages(
     connection: &Connection,
     origin: &Origin,
     exchange: &mut Exchange,
-    parts: Parts,
-    incoming: Body,
+    (parts, incoming): (Parts, Body),
+    arrived: &Arrived,
 ) -> Result<Outcome, Refusal> {
     let mut inbound = understand(connection, origin, parts)?;
     exchange.understood(&inbound.host_text(), &inbound.path);
@@ -173,6 +188,9 @@ async fn stages(
     let (entry, table) = find_host(worker, &inbound).await?;
     let (site, located) = find_site(&table, &inbound)?;
     exchange.found_site(&site);
+    arrived.patience.set(site.limits.write_stall);
+    limit_head(&inbound.parts, arrived, &site.limits.reading)?;
+    refuse_odd_path(&table, &inbound, &site, located.as_ref())?;
     refuse_misdirected(worker, &inbound, &entry)?;
     refuse_blocked(&site)?;
     if let Some(response) = redirect_to_https(worker, &inbound, &site) {
@@ -182,7 +200,7 @@ async fn stages(
     let route = located.route().ok_or_else(no_route)?;
     exchange.found_route(route);
     check_access(worker, &inbound, route, exchange).await?;
-    let body = limit_body(&inbound, route, exchange, incoming)?;
+    let body = limit_body(&inbound, (&site, route), exchange, incoming)?;
     inbound.upgrade = asks_upgrade(&inbound.parts);
     let accept_encoding = inbound.parts.headers.get(header::ACCEPT_ENCODING).cloned();
     let outcome = actions::act(worker, inbound, body, (&site, route), exchange).await?;
@@ -202,12 +220,14 @@ fn understand<'a>(
     origin: &'a Origin,
     parts: Parts,
 ) -> Result<Inbound<'a>, Refusal> {
-    let refused = |fault: canonical::RequestFault| {
-        Refusal::of_request(Fault::BadRequest(fault), fault.to_string())
-    };
-    let host = canonical::host(&parts).map_err(refused)?;
-    let path = canonical::path(parts.uri.path()).map_err(refused)?.into_owned();
-    Ok(Inbound { connection, origin, host, path, parts, upgrade: false })
+    let host = canonical::host(&parts).map_err(bad_request)?;
+    let (path, spellings) = canonical::spelled(parts.uri.path()).map_err(bad_request)?;
+    let path = path.into_owned();
+    Ok(Inbound { connection, origin, host, path, spellings, parts, upgrade: false })
+}
+
+fn bad_request(fault: RequestFault) -> Refusal {
+    Refusal::of_request(Fault::BadRequest(fault), fault.to_string())
 }
 
 /// A tunnel by CONNECT is a forward proxy's, and TRACE shows credentials to scripts.
@@ -251,13 +271,62 @@ fn find_site(
     let tls = inbound.connection.tls.is_some();
     let serves = |site: &CompiledSite| !tls || site.https.is_some();
     // Read as the upstream will read it, so that no spelling of a path leads past its rules.
-    let path = canonical::decode(&inbound.path)
-        .map_err(|fault| Refusal::of_request(Fault::BadRequest(fault), fault.to_string()))?;
-    if let Some(located) = table.find(&path, &inbound.parts, serves) {
-        return Ok((Arc::clone(&located.site), Some(located)));
+    let path = canonical::decode(&inbound.path).map_err(bad_request)?;
+    let located = table.find(&path, &inbound.parts, serves);
+    let site = match &located {
+        Some(located) => &located.site,
+        None => table.sites.iter().find(|site| serves(site)).ok_or_else(no_site)?,
+    };
+    Ok((Arc::clone(site), located))
+}
+
+/// A spelling that programs understand differently is refused unless the site allows it; and then
+/// every way to read it must lead to the same route, so that none leads past its rules.
+fn refuse_odd_path(
+    table: &HostTable,
+    inbound: &Inbound<'_>,
+    site: &CompiledSite,
+    located: Option<&Located>,
+) -> Result<(), Refusal> {
+    if inbound.spellings.is_empty() {
+        return Ok(());
     }
-    let first = table.sites.iter().find(|site| serves(site)).ok_or_else(no_site)?;
-    Ok((Arc::clone(first), None))
+    if let Some(fault) = inbound.spellings.refused_by(site.paths) {
+        return Err(bad_request(fault));
+    }
+    let tls = inbound.connection.tls.is_some();
+    for reading in canonical::readings(&inbound.path, inbound.spellings).map_err(bad_request)? {
+        let other = table.find(&reading, &inbound.parts, |site| !tls || site.https.is_some());
+        if !Located::are_same(other.as_ref(), located) {
+            return Err(bad_request(RequestFault::TwoRoutes));
+        }
+    }
+    Ok(())
+}
+
+/// The head was read as the most generous site would have it.
+fn limit_head(parts: &Parts, arrived: &Arrived, limits: &Reading) -> Result<(), Refusal> {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let fields = parts.headers.len();
+    let refused = |kind, what: &str, found: usize, most: usize| {
+        let reason = format!("the request has {found} {what}, the site takes {most}");
+        Err(Refusal::of_request(Fault::Malformed(kind), reason))
+    };
+    if target > limits.target {
+        return refused(Kind::TargetTooLong, "bytes of path and query", target, limits.target);
+    }
+    if fields > limits.fields {
+        return refused(Kind::TooManyFields, "headers", fields, limits.fields);
+    }
+    if arrived.bytes > limits.head {
+        return refused(Kind::HeadTooLarge, "bytes of headers", arrived.bytes, limits.head);
+    }
+    if arrived.took > limits.head_time {
+        let seconds = limits.head_time.as_secs();
+        let reason = format!("the head of the request took more than {seconds} seconds");
+        return Err(Refusal::of_request(Fault::RequestTimeout, reason));
+    }
+    Ok(())
 }
 
 /// A connection that was made for another site may be used for this one only when the handshake
@@ -351,7 +420,7 @@ fn denied(denied: Denied) -> Refusal {
 /// A body that says it is too large is refused at once; any other when it becomes so.
 fn limit_body(
     inbound: &Inbound<'_>,
-    route: &CompiledRoute,
+    (site, route): (&CompiledSite, &CompiledRoute),
     exchange: &Exchange,
     incoming: Body,
 ) -> Result<Body, Refusal> {
@@ -363,7 +432,10 @@ fn limit_body(
         let reason = format!("the body has {length} bytes, {limit} are allowed");
         return Err(Refusal::of_request(Fault::BodyTooLarge { limit }, reason));
     }
-    let body = body::silence_limited(incoming, CLIENT_SILENCE, Side::Client);
+    let body = match site.limits.pace {
+        Some(pace) => body::paced(incoming, pace),
+        None => incoming,
+    };
     Ok(exchange.count_received(body::limited(body, limit)))
 }
 

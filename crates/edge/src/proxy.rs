@@ -32,7 +32,7 @@ use self::pool::Connection;
 pub(crate) use self::{
     dial::{DialError, Stream},
     peer::{Peer, UpstreamTlsError},
-    pool::{LocalExecutor, Pool},
+    pool::Pool,
     progress::{BodyFault, Expired},
     tunnel::{Passed, TunnelError},
 };

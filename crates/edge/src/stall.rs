@@ -2,13 +2,16 @@
 //! readers cannot hold memory and upstream connections for ever.
 
 use std::{
+    cell::Cell,
     future::Future,
     io,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
 
+use portway_model::site::defaults;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
@@ -16,21 +19,56 @@ use tokio::{
 
 use crate::{body::Slice, sendfile::SendFile};
 
-/// How long a client may take nothing.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long a client may take nothing, and whether that has come to pass. Shared by whoever watches
+/// the client and whoever knows its site.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    limit: Cell<Duration>,
+    ended: Cell<bool>,
+}
+
+impl Patience {
+    /// Sets what the site of the current request allows.
+    pub(crate) fn set(&self, limit: Duration) {
+        self.limit.set(limit);
+    }
+
+    /// Returns how long the client may take nothing.
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit.get()
+    }
+
+    /// Takes note that the client took nothing for so long.
+    pub(crate) fn end(&self) {
+        self.ended.set(true);
+    }
+
+    /// Tells whether the client took nothing for so long.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.get()
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { limit: Cell::new(defaults::WRITE_STALL.duration()), ended: Cell::new(false) }
+    }
+}
 
 /// See the module.
 pub(crate) struct StallGuard<S> {
     stream: S,
+    patience: Rc<Patience>,
     /// Made at the first wait; armed while waiting.
     timer: Option<Pin<Box<Sleep>>>,
-    armed: bool,
+    /// Since when it is waited.
+    since: Option<Instant>,
 }
 
 impl<S> StallGuard<S> {
     /// Guards a stream.
-    pub(crate) fn new(stream: S) -> Self {
-        Self { stream, timer: None, armed: false }
+    pub(crate) fn new(stream: S, patience: Rc<Patience>) -> Self {
+        Self { stream, patience, timer: None, since: None }
     }
 
     fn watch<T>(
@@ -39,20 +77,21 @@ impl<S> StallGuard<S> {
         polled: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.armed = false;
+            self.since = None;
             return polled;
         }
-        let deadline = Instant::now() + LIMIT;
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let deadline = since + self.patience.limit();
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if !self.armed {
+        if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
-            self.armed = true;
         }
         match timer.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the client takes nothing of what is sent",
-            ))),
+            Poll::Ready(()) => {
+                self.patience.end();
+                let reason = "the client takes nothing of what is sent";
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -129,11 +168,19 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_nothing_is_let_go() {
-        let (ours, _theirs) = tokio::io::duplex(4);
-        let begun = Instant::now();
-        let error = StallGuard::new(ours).write_all(b"more than four").await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(begun.elapsed(), LIMIT);
+    async fn a_client_that_takes_nothing_is_let_go_after_what_its_site_allows() {
+        for seconds in [60, 5] {
+            let (ours, _theirs) = tokio::io::duplex(4);
+            let patience = Rc::new(Patience::default());
+            if seconds != 60 {
+                patience.set(Duration::from_secs(seconds));
+            }
+            let begun = Instant::now();
+            let mut guard = StallGuard::new(ours, Rc::clone(&patience));
+            let error = guard.write_all(b"more than four").await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert_eq!(begun.elapsed().as_secs(), seconds);
+            assert!(patience.is_ended());
+        }
     }
 }

@@ -2,7 +2,6 @@
 //! to upstreams. A connection stays on the thread that accepted it.
 
 use std::{
-    convert::Infallible,
     io,
     net::{IpAddr, SocketAddr},
     rc::Rc,
@@ -10,16 +9,12 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
-use hyper::{body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
 use portway_telemetry::{
     RequestSpans,
     access::{ErrorKind, ErrorLevel, ErrorRecord},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::LocalSet,
     time::{sleep, timeout},
@@ -28,32 +23,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::Authenticator,
-    body::{self, Side},
+    body,
     content::Content,
-    http1,
+    http1, http2,
     log::Logs,
     metrics::{ConnectionGuard, ListenerConnections, Metrics},
-    pipeline,
-    proxy::{LocalExecutor, Pool},
-    stall::StallGuard,
+    proxy::Pool,
+    stall::{Patience, StallGuard},
     tls::{FailedHandshake, HandshakeError, TlsAcceptor, TlsFacts},
 };
-
-/// How long the head of a request may take to arrive, and a connection may be unused.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The largest head of a request.
-const MAX_HEADER_BYTES: usize = 64 * 1024;
-
-/// The most requests at once on an HTTP/2 connection.
-const MAX_STREAMS: u32 = 128;
-
-/// The most streams that a client may have reset before they were looked at; more is an attack
-/// (CVE-2023-44487).
-const MAX_PENDING_RESETS: usize = 32;
-
-/// How often an HTTP/2 client is asked whether it is alive.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Pauses after errors of accepting, such as too many open files: doubled up to a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -110,6 +88,8 @@ pub(crate) struct Connection {
     pub(crate) local: SocketAddr,
     /// TLS, where it is spoken.
     pub(crate) tls: Option<TlsFacts>,
+    /// How long the client may take nothing of what is sent.
+    pub(crate) patience: Rc<Patience>,
 }
 
 /// Runs a worker on this thread until the edge stops.
@@ -192,8 +172,9 @@ async fn connect(
         // The client is gone already.
         return;
     };
-    let stream = StallGuard::new(stream);
-    let mut connection = Connection { peer, local, tls: None };
+    let patience = Rc::<Patience>::default();
+    let stream = StallGuard::new(stream, Rc::clone(&patience));
+    let mut connection = Connection { peer, local, tls: None, patience };
     if !tls {
         return http1::server::serve(worker, Rc::new(connection), stream).await;
     }
@@ -203,66 +184,13 @@ async fn connect(
             let http2 = facts.http2;
             connection.tls = Some(facts);
             if http2 {
-                speak_http2(worker, Rc::new(connection), stream).await;
+                http2::serve(worker, Rc::new(connection), stream).await;
             } else {
                 http1::server::serve(worker, Rc::new(connection), stream).await;
             }
         }
         Err(failed) => log_handshake(&worker.shared, peer.ip(), failed).await,
     }
-}
-
-async fn speak_http2<S>(worker: Rc<Worker>, connection: Rc<Connection>, stream: S)
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (shared, peer) = (Arc::clone(&worker.shared), connection.peer);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let request = request.map(|incoming| body::incoming(incoming, Side::Client));
-        let served = pipeline::serve(Rc::clone(&worker), Rc::clone(&connection), request);
-        async move { Ok::<_, Infallible>(served.await.into_answer()) }
-    });
-    let mut served = std::pin::pin!(
-        http2::Builder::new(LocalExecutor)
-            .timer(TokioTimer::new())
-            .adaptive_window(true)
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
-            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-            .max_local_error_reset_streams(MAX_PENDING_RESETS)
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(HEADER_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    // The connection is polled on after the branch that told it to end.
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = shared.stop.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    };
-    log_connection(&shared, peer.ip(), ended);
-}
-
-/// What is no HTTP at all has no site; it stands in the edge's own log.
-fn log_connection(shared: &Shared, client: IpAddr, ended: hyper::Result<()>) {
-    let Err(error) = ended else { return };
-    if !error.is_parse() {
-        tracing::debug!(%client, error = body::chain(&error), "a client's connection ended");
-        return;
-    }
-    let record = ErrorRecord {
-        time: Timestamp::now(),
-        level: ErrorLevel::Info,
-        kind: ErrorKind::Refused,
-        request_id: None,
-        client: Some(client.to_canonical()),
-        host: None,
-        code: "not_http".to_owned(),
-        message: body::chain(&error),
-    };
-    shared.logs.error(shared.logs.edge(), &record);
 }
 
 /// A handshake that failed stands in the log of the site it meant.

@@ -4,31 +4,18 @@
 
 use portway_model::{
     FieldPath, FindingCode, Findings,
-    site::{Action, Balance, FileRoot, Limits, PathRules, Pool, Queue, Retries, Route, Upstream},
+    site::{Action, Balance, FileRoot, Pool, Queue, Retries, Route, Upstream},
 };
 
 /// Adds a finding for each setting that the edge does not carry out. `at` tells where a route
 /// stands in what was written.
-pub fn refuse_by_edge(
-    routes: &[Route],
-    limits: &Limits,
-    paths: &PathRules,
-    at: impl Fn(usize) -> FieldPath,
-    findings: &mut Findings,
-) {
-    let root = FieldPath::root();
+pub fn refuse_by_edge(routes: &[Route], at: impl Fn(usize) -> FieldPath, findings: &mut Findings) {
     let mut refuse = |missing: bool, path: &FieldPath, what: &str| {
         if missing {
             let text = format!("the built-in edge {what} yet");
             findings.error(FindingCode::Unsupported, path, text).remedy("remove the setting");
         }
     };
-    refuse(
-        !limits.are_usual(),
-        &root.key("limits"),
-        "does not keep limits other than the usual ones",
-    );
-    refuse(!paths.are_usual(), &root.key("paths"), "does not take other spellings of paths");
     for (index, route) in routes.iter().enumerate() {
         let at = at(index);
         refuse(route.filters.mirror.is_some(), &at.key("mirror"), "does not copy requests");
@@ -111,7 +98,7 @@ mod tests {
         let site = site.unwrap_or_else(|| panic!("{found:?}"));
         let mut findings = Findings::about(ResourceKind::Site, "blog");
         let at = |index| FieldPath::root().key("routes").index(index);
-        refuse_by_edge(&site.routes, &site.limits, &site.paths, at, &mut findings);
+        refuse_by_edge(&site.routes, at, &mut findings);
         let path = |location| match location {
             Location::Field { path, .. } => path.to_string(),
             Location::Source(_) | Location::Host(_) | Location::Installation => String::new(),
@@ -126,6 +113,8 @@ mod tests {
             r#"{"hosts": ["a.example"], "to": {"targets": ["a:80", "b:80"], "max_in_flight": 5}}"#,
             r#"{"hosts": ["a.example"], "to": {"targets": ["h2c://a:80"], "eject": false}}"#,
             r#"{"hosts": ["a.example"], "files": "/srv"}"#,
+            r#"{"hosts": ["a.example"], "to": "a:80", "limits": {"headers": 50}}"#,
+            r#"{"hosts": ["a.example"], "to": "a:80", "paths": {"encoded_slash": "allow"}}"#,
         ] {
             assert!(refused(spec).is_empty(), "{spec}: {:?}", refused(spec));
         }
@@ -143,8 +132,6 @@ mod tests {
             let spec = format!(r#"{{"hosts": ["a.example"], "to": {spec}}}"#);
             assert_eq!(refused(&spec), [format!("routes[0].{field}")], "{spec}");
         }
-        let spec = r#"{"hosts": ["a.example"], "to": "a:80", "limits": {"headers": 50}}"#;
-        assert_eq!(refused(spec), ["limits"]);
         let spec = r#"{"hosts": ["a.example"], "files": {"root": "/srv", "spa": true}}"#;
         assert_eq!(refused(spec), ["routes[0].files.spa"]);
     }

@@ -87,7 +87,7 @@ fn unsupported(site: &Site, spec: &SiteSpec) -> Vec<Finding> {
         if spec.routes.is_empty() { root.clone() } else { root.key("routes").index(index) }
     };
     let mut findings = Findings::about(ResourceKind::Site, site.name.as_str());
-    refuse_by_edge(&site.routes, &site.limits, &site.paths, at, &mut findings);
+    refuse_by_edge(&site.routes, at, &mut findings);
     let warning = |finding| Finding { severity: Severity::Warning, ..finding };
     findings.into_vec().into_iter().map(warning).collect()
 }

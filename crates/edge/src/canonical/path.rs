@@ -2,33 +2,104 @@
 
 use std::borrow::Cow;
 
+use portway_model::site::{PathRules, Spelling};
+
 use super::RequestFault;
+
+/// The spellings that programs understand differently, as far as a path has them. They keep their
+/// escapes in the one form, and nothing is routed by what they stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spellings(u8);
+
+impl Spellings {
+    const ENCODED_SLASH: u8 = 1;
+    const BACKSLASH: u8 = 2;
+    const NUL: u8 = 4;
+    const DOUBLE_ENCODING: u8 = 8;
+
+    /// Tells whether the path has none.
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Tells whether something in the path is encoded twice.
+    pub(super) fn are_encoded_twice(self) -> bool {
+        self.has(Self::DOUBLE_ENCODING)
+    }
+
+    /// Returns the first that is not allowed.
+    pub(crate) fn refused_by(self, rules: PathRules) -> Option<RequestFault> {
+        [
+            (Self::ENCODED_SLASH, rules.encoded_slash, RequestFault::EncodedSlash),
+            (Self::BACKSLASH, rules.backslash, RequestFault::Backslash),
+            (Self::NUL, rules.nul, RequestFault::Control),
+            (Self::DOUBLE_ENCODING, rules.double_encoding, RequestFault::DoubleEncoding),
+        ]
+        .into_iter()
+        .find_map(|(bit, rule, fault)| (self.has(bit) && rule == Spelling::Refuse).then_some(fault))
+    }
+
+    fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+
+    fn add(&mut self, bit: u8) {
+        self.0 |= bit;
+    }
+}
+
+/// Returns the one form of a path that has no odd spelling.
+pub(crate) fn path(raw: &str) -> Result<Cow<'_, str>, RequestFault> {
+    let (path, spellings) = spelled(raw)?;
+    spellings.refused_by(PathRules::default()).map_or(Ok(path), Err)
+}
 
 /// Returns the one form of a path: escapes of unreserved characters decoded, the others in upper
 /// case, what RFC 3986 does not allow in a path escaped, slashes merged, dot segments removed.
 /// Reserved characters keep the spelling they came in, since some applications sign it.
-pub(crate) fn path(raw: &str) -> Result<Cow<'_, str>, RequestFault> {
+///
+/// Odd spellings are told of, as the site decides about them: an encoded slash stays `%2F`, a
+/// backslash becomes `%5C`.
+pub(crate) fn spelled(raw: &str) -> Result<(Cow<'_, str>, Spellings), RequestFault> {
     if !raw.starts_with('/') {
         return Err(RequestFault::NotAbsolute);
     }
     if is_plain(raw) {
-        return Ok(Cow::Borrowed(raw));
+        return Ok((Cow::Borrowed(raw), Spellings::default()));
     }
-    let escaped = normalize_escapes(raw.as_bytes())?;
-    refuse_double_encoding(&escaped)?;
+    let mut spellings = Spellings::default();
+    let escaped = normalize_escapes(raw.as_bytes(), &mut spellings)?;
+    if is_encoded_twice(&escaped) {
+        spellings.add(Spellings::DOUBLE_ENCODING);
+    }
     refuse_invalid_utf8(&escaped)?;
     refuse_dot_parameters(&escaped)?;
-    Ok(Cow::Owned(remove_dot_segments(&escaped)))
+    Ok((Cow::Owned(remove_dot_segments(&escaped)), spellings))
 }
 
-/// Returns a canonical path with all its escapes decoded, for what speaks no URL, such as a file
-/// system. Slashes and control characters cannot come of it, as [`path`] refuses their escapes.
+/// Returns a canonical path with its escapes decoded, for what speaks no URL, such as a file system,
+/// and for routes. Odd spellings stay escaped, so that no separator or control character comes of it.
 pub(crate) fn decode(canonical: &str) -> Result<Cow<'_, str>, RequestFault> {
     if !canonical.contains('%') {
         return Ok(Cow::Borrowed(canonical));
     }
-    let bytes = decode_bytes(canonical.as_bytes())?;
-    String::from_utf8(bytes).map(Cow::Owned).map_err(|_| RequestFault::NotUtf8)
+    let mut out = Vec::with_capacity(canonical.len());
+    let mut rest = canonical;
+    while let Some((plain, after)) = rest.split_once('%') {
+        out.extend_from_slice(plain.as_bytes());
+        let mut digits = after.bytes();
+        let byte = escape(digits.next(), digits.next())?;
+        rest = after.get(2..).unwrap_or_default();
+        let stays = matches!(byte, b'/' | b'\\' | 0) || (byte == b'%' && begins_escape(rest));
+        if stays {
+            out.push(b'%');
+            out.extend(after.bytes().take(2));
+        } else {
+            out.push(byte);
+        }
+    }
+    out.extend_from_slice(rest.as_bytes());
+    String::from_utf8(out).map(Cow::Owned).map_err(|_| RequestFault::NotUtf8)
 }
 
 /// Tells whether a path is in its one form for sure, which nearly all are.
@@ -41,7 +112,7 @@ fn is_plain(raw: &str) -> bool {
     })
 }
 
-fn normalize_escapes(raw: &[u8]) -> Result<String, RequestFault> {
+fn normalize_escapes(raw: &[u8], spellings: &mut Spellings) -> Result<String, RequestFault> {
     let mut out = String::with_capacity(raw.len() + 8);
     let mut bytes = raw.iter().copied();
     while let Some(byte) = bytes.next() {
@@ -50,9 +121,14 @@ fn normalize_escapes(raw: &[u8]) -> Result<String, RequestFault> {
             byte => (byte, false),
         };
         match byte {
-            b'/' if escaped => return Err(RequestFault::EncodedSlash),
-            b'\\' => return Err(RequestFault::Backslash),
+            b'/' if escaped => spellings.add(Spellings::ENCODED_SLASH),
+            b'\\' => spellings.add(Spellings::BACKSLASH),
+            0 if escaped => spellings.add(Spellings::NUL),
             0..=0x1f | 0x7f => return Err(RequestFault::Control),
+            _ => {}
+        }
+        match byte {
+            b'/' if escaped => push_escape(&mut out, byte),
             byte if is_unreserved(byte) || (!escaped && (byte == b'/' || is_pchar(byte))) => {
                 out.push(char::from(byte));
             }
@@ -88,20 +164,23 @@ fn decode_bytes(text: &[u8]) -> Result<Vec<u8>, RequestFault> {
 }
 
 /// Looks at what decoding left, so that an escape cannot be pieced together from two.
-fn refuse_double_encoding(path: &str) -> Result<(), RequestFault> {
-    let is_escape = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
-    if path.split("%25").skip(1).any(is_escape) {
-        return Err(RequestFault::DoubleEncoding);
-    }
-    Ok(())
+fn is_encoded_twice(path: &str) -> bool {
+    path.split("%25").skip(1).any(begins_escape)
+}
+
+/// Tells whether two hexadecimal digits follow, which make an escape of a percent sign.
+fn begins_escape(rest: &str) -> bool {
+    rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2
 }
 
 fn refuse_invalid_utf8(path: &str) -> Result<(), RequestFault> {
-    decode(path).map(drop)
+    std::str::from_utf8(&decode_bytes(path.as_bytes())?)
+        .map(drop)
+        .map_err(|_| RequestFault::NotUtf8)
 }
 
 /// Servers that know path parameters (RFC 3986 §3.3) take `..;x` for `..`.
-fn refuse_dot_parameters(path: &str) -> Result<(), RequestFault> {
+pub(super) fn refuse_dot_parameters(path: &str) -> Result<(), RequestFault> {
     let is_dots = |segment: &str| {
         let end = segment.find(';').or_else(|| segment.find("%3B"));
         matches!(end.and_then(|end| segment.get(..end)), Some("." | ".."))
@@ -110,7 +189,7 @@ fn refuse_dot_parameters(path: &str) -> Result<(), RequestFault> {
 }
 
 /// RFC 3986 §5.2.4, and empty segments go too.
-fn remove_dot_segments(path: &str) -> String {
+pub(super) fn remove_dot_segments(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let mut folder = false;
     for segment in path.split('/').skip(1) {
@@ -156,7 +235,7 @@ fn is_pchar(byte: u8) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -229,6 +308,45 @@ mod tests {
         assert_eq!(decode("/plain").as_deref(), Ok("/plain"));
     }
 
+    #[test]
+    fn what_is_odd_keeps_its_escape_in_the_one_form_and_for_routes() {
+        for (raw, form, read) in [
+            ("/a%2fb", "/a%2Fb", "/a%2Fb"),
+            ("/a\\b%5c", "/a%5Cb%5C", "/a%5Cb%5C"),
+            ("/a%00", "/a%00", "/a%00"),
+            ("/a%252fb%20c", "/a%252fb%20c", "/a%252fb c"),
+            ("/a%25%32fb", "/a%252fb", "/a%252fb"),
+        ] {
+            let (path, spellings) = spelled(raw).unwrap();
+            assert_eq!(path, form);
+            assert_eq!(decode(&path).unwrap(), read, "{raw}");
+            assert!(!spellings.is_empty());
+            assert_eq!(spelled(form).unwrap(), (form.into(), spellings), "{raw} has one form");
+        }
+    }
+
+    #[test]
+    fn each_odd_spelling_has_its_own_switch() {
+        let allow = Spelling::Allow;
+        let all = PathRules {
+            encoded_slash: allow,
+            backslash: allow,
+            nul: allow,
+            double_encoding: allow,
+        };
+        let refuse = Spelling::Refuse;
+        for (raw, rules, fault) in [
+            ("/a%2Fb", PathRules { encoded_slash: refuse, ..all }, RequestFault::EncodedSlash),
+            ("/a\\b", PathRules { backslash: refuse, ..all }, RequestFault::Backslash),
+            ("/a%00", PathRules { nul: refuse, ..all }, RequestFault::Control),
+            ("/a%252F", PathRules { double_encoding: refuse, ..all }, RequestFault::DoubleEncoding),
+        ] {
+            let (_, spellings) = spelled(raw).unwrap();
+            assert_eq!(spellings.refused_by(rules), Some(fault), "{raw}");
+            assert_eq!(spellings.refused_by(all), None, "{raw}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_form_is_its_own_form_and_holds_no_trap(raw in pathlike()) {
@@ -269,7 +387,7 @@ mod tests {
         format!("/{}{slash}", stack.join("/"))
     }
 
-    fn pathlike() -> impl Strategy<Value = String> {
+    pub(crate) fn pathlike() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             4 => Just("/".to_owned()),
             2 => Just(".".to_owned()),

@@ -22,7 +22,7 @@ use super::{
     routes::RouteTable,
     site::{
         AccessRule, BasicRule, CompiledAction, CompiledRedirect, CompiledRespond, CompiledRoute,
-        CompiledSite, CompiledUpstream, Edits, HttpsRule, SiteRuntime,
+        CompiledSite, CompiledUpstream, Edits, HttpsRule, SiteLimits, SiteRuntime,
     },
 };
 use crate::{
@@ -44,8 +44,7 @@ pub(crate) fn compile(
         logs: HashMap::new(),
     };
     let at = FieldPath::root().key("routes");
-    let (routes, limits, rules) = (&policy.routes, &policy.limits, &policy.paths);
-    refuse_by_edge(routes, limits, rules, |index| at.index(index), &mut compiler.findings);
+    refuse_by_edge(&policy.routes, |index| at.index(index), &mut compiler.findings);
     // The constant is a name; the site's own stands in where it were not.
     let log_name = defaults::LOG_NAME.parse().unwrap_or_else(|_| policy.name.clone());
     let log = compiler.named_log(&log_name);
@@ -63,6 +62,8 @@ pub(crate) fn compile(
         name: policy.name,
         https: policy.https.map(|https| HttpsRule { redirect: https.redirect }),
         blocked: policy.blocked,
+        limits: SiteLimits::from(&policy.limits),
+        paths: policy.paths,
         routes,
         table: Arc::new(table),
         log,

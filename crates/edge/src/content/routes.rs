@@ -196,6 +196,17 @@ impl Located {
     pub(crate) fn route(&self) -> Option<&CompiledRoute> {
         self.site.routes.get(self.route)
     }
+
+    /// Tells whether two look-ups found the same route, or neither any.
+    pub(crate) fn are_same(one: Option<&Self>, other: Option<&Self>) -> bool {
+        match (one, other) {
+            (Some(one), Some(other)) => {
+                one.route == other.route && Arc::ptr_eq(&one.site, &other.site)
+            }
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
 }
 
 #[cfg(test)]

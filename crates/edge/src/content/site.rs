@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,12 +15,12 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use portway_model::{
     Name, PathPrefix,
-    site::{FileRoot, Upstream},
+    site::{FileRoot, Limits, PathRules, Upstream},
 };
 use portway_policy::Blocked;
 
-use super::{conditions::Conditions, routes::RouteTable};
-use crate::{log::SiteLog, metrics::SiteMetrics, proxy::Peer};
+use super::{conditions::Conditions, reading::Reading, routes::RouteTable};
+use crate::{body::Pace, log::SiteLog, metrics::SiteMetrics, proxy::Peer};
 
 /// A site, ready for requests.
 pub(crate) struct CompiledSite {
@@ -29,6 +30,10 @@ pub(crate) struct CompiledSite {
     pub(crate) https: Option<HttpsRule>,
     /// Set while every request is answered 403.
     pub(crate) blocked: Option<Blocked>,
+    /// How much and how fast clients may send and must take.
+    pub(crate) limits: SiteLimits,
+    /// Which spellings of a path are taken.
+    pub(crate) paths: PathRules,
     /// The routes as they were written.
     pub(crate) routes: Vec<CompiledRoute>,
     /// The routes as they are tried.
@@ -37,6 +42,17 @@ pub(crate) struct CompiledSite {
     pub(crate) log: Arc<SiteLog>,
     /// What outlives a change.
     pub(crate) runtime: Arc<SiteRuntime>,
+}
+
+/// How much and how fast clients may send and must take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SiteLimits {
+    /// The largest head, and the longest time for one.
+    pub(crate) reading: Reading,
+    /// How fast a body must come; nothing means at any pace.
+    pub(crate) pace: Option<Pace>,
+    /// How long a client may take nothing of its answer.
+    pub(crate) write_stall: Duration,
 }
 
 /// What is done with plain HTTP.
@@ -152,6 +168,17 @@ pub(crate) struct SiteRuntime {
     pub(crate) metrics: OnceLock<Arc<SiteMetrics>>,
     /// Requests in flight by upstream: its targets, joined.
     in_flight: Mutex<HashMap<String, Arc<AtomicU32>>>,
+}
+
+impl From<&Limits> for SiteLimits {
+    fn from(limits: &Limits) -> Self {
+        let pace = Pace { rate: limits.body_rate.0, grace: limits.body_grace.duration() };
+        Self {
+            reading: Reading::of(limits),
+            pace: (pace.rate > 0).then_some(pace),
+            write_stall: limits.write_stall.duration(),
+        }
+    }
 }
 
 impl Edits {

@@ -4,13 +4,18 @@
 use std::{
     net::IpAddr,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use imbl::{HashMap, OrdMap};
-use portway_model::{HostPattern, Id, Site, site::TlsVersion};
+use portway_model::{
+    HostPattern, Id, Site,
+    site::{Limits, TlsVersion, defaults},
+};
 use portway_policy::{Digest, NodeSettings};
 
 use super::{
+    reading::{Reading, Unusual},
     routes::HostTable,
     site::{CompiledSite, SiteRuntime},
     state::{Head, TlsHead},
@@ -24,6 +29,9 @@ pub(crate) struct Snapshot {
     pub(crate) settings: Arc<NodeSettings>,
     /// The digest over everything.
     pub(crate) digest: Digest,
+    /// How much of a request is read before its site is known.
+    pub(crate) reading: Reading,
+    unusual: Unusual,
     /// Names and addresses.
     exact: HashMap<Box<str>, Arc<HostEntry>>,
     /// What follows `*.`.
@@ -69,6 +77,8 @@ impl Snapshot {
         Self {
             settings: Arc::new(settings),
             digest,
+            reading: Reading::default(),
+            unusual: Unusual::default(),
             exact: HashMap::new(),
             wildcards: HashMap::new(),
             any: None,
@@ -116,6 +126,10 @@ impl Snapshot {
     pub(crate) fn put(&mut self, id: Id<Site>, head: Head) {
         let old = self.remove(id).filter(|old| old.head.name == head.name);
         let runtime = old.map(|old| Arc::clone(&old.runtime)).unwrap_or_default();
+        if let Some(limits) = &head.limits {
+            self.unusual.add(limits);
+            self.reading = self.unusual.reading();
+        }
         let slot = Arc::new(Slot { id, head, runtime, compiled: OnceLock::new() });
         for pattern in &slot.head.hosts {
             self.edit_entry(pattern, |slots| {
@@ -130,6 +144,10 @@ impl Snapshot {
     /// Takes a site away and returns it.
     pub(crate) fn remove(&mut self, id: Id<Site>) -> Option<Arc<Slot>> {
         let old = self.sites.remove(&id)?;
+        if let Some(limits) = &old.head.limits {
+            self.unusual.remove(limits);
+            self.reading = self.unusual.reading();
+        }
         for pattern in &old.head.hosts {
             self.edit_entry(pattern, |slots| slots.retain(|other| other.id != id));
         }
@@ -176,6 +194,25 @@ impl HostEntry {
             min_version: heads().map(|tls| tls.min_version).max()?,
             http2: heads().all(|tls| tls.http2),
         })
+    }
+
+    /// Returns the most streams of an HTTP/2 connection that was made for this host.
+    pub(crate) fn http2_streams(&self) -> u32 {
+        self.greatest(|limits| {
+            limits.map_or(defaults::HTTP2_STREAMS, |limits| limits.http2_streams)
+        })
+    }
+
+    /// Returns the time that a head may take on a connection that was made for this host.
+    pub(crate) fn head_time(&self) -> Duration {
+        let time =
+            |limits: Option<&Limits>| limits.map_or(defaults::HEADER_TIME, |l| l.header_time);
+        self.greatest(|limits| time(limits).duration())
+    }
+
+    fn greatest<T: Ord + Default>(&self, of: impl Fn(Option<&Limits>) -> T) -> T {
+        let limits = self.slots.iter().map(|slot| slot.head.limits.as_deref());
+        limits.map(of).max().unwrap_or_default()
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use portway_model::{HostPattern, Id, Name, Site, site::TlsVersion};
+use portway_model::{
+    HostPattern, Id, Name, Site,
+    site::{Limits, TlsVersion},
+};
 use portway_policy::{Digest, NodeSettings, SitePolicy};
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition,
@@ -49,6 +52,9 @@ pub(crate) struct Head {
     /// One number per route that is equal for equal matches, so that conflicts on a shared host
     /// are found without reading the other sites.
     pub(crate) matches: Vec<u64>,
+    /// Its limits, where they are not the usual ones: some count before the site is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limits: Option<Box<Limits>>,
 }
 
 /// How handshakes for a site are answered.
@@ -333,6 +339,7 @@ impl Head {
                 http2: https.http2,
             }),
             matches: matches.collect::<Result<_, StateError>>()?,
+            limits: (!policy.limits.are_usual()).then(|| Box::new(policy.limits.clone())),
         })
     }
 
@@ -392,6 +399,7 @@ mod tests {
             hosts: vec!["a.example".parse().unwrap()],
             tls: None,
             matches: vec![1],
+            limits: Some(Box::new(Limits { headers: 20, ..Limits::default() })),
         }
     }
 }

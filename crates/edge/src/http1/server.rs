@@ -26,17 +26,18 @@ use self::link::{Link, RequestBody};
 use super::{deadline::Deadline, limits, wire::Prefixed};
 use crate::{
     body::{self, Body},
+    content::Reading,
     pages::Fault,
-    pipeline::{self, Served, Tunnel},
+    pipeline::{self, Arrived, Served, Tunnel},
     proxy::{Passed, Switched, TunnelError},
     sendfile::SendFile,
     worker::{Connection, Worker},
 };
 
-/// How long the head of a request may take from its first byte to its last.
-const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long a client may take to its first byte.
+const FIRST_BYTE_TIME: Duration = Duration::from_secs(10);
 
-/// How long a connection may be unused; before its first request, [`HEAD_TIME`].
+/// How long a connection may be unused after a request.
 const IDLE_TIME: Duration = Duration::from_secs(75);
 
 /// How much of a request that comes before its predecessor is answered is read ahead.
@@ -56,16 +57,20 @@ where
         link: Rc::new(RefCell::new(Link::new(stream))),
         parser: Parser::new(),
         limits: limits(),
+        reading: None,
+        head_time: Duration::ZERO,
+        began: None,
         deadline: Deadline::default(),
         worker,
         connection,
     };
-    server.deadline.set(Instant::now() + HEAD_TIME);
+    server.deadline.set(Instant::now() + FIRST_BYTE_TIME);
     let stop = server.worker.shared.stop.clone();
     let mut stopped = pin!(stop.cancelled());
     loop {
+        server.read_as_sites_want();
         match poll_fn(|cx| server.poll_next(cx, stopped.as_mut())).await {
-            Next::Request(head) => match server.answer(*head).await {
+            Next::Request(head, arrived) => match server.answer(*head, arrived).await {
                 After::Again => server.deadline.set(Instant::now() + IDLE_TIME),
                 After::Linger => return server.linger().await,
                 After::Close => return server.close().await,
@@ -84,13 +89,19 @@ struct Server<S> {
     link: Rc<RefCell<Link<S>>>,
     parser: Parser,
     limits: Limits,
+    /// What `limits` were made of.
+    reading: Option<Reading>,
+    /// How long a head may take.
+    head_time: Duration,
+    /// When the head that is being read began, unless it came at once.
+    began: Option<Instant>,
     deadline: Deadline,
 }
 
 /// What comes next on a connection.
 enum Next {
     /// A request.
-    Request(Box<RequestHead>),
+    Request(Box<RequestHead>, Arrived),
     /// Something that is none, or came too late.
     Refused(Fault, String),
     /// Nothing more.
@@ -112,20 +123,45 @@ enum After {
 }
 
 impl<S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static> Server<S> {
+    /// Reads as much of the next head as the sites take that are served now.
+    fn read_as_sites_want(&mut self) {
+        let snapshot = self.worker.shared.content.snapshot();
+        if self.reading == Some(snapshot.reading) {
+            return;
+        }
+        self.reading = Some(snapshot.reading);
+        let Reading { head, fields, target, head_time } = snapshot.reading;
+        self.limits = Limits { head, fields, target, ..limits() };
+        // The name in the handshake tells for which sites it is.
+        let name = self.connection.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+        let local = self.connection.local.ip().to_canonical();
+        let entry = name.and_then(|name| snapshot.find_tls(Some(name), local));
+        self.head_time = entry.map_or(head_time, |entry| entry.head_time());
+    }
+
     /// Reads the head of the next request.
     fn poll_next(&mut self, cx: &mut Context<'_>, stopped: Pin<&mut impl Future>) -> Poll<Next> {
         let mut link = self.link.borrow_mut();
         loop {
             if !link.wire.input.is_empty() {
+                let there = link.wire.input.len();
                 match self.parser.parse(&mut link.wire.input, &self.limits) {
-                    Ok(Some(head)) => return Poll::Ready(Next::Request(Box::new(head))),
+                    Ok(Some(head)) => {
+                        let bytes = there - link.wire.input.len();
+                        let took = self.began.take().map_or(Duration::ZERO, |at| at.elapsed());
+                        let patience = Rc::clone(&self.connection.patience);
+                        let arrived = Arrived { bytes, took, patience };
+                        return Poll::Ready(Next::Request(Box::new(head), arrived));
+                    }
                     Ok(None) => {}
                     Err(reject) => return Poll::Ready(refused(reject)),
                 }
                 // Time counts from the first byte of a head, and no further byte stops it.
                 if !link.began {
                     link.began = true;
-                    self.deadline.set(Instant::now() + HEAD_TIME);
+                    let now = Instant::now();
+                    self.began = Some(now);
+                    self.deadline.set(now + self.head_time);
                 }
             }
             match link.wire.poll_fill(cx) {
@@ -136,7 +172,7 @@ impl<S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static> Server<S> {
         }
         if link.began {
             ready!(self.deadline.poll(cx));
-            let seconds = HEAD_TIME.as_secs();
+            let seconds = self.head_time.as_secs();
             let reason = format!("the head of the request took more than {seconds} seconds");
             return Poll::Ready(Next::Refused(Fault::RequestTimeout, reason));
         }
@@ -147,12 +183,12 @@ impl<S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static> Server<S> {
     }
 
     /// Lets the request be answered and writes the answer.
-    async fn answer(&mut self, head: RequestHead) -> After {
+    async fn answer(&mut self, head: RequestHead, arrived: Arrived) -> After {
         let persistent = head.persistent;
         let ask = write::Ask::of(&head);
         let request = self.request(head);
-        let mut serving =
-            pin!(pipeline::serve(Rc::clone(&self.worker), Rc::clone(&self.connection), request));
+        let (worker, connection) = (Rc::clone(&self.worker), Rc::clone(&self.connection));
+        let mut serving = pin!(pipeline::serve(worker, connection, request, arrived));
         let served = poll_fn(|cx| {
             if let Poll::Ready(served) = serving.as_mut().poll(cx) {
                 return Poll::Ready(Some(served));

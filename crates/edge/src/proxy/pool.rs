@@ -142,7 +142,7 @@ fn drive(connection: impl Future<Output = hyper::Result<()>> + 'static) {
 
 /// Runs the tasks of a connection on the worker's own thread.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LocalExecutor;
+struct LocalExecutor;
 
 impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {

@@ -155,7 +155,9 @@ impl From<&BodyError> for BodyFault {
     fn from(error: &BodyError) -> Self {
         match error {
             BodyError::TooLarge { limit } => Self::TooLarge { limit: *limit },
-            BodyError::Silent { side: Side::Client, .. } => Self::Silent(chain(error)),
+            BodyError::TooSlow { .. } | BodyError::Silent { side: Side::Client, .. } => {
+                Self::Silent(chain(error))
+            }
             BodyError::Broken { source, .. } if !is_nonsense(&**source) => Self::Gone(chain(error)),
             BodyError::Silent { .. }
             | BodyError::Broken { .. }

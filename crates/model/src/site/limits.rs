@@ -8,8 +8,8 @@ use crate::{ByteSize, Seconds};
 /// How much and how fast clients may send and must take.
 ///
 /// `header_bytes`, `headers`, `target_bytes`, `header_time` and `http2_streams` are needed before
-/// the site is known. A node reads as much as [`super::bounds`] allow any site, and holds a request
-/// against its site's limits as soon as it knows the site.
+/// the site is known. A node reads as much as the most generous of its sites takes, which
+/// [`super::bounds`] bound, and holds a request against its site's limits as soon as it knows the site.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
@@ -31,8 +31,8 @@ pub struct Limits {
     pub http2_streams: u32,
 }
 
-/// Which spellings of a path are taken. What is allowed is passed on as the client wrote it and is
-/// never decoded for routing and access rules.
+/// Which spellings of a path are taken. What is allowed is passed on escaped and is never decoded for
+/// routing and access rules; a path that would lead to another route if it were decoded is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PathRules {

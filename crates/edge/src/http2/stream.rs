@@ -1,0 +1,140 @@
+//! One request of an HTTP/2 connection, and what becomes of it when the client does not take its
+//! answer: flow control would let it hold the answer, and the upstream's connection with it, for
+//! ever. Its stream is reset; the others go on.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
+
+use crate::{
+    body::{Body, BodyError, FramePoll},
+    http1::Deadline,
+    stall::Patience,
+};
+
+/// What is handed over at once. What was handed over last waits in the connection's memory when the
+/// client takes no more, so it is bounded.
+const PIECE: usize = 64 * 1024;
+
+/// Starts the requests of a connection.
+///
+/// hyper calls the service for a request and starts what it returned right after, so what is left
+/// here by the one is found by the other.
+#[derive(Clone, Default)]
+pub(super) struct Streams(Rc<RefCell<Option<Rc<Watch>>>>);
+
+/// What is known of an answer on its way.
+#[derive(Default)]
+pub(super) struct Watch {
+    patience: Rc<Patience>,
+    /// Counts the pieces that were handed over.
+    handed: Cell<u64>,
+    /// Whether the last one waits for the client to open its window.
+    waits: Cell<bool>,
+}
+
+impl Streams {
+    /// Begins a request.
+    pub(super) fn begin(&self, patience: Rc<Patience>) -> Rc<Watch> {
+        let watch = Rc::new(Watch { patience, ..Watch::default() });
+        self.0.replace(Some(Rc::clone(&watch)));
+        watch
+    }
+}
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, future: F) {
+        let watch = self.0.take().unwrap_or_default();
+        tokio::task::spawn_local(watched(future, watch));
+    }
+}
+
+/// Carries a request with its answer. When it ends before the answer does, the stream is reset.
+async fn watched(future: impl Future<Output = ()>, watch: Rc<Watch>) {
+    let mut future = pin!(future);
+    let mut deadline = Deadline::default();
+    // The piece for which the deadline is set.
+    let mut armed = 0;
+    poll_fn(|cx| {
+        if future.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !watch.waits.get() {
+            return Poll::Pending;
+        }
+        if armed != watch.handed.get() {
+            armed = watch.handed.get();
+            deadline.set(Instant::now() + watch.patience.limit());
+        }
+        ready!(deadline.poll(cx));
+        watch.patience.end();
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// The body of an answer: it is asked for its next piece when the client has taken the last one.
+pub(super) struct Taken {
+    body: Body,
+    rest: Bytes,
+    watch: Rc<Watch>,
+}
+
+impl Taken {
+    /// Watches a body.
+    pub(super) fn new(body: Body, watch: Rc<Watch>) -> Self {
+        Self { body, rest: Bytes::new(), watch }
+    }
+
+    fn hand_over(&mut self, mut data: Bytes) -> Frame<Bytes> {
+        if data.len() > PIECE {
+            self.rest = data.split_off(PIECE);
+        }
+        self.watch.handed.set(self.watch.handed.get() + 1);
+        self.watch.waits.set(true);
+        Frame::data(data)
+    }
+}
+
+impl HttpBody for Taken {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> FramePoll {
+        let this = self.get_mut();
+        this.watch.waits.set(false);
+        if !this.rest.is_empty() {
+            let rest = std::mem::take(&mut this.rest);
+            return Poll::Ready(Some(Ok(this.hand_over(rest))));
+        }
+        let polled = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        Poll::Ready(polled.map(|frame| {
+            Ok(match frame?.into_data() {
+                Ok(data) => this.hand_over(data),
+                Err(trailers) => trailers,
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.body.size_hint();
+        let rest = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
+        match hint.exact() {
+            Some(exact) => hint.set_exact(exact.saturating_add(rest)),
+            None => hint.set_lower(hint.lower().saturating_add(rest)),
+        }
+        hint
+    }
+}
