@@ -7,6 +7,7 @@
 //! | `/hang` | nothing, ever |
 //! | `/ws` | 101, then every byte back |
 //! | `/trailers` | the trailers it was sent, as JSON |
+//! | `/duplex` | each piece as it comes, then the trailers it was sent and `grpc-status: 0` |
 //! | `/gzip` | an answer that says it is compressed |
 //! | any other | what it was asked, as JSON: method, path, headers, body |
 
@@ -23,7 +24,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     body::{Frame, Incoming},
@@ -47,7 +48,7 @@ pub enum Speaks {
     Http1,
     /// HTTP/2 without TLS.
     H2c,
-    /// HTTP/1.1 over TLS.
+    /// HTTP/1.1 over TLS, and HTTP/2 where that is agreed on.
     Tls(Arc<rustls::ServerConfig>),
 }
 
@@ -80,7 +81,12 @@ pub struct Seen {
 impl Origin {
     /// Starts an origin on a free port of 127.0.0.1.
     pub async fn tcp(speaks: Speaks) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), speaks).await
+    }
+
+    /// Starts an origin on an address.
+    pub async fn at(address: SocketAddr, speaks: Speaks) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = Some(listener.local_addr()?);
         let state = Arc::<State>::default();
         let shared = Arc::clone(&state);
@@ -171,7 +177,11 @@ impl State {
                 drop(builder.serve_connection(TokioIo::new(stream), service).await);
             }
             Speaks::Tls(config) => {
-                if let Ok(stream) = TlsAcceptor::from(config).accept(stream).await {
+                let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else { return };
+                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    let builder = http2::Builder::new(TokioExecutor::new());
+                    drop(builder.serve_connection(TokioIo::new(stream), service).await);
+                } else {
                     let connection =
                         http1::Builder::new().serve_connection(TokioIo::new(stream), service);
                     drop(connection.await);
@@ -189,6 +199,7 @@ impl State {
             "/ws" => upgrade(request),
             "/sink" => text(&sink(request.into_body()).await.to_string()),
             "/trailers" => trailers(request.into_body()).await,
+            "/duplex" => duplex(request.into_body()),
             "/gzip" => {
                 let mut response = text("not really compressed");
                 let gzip = HeaderValue::from_static("gzip");
@@ -254,6 +265,26 @@ async fn trailers(body: Incoming) -> Response<Body> {
         }
     }
     text(&serde_json::json!(found).to_string())
+}
+
+fn duplex(body: Incoming) -> Response<Body> {
+    let frames = futures_util::stream::unfold(Some((body, HeaderMap::new())), |state| async {
+        let (mut body, mut trailers) = state?;
+        loop {
+            match body.frame().await {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => return Some((Ok(Frame::data(data)), Some((body, trailers)))),
+                    Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+                },
+                Some(Err(_)) => return None,
+                None => {
+                    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+                    return Some((Ok(Frame::trailers(trailers)), None));
+                }
+            }
+        }
+    });
+    Response::new(StreamBody::new(frames).boxed_unsync())
 }
 
 fn big(size: u64, produced: Arc<AtomicU64>) -> Response<Body> {
