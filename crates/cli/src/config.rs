@@ -27,6 +27,7 @@ struct ConfigFile {
     public_https_port: Option<u16>,
     bind: Vec<IpAddr>,
     workers: Option<usize>,
+    name_server: Vec<SocketAddr>,
     api: Option<SocketAddr>,
     database: Option<String>,
     log_format: Option<LogFormat>,
@@ -70,6 +71,9 @@ pub(crate) struct ListenerSettings {
     pub(crate) public_https_port: Option<u16>,
     /// The number of threads that serve requests.
     pub(crate) workers: Option<NonZeroUsize>,
+    /// The name servers that are asked for the names of upstreams; with none, as the machine does.
+    #[serde(default)]
+    pub(crate) name_servers: Vec<SocketAddr>,
 }
 
 /// What of the machine decides about what is usual.
@@ -154,12 +158,14 @@ fn listeners(
     };
     let addresses = if given.bind.is_empty() { file.bind.clone() } else { given.bind.clone() };
     let addresses = if addresses.is_empty() { all(machine) } else { addresses };
+    let servers = if given.name_server.is_empty() { &file.name_server } else { &given.name_server };
     let on = |port: u16| addresses.iter().map(|address| SocketAddr::new(*address, port)).collect();
     Ok(ListenerSettings {
         http: on(plain_port),
         https: on(https_port),
         public_https_port: given.public_https_port.or(file.public_https_port),
         workers,
+        name_servers: servers.clone(),
     })
 }
 

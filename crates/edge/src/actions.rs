@@ -1,6 +1,6 @@
 //! Who answers a request once it may: an upstream, files, a redirect, a fixed answer.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use http::{HeaderValue, Response, StatusCode, header, uri::PathAndQuery};
 use portway_model::PathPrefix;
@@ -19,7 +19,7 @@ use crate::{
     metrics::SiteMetrics,
     pages::Fault,
     pipeline::{Inbound, Outcome},
-    proxy::{self, BodyFault, DialError, Observer, Outgoing, Peer, ProxyError},
+    proxy::{self, BodyFault, DialError, Observer, Outgoing, Passage, Peer, ProxyError},
     worker::Worker,
 };
 
@@ -74,6 +74,7 @@ fn outgoing(inbound: Inbound<'_>, body: Body, route: &CompiledRoute) -> Result<O
     let host = host.map(HeaderValue::try_from).transpose().map_err(|error| {
         Refusal::of_edge(Fault::Internal, format!("cannot write the Host header: {error}"))
     })?;
+    let passage = passage(&inbound);
     let mut sent = inbound.parts.headers;
     let upgrade = inbound.upgrade.then(|| sent.get(header::UPGRADE).cloned()).flatten();
     headers::strip_hop_by_hop(&mut sent);
@@ -100,7 +101,15 @@ fn outgoing(inbound: Inbound<'_>, body: Body, route: &CompiledRoute) -> Result<O
         host,
         body,
         upgrade: inbound.upgrade,
+        passage,
     })
+}
+
+/// Returns who the client is. Where a trusted proxy told, its port is unknown.
+fn passage(inbound: &Inbound<'_>) -> Passage {
+    let (peer, client) = (inbound.connection.peer, inbound.origin.client);
+    let port = if peer.ip().to_canonical() == client { peer.port() } else { 0 };
+    Passage::new(SocketAddr::new(client, port), inbound.connection.local)
 }
 
 async fn forward(
@@ -204,10 +213,12 @@ fn dial_fault(error: &DialError) -> Fault {
         DialError::Resolve(_)
         | DialError::OutOfBounds(_)
         | DialError::Unreachable(_)
+        | DialError::Untrusted(_)
         | DialError::Tls(_)
         | DialError::TlsSetup(_)
         | DialError::NoAddress => Fault::UpstreamUnreachable,
-        DialError::Http(_) => Fault::UpstreamInvalid,
+        DialError::NoPlace { .. } => Fault::UpstreamFull,
+        DialError::NoHttp2 | DialError::Http(_) => Fault::UpstreamInvalid,
     }
 }
 

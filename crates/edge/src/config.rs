@@ -24,6 +24,9 @@ pub struct EdgeConfig {
     pub workers: Option<NonZeroUsize>,
     /// How long requests in flight may take to end after the edge was told to stop.
     pub drain: Duration,
+    /// The name servers that are asked for the addresses of upstreams, and nobody else; with none,
+    /// names are looked up as the machine does.
+    pub name_servers: Vec<SocketAddr>,
     /// Whose traces are continued, and where the spans of requests go.
     pub spans: RequestSpans,
 }
@@ -43,6 +46,7 @@ impl EdgeConfig {
             public_https_port: None,
             workers: None,
             drain: DEFAULT_DRAIN,
+            name_servers: Vec::new(),
             spans: RequestSpans::default(),
         }
     }

@@ -4,12 +4,16 @@
 //! body, may be repeated by its method, and a kept connection died before the first byte of an
 //! answer. So a POST never arrives twice.
 
+mod destination;
 mod dial;
 mod dns;
 mod http2;
+mod passage;
 mod peer;
+mod places;
 mod pool;
 mod progress;
+mod tls;
 mod tunnel;
 mod unverified;
 
@@ -31,9 +35,12 @@ use tokio::time::Instant;
 use self::pool::Connection;
 pub(crate) use self::{
     dial::{DialError, Stream},
-    peer::{Peer, UpstreamTlsError},
+    dns::{Dns, NameServers},
+    passage::Passage,
+    peer::{Peer, PeerError},
     pool::Pool,
     progress::{BodyFault, Expired},
+    tls::UpstreamTlsError,
     tunnel::{Passed, TunnelError},
 };
 use crate::{
@@ -62,6 +69,8 @@ pub(crate) struct Outgoing {
     pub(crate) body: Body,
     /// Whether the client asks to leave HTTP, for what stands under Upgrade.
     pub(crate) upgrade: bool,
+    /// Who the client is, for targets that are told by the PROXY protocol.
+    pub(crate) passage: Passage,
 }
 
 /// An answer, or a connection that left HTTP.
@@ -140,17 +149,18 @@ pub(crate) async fn forward(
     let permit = permit(upstream)?;
     let begun = Instant::now();
     let repeatable = is_repeatable(&outgoing);
+    let client = outgoing.passage;
     let attempt = Attempt { pool, upstream, observer, repeatable };
     let (answer, peer) = attempt.run(outgoing).await?;
     let waited = begun.elapsed();
-    let key = Arc::clone(&peer.key);
     Ok(match answer {
         Answer::Http1(Answered::Tunnel(response, stream)) => {
             let response = response.map(|()| body::empty());
             Reply { response, peer, waited, tunnel: Some((stream, permit)) }
         }
         Answer::Http1(Answered::Response(response)) => {
-            let place = Place { pool: Rc::clone(pool), key, _permit: permit };
+            let (pool, passage) = (Rc::clone(pool), peer.passage(&client));
+            let place = Place { pool, peer: Arc::clone(&peer), passage, _permit: permit };
             let response = response.map(|receiving| receiving.into_body(place));
             Reply { response, peer, waited, tunnel: None }
         }
@@ -164,13 +174,14 @@ pub(crate) async fn forward(
 /// What an answer takes until it has ended: a connection and a place among the requests in flight.
 struct Place {
     pool: Rc<Pool>,
-    key: Arc<str>,
+    peer: Arc<Peer>,
+    passage: Option<Passage>,
     _permit: Permit,
 }
 
 impl Keeper for Place {
     fn keep(&self, conn: Conn) {
-        self.pool.keep(&self.key, conn);
+        self.pool.keep(&self.peer, self.passage, conn);
     }
 }
 
@@ -227,14 +238,15 @@ impl<O: Observer> Attempt<'_, O> {
         let turn = self.upstream.turn.fetch_add(1, Ordering::Relaxed);
         let mut last = None;
         for peer in peers.iter().cycle().skip(turn % peers.len().max(1)).take(peers.len()) {
-            if let Some(connection) = self.pool.take(peer) {
+            let passage = peer.passage(&outgoing.passage);
+            if let Some(connection) = self.pool.take(peer, passage.as_ref()) {
                 outgoing = match self.send(connection, peer, outgoing).await? {
                     Sent::Answered(answer) => return Ok((answer, Arc::clone(peer))),
                     Sent::Again(outgoing, _) => outgoing,
                 };
             }
             let limit = self.upstream.settings.timeouts.connect();
-            match self.pool.connect(peer, limit).await {
+            match self.pool.connect(peer, passage.as_ref(), limit).await {
                 Ok(connection) => {
                     self.observer.target(peer, true);
                     return match self.send(connection, peer, outgoing).await? {
@@ -262,7 +274,9 @@ impl<O: Observer> Attempt<'_, O> {
     ) -> Result<Sent, ProxyError> {
         match connection {
             Connection::Http1(conn) => self.send_http1(conn, peer, outgoing).await,
-            Connection::Http2(sender) => self.send_http2(sender, peer, outgoing).await,
+            Connection::Http2(sender, stream) => {
+                self.send_http2(sender, stream, peer, outgoing).await
+            }
         }
     }
 
@@ -272,7 +286,8 @@ impl<O: Observer> Attempt<'_, O> {
         peer: &Peer,
         outgoing: Outgoing,
     ) -> Result<Sent, ProxyError> {
-        let Outgoing { method, path_and_query, mut headers, host, body, upgrade } = outgoing;
+        let Outgoing { method, path_and_query, mut headers, host, body, upgrade, passage } =
+            outgoing;
         headers.insert(header::HOST, self.host(peer, host.as_ref())?);
         let framing = framing(&method, &body);
         let mut head = RequestHead {
@@ -302,7 +317,7 @@ impl<O: Observer> Attempt<'_, O> {
             return Err(self.failed(peer, error));
         };
         let (method, headers) = (head.method, head.headers);
-        let again = Outgoing { method, path_and_query, headers, host, body, upgrade };
+        let again = Outgoing { method, path_and_query, headers, host, body, upgrade, passage };
         Ok(Sent::Again(again, Box::new(error)))
     }
 

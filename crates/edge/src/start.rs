@@ -15,6 +15,7 @@ use crate::{
     listener::{self, BindError, Bound},
     log::{LogError, Logs},
     metrics::Metrics,
+    proxy::NameServers,
     tls::TlsAcceptor,
     worker::{self, Listener, Shared},
 };
@@ -116,6 +117,7 @@ pub async fn start(
         https_port: https_port(&config, &listeners),
         stop: stop.clone(),
         drain: config.drain,
+        name_servers: name_servers(&config),
     });
     let mut handle = EdgeHandle {
         listeners: listeners.clone(),
@@ -183,6 +185,13 @@ impl Drop for EdgeHandle {
         if !self.workers.is_empty() || self.control.is_some() {
             self.stop.cancel();
         }
+    }
+}
+
+fn name_servers(config: &EdgeConfig) -> NameServers {
+    match config.name_servers.as_slice() {
+        [] => NameServers::Machine,
+        servers => NameServers::These(servers.to_vec()),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
     http1, http2,
     log::Logs,
     metrics::{ConnectionGuard, ListenerConnections, Metrics},
-    proxy::Pool,
+    proxy::{Dns, NameServers, Pool},
     stall::{Patience, StallGuard},
     tls::{FailedHandshake, HandshakeError, TlsAcceptor, TlsFacts},
 };
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
     /// How long requests in flight may take to end then.
     pub(crate) drain: Duration,
+    /// Where names of upstreams are looked up.
+    pub(crate) name_servers: NameServers,
 }
 
 /// One thread's own.
@@ -99,8 +101,8 @@ pub(crate) fn run(shared: Arc<Shared>, listeners: Vec<Listener>) -> io::Result<(
 }
 
 async fn work(shared: Arc<Shared>, listeners: Vec<Listener>) -> io::Result<()> {
-    let worker =
-        Rc::new(Worker { shared, pool: Rc::new(Pool::default()), tasks: TaskTracker::new() });
+    let pool = Rc::new(Pool::new(Dns::new(&shared.name_servers)));
+    let worker = Rc::new(Worker { shared, pool, tasks: TaskTracker::new() });
     // Both end with this thread at the latest.
     let sweep = tokio::task::spawn_local(Rc::clone(&worker.pool).sweep_forever());
     let mut accepting = tokio::task::JoinSet::new();

@@ -4,7 +4,7 @@
 
 use portway_model::{
     FieldPath, FindingCode, Findings,
-    site::{Action, Balance, FileRoot, Pool, Queue, Retries, Route, Upstream},
+    site::{Action, Balance, FileRoot, Queue, Retries, Route, Upstream},
 };
 
 /// Adds a finding for each setting that the edge does not carry out. `at` tells where a route
@@ -73,9 +73,6 @@ fn refuse_upstream(
             "buffer",
             "does not read bodies ahead",
         ),
-        (upstream.pool != Pool::default(), "pool", "does not keep connections but in its own way"),
-        (upstream.proxy_protocol.is_some(), "proxy_protocol", "does not send the PROXY protocol"),
-        (upstream.client.is_some(), "tls", "does not show certificates to upstreams"),
     ] {
         refuse(missing, &at.key(field), what);
     }
@@ -112,6 +109,8 @@ mod tests {
             r#"{"hosts": ["a.example"], "to": "5000"}"#,
             r#"{"hosts": ["a.example"], "to": {"targets": ["a:80", "b:80"], "max_in_flight": 5}}"#,
             r#"{"hosts": ["a.example"], "to": {"targets": ["h2c://a:80"], "eject": false}}"#,
+            r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "proxy_protocol": "v2"}}"#,
+            r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "pool": {"max_idle": 1}}}"#,
             r#"{"hosts": ["a.example"], "files": "/srv"}"#,
             r#"{"hosts": ["a.example"], "to": "a:80", "limits": {"headers": 50}}"#,
             r#"{"hosts": ["a.example"], "to": "a:80", "paths": {"encoded_slash": "allow"}}"#,
@@ -127,7 +126,6 @@ mod tests {
             (r#"{"targets": ["a:80"], "balance": "two_choices"}"#, "to.balance"),
             (r#"{"targets": ["a:80"], "health": "/health"}"#, "to.health"),
             (r#"{"targets": ["a:80", "b:80"], "sticky": true}"#, "to.sticky"),
-            (r#"{"targets": ["a:80"], "proxy_protocol": "v2"}"#, "to.proxy_protocol"),
         ] {
             let spec = format!(r#"{{"hosts": ["a.example"], "to": {spec}}}"#);
             assert_eq!(refused(&spec), [format!("routes[0].{field}")], "{spec}");

@@ -66,6 +66,10 @@ pub(crate) struct Listeners {
     /// How many threads serve requests [default: one for each core]
     #[arg(long, value_name = "N", env = "PORTWAY_WORKERS")]
     pub(crate) workers: Option<usize>,
+    /// A name server, like 10.0.0.2:53, that is asked for the names of upstreams, and nobody else; can
+    /// be given several times [default: as the machine looks up names]
+    #[arg(long, value_name = "ADDR", env = "PORTWAY_NAME_SERVER", value_delimiter = ',')]
+    pub(crate) name_server: Vec<SocketAddr>,
 }
 
 /// Options of `edge`.

@@ -67,6 +67,7 @@ fn configuration(args: &Edge, paths: &Paths, machine: Machine) -> Result<EdgeCon
         https: listeners.https,
         public_https_port: listeners.public_https_port,
         workers: listeners.workers,
+        name_servers: listeners.name_servers,
         drain: DEFAULT_DRAIN,
     })
 }

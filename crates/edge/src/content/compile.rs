@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     log::SiteLog,
-    proxy::{Peer, UpstreamTlsError},
+    proxy::{Peer, PeerError, UpstreamTlsError},
 };
 
 /// Compiles a policy, or says everything that is wrong with it.
@@ -265,14 +265,19 @@ impl Compiler<'_> {
         })
     }
 
-    fn bad_peer(&mut self, error: &UpstreamTlsError, at: &FieldPath, index: usize) {
+    fn bad_peer(&mut self, error: &PeerError, at: &FieldPath, index: usize) {
+        let tls = at.key("tls");
         let at = match error {
-            UpstreamTlsError::BadAuthority(_) | UpstreamTlsError::NoAuthority => {
-                at.key("tls").key("ca")
-            }
-            UpstreamTlsError::BadServerName(_) => at.key("tls").key("server_name"),
-            UpstreamTlsError::BadHost(_) => at.key("targets").index(index),
-            UpstreamTlsError::Config(_) => at.key("tls"),
+            PeerError::BadHost(_) => at.key("targets").index(index),
+            PeerError::Tls(error) => match error {
+                UpstreamTlsError::BadAuthority(_) | UpstreamTlsError::NoAuthority => tls.key("ca"),
+                UpstreamTlsError::BadServerName(_) => tls.key("server_name"),
+                UpstreamTlsError::BadClientCertificate(_) => tls.key("client_certificate"),
+                UpstreamTlsError::BadClientKey(_) | UpstreamTlsError::KeyMismatch => {
+                    tls.key("client_key")
+                }
+                UpstreamTlsError::Config(_) => tls,
+            },
         };
         self.findings.error(FindingCode::InvalidTarget, &at, crate::body::chain(error));
     }

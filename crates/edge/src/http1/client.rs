@@ -6,6 +6,7 @@ mod upload;
 use std::{
     future::poll_fn,
     io,
+    net::IpAddr,
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -43,6 +44,10 @@ struct Line {
     /// Decides whether another request may follow.
     reuse: Reuse,
     deadline: Deadline,
+    /// How many requests were sent over it.
+    served: u32,
+    /// The address it leads to.
+    address: Option<IpAddr>,
 }
 
 /// What an upstream answered.
@@ -93,14 +98,26 @@ pub(crate) trait Keeper {
 }
 
 impl Conn {
-    /// Takes a connection that was just opened.
-    pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
+    /// Takes a connection that was just opened, and the address it leads to, where it has one.
+    pub(crate) fn new(stream: Box<dyn Stream>, address: Option<IpAddr>) -> Self {
         Self(Box::new(Line {
             wire: Wire::new(stream),
             parser: Parser::new(),
             reuse: Reuse::new(Side::Client),
             deadline: Deadline::default(),
+            served: 0,
+            address,
         }))
+    }
+
+    /// Returns the address it leads to, where it has one.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.0.address
+    }
+
+    /// Returns how many requests were sent over it.
+    pub(crate) fn served(&self) -> u32 {
+        self.0.served
     }
 
     /// Tells whether an unused connection is still open and silent. Whatever comes unasked, its end
@@ -156,6 +173,7 @@ impl Sending {
         timeouts: &Timeouts,
     ) -> Result<Self, Box<Unanswered>> {
         line.wire.restart();
+        line.served = line.served.saturating_add(1);
         if let Err(error) = request::write(head, line.wire.output()) {
             let error = SendError::Unwritable(error);
             return Err(Box::new(Unanswered { error, unsent: None, silent: true }));

@@ -4,7 +4,8 @@ use http::{HeaderMap, Request, Response, Uri, Version, header, uri::Scheme};
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
 
 use super::{
-    Answer, Attempt, Observer, Outgoing, Peer, ProxyError, Sent, no_answer, progress::Progress,
+    Answer, Attempt, Observer, Outgoing, Peer, ProxyError, Sent, no_answer, pool::SharedStream,
+    progress::Progress,
 };
 use crate::body::{self, Body, Side};
 
@@ -22,6 +23,7 @@ impl<O: Observer> Attempt<'_, O> {
     pub(super) async fn send_http2(
         &self,
         mut sender: SendRequest<Body>,
+        stream: SharedStream,
         peer: &Peer,
         mut outgoing: Outgoing,
     ) -> Result<Sent, ProxyError> {
@@ -43,7 +45,8 @@ impl<O: Observer> Attempt<'_, O> {
                 let silence = timeouts.silence.duration();
                 let response = response.map(|incoming| {
                     let body = body::incoming(incoming, Side::Upstream);
-                    body::silence_limited(body, silence, Side::Upstream)
+                    let body = body::silence_limited(body, silence, Side::Upstream);
+                    body::observe(body, move |_| drop(stream))
                 });
                 return Ok(Sent::Answered(Answer::Http2(response)));
             }

@@ -1,22 +1,26 @@
 //! One target of an upstream, with everything that makes a connection to it what it is.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use http::HeaderValue;
-use portway_model::site::{Target, Upstream, UpstreamProtocol, UpstreamTls};
+use portway_model::{
+    HostPort,
+    site::{ClientKey, Pool, ProxyProtocol, Target, Upstream, UpstreamProtocol},
+};
 use portway_policy::{Digest, NetworkGuard};
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 
-use super::unverified::AcceptAnything;
+use super::{
+    destination::{self, Destination},
+    passage::Passage,
+    tls::{PeerTls, UpstreamTlsError},
+};
 
 /// One target of an upstream.
 pub(crate) struct Peer {
     /// Where it is.
     pub(crate) target: Target,
-    /// Equal for connections that may stand in for each other. The guard is part of it: a
-    /// connection that one site may make must not serve another site that may not.
-    pub(crate) key: Arc<str>,
+    /// The same for connections that may stand in for each other.
+    pub(crate) destination: Arc<Destination>,
     /// What is spoken with it.
     pub(crate) protocol: UpstreamProtocol,
     /// The Host header by which it knows itself.
@@ -25,45 +29,21 @@ pub(crate) struct Peer {
     pub(crate) tls: Option<PeerTls>,
     /// Where it may lie.
     pub(crate) guard: Option<NetworkGuard>,
+    /// How its connections are kept.
+    pub(crate) pool: Pool,
+    /// The PROXY protocol with which they begin.
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
 }
 
-/// TLS to a target.
-pub(crate) struct PeerTls {
-    /// The name asked for and verified.
-    pub(crate) name: ServerName<'static>,
-    trust: Trust,
-    alpn: &'static [u8],
-    config: OnceLock<Arc<ClientConfig>>,
-}
-
-/// Whom to believe.
-enum Trust {
-    /// The authorities of the machine.
-    Machine,
-    /// These authorities.
-    Own(Arc<RootCertStore>),
-    /// Anyone.
-    Anyone,
-}
-
-/// Why TLS to a target cannot be set up.
+/// Why a target cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum UpstreamTlsError {
-    /// The authorities are not PEM or not certificates.
-    #[error("the authorities cannot be read")]
-    BadAuthority(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// There is none among them.
-    #[error("there is no certificate among the authorities")]
-    NoAuthority,
-    /// The name to verify is not one.
-    #[error("`{0}` is not a name that a certificate can carry")]
-    BadServerName(String),
-    /// The target's name cannot stand in a Host header.
+pub(crate) enum PeerError {
+    /// Its name cannot stand in a Host header.
     #[error("`{0}` cannot stand in a Host header")]
     BadHost(String),
-    /// The machine's authorities or the parameters cannot be used.
-    #[error("TLS to upstreams cannot be set up")]
-    Config(#[source] rustls::Error),
+    /// TLS to it cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] UpstreamTlsError),
 }
 
 impl Peer {
@@ -72,134 +52,114 @@ impl Peer {
         target: &Target,
         upstream: &Upstream,
         guard: Option<&NetworkGuard>,
-    ) -> Result<Self, UpstreamTlsError> {
+    ) -> Result<Self, PeerError> {
         let authority = match target {
             Target::Tcp(address) => address.to_string(),
             Target::Unix(_) => "localhost".to_owned(),
         };
         let tls = upstream.tls.as_ref();
-        let tls = tls.map(|tls| PeerTls::of(target, tls, upstream.protocol)).transpose()?;
+        let tls = tls.map(|tls| PeerTls::of(target, tls, upstream)).transpose()?;
         Ok(Self {
             target: target.clone(),
-            key: key(target, upstream, guard).into(),
+            destination: destination::of(key(target, upstream, guard)),
             protocol: upstream.protocol,
             authority: HeaderValue::from_str(&authority)
-                .map_err(|_| UpstreamTlsError::BadHost(authority))?,
+                .map_err(|_| PeerError::BadHost(authority))?,
             tls,
             guard: guard.cloned(),
+            pool: upstream.pool,
+            proxy_protocol: upstream.proxy_protocol,
         })
+    }
+
+    /// Returns the name that is looked up for it, if it has one.
+    pub(crate) fn name(&self) -> Option<&HostPort> {
+        match &self.target {
+            Target::Tcp(target) if target.ip().is_none() => Some(target),
+            Target::Tcp(_) | Target::Unix(_) => None,
+        }
+    }
+
+    /// Returns whom a connection to it must be made for, to serve this client.
+    pub(crate) fn passage(&self, client: &Passage) -> Option<Passage> {
+        self.proxy_protocol.map(|_| *client)
     }
 }
 
+/// Returns a text that is equal for connections that may stand in for each other. The guard is part
+/// of it: a connection that one site may make must not serve another site that may not. So is what
+/// the target is told of us, and how many connections there may be.
 fn key(target: &Target, upstream: &Upstream, guard: Option<&NetworkGuard>) -> String {
-    let differs = format!("{:?} {:?} {guard:?}", upstream.protocol, upstream.tls);
+    let Upstream { protocol, tls, client, pool, proxy_protocol, .. } = upstream;
+    let client = client.as_ref().map(|client| {
+        let (ClientKey::Pem(key) | ClientKey::Secret(key)) = &client.key;
+        (&client.chain_pem, Digest::of(key.as_bytes()))
+    });
+    let differs = format!("{protocol:?} {tls:?} {client:?} {pool:?} {proxy_protocol:?} {guard:?}");
     format!("{target} {}", Digest::of(differs.as_bytes()))
-}
-
-impl PeerTls {
-    fn of(
-        target: &Target,
-        tls: &UpstreamTls,
-        protocol: UpstreamProtocol,
-    ) -> Result<Self, UpstreamTlsError> {
-        let name = match (&tls.server_name, target) {
-            (Some(name), _) => name.as_str(),
-            (None, Target::Tcp(address)) => address.host.as_str(),
-            (None, Target::Unix(_)) => "localhost",
-        };
-        let trust = match (&tls.ca_pem, tls.verify) {
-            (_, false) => Trust::Anyone,
-            (Some(pem), true) => Trust::Own(Arc::new(authorities(pem)?)),
-            (None, true) => Trust::Machine,
-        };
-        Ok(Self {
-            name: ServerName::try_from(name.to_owned())
-                .map_err(|_| UpstreamTlsError::BadServerName(name.to_owned()))?,
-            trust,
-            alpn: match protocol {
-                UpstreamProtocol::Http1 => b"http/1.1",
-                UpstreamProtocol::H2c => b"h2",
-            },
-            config: OnceLock::new(),
-        })
-    }
-
-    /// Returns the configuration of connections. The first call may read the machine's
-    /// authorities from the disk.
-    pub(crate) fn config(&self) -> Result<Arc<ClientConfig>, UpstreamTlsError> {
-        if let Some(config) = self.config.get() {
-            return Ok(Arc::clone(config));
-        }
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(UpstreamTlsError::Config)?;
-        let builder = match &self.trust {
-            Trust::Machine => builder.with_root_certificates(machine_roots()),
-            Trust::Own(roots) => builder.with_root_certificates(Arc::clone(roots)),
-            Trust::Anyone => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AcceptAnything::new(&provider))),
-        };
-        let mut config = builder.with_no_client_auth();
-        config.alpn_protocols = vec![self.alpn.to_vec()];
-        Ok(Arc::clone(self.config.get_or_init(|| Arc::new(config))))
-    }
-
-    /// Tells whether [`Self::config`] returns at once.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.config.get().is_some()
-    }
-}
-
-fn authorities(pem: &str) -> Result<RootCertStore, UpstreamTlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate =
-            certificate.map_err(|error| UpstreamTlsError::BadAuthority(Box::new(error)))?;
-        roots.add(certificate).map_err(|error| UpstreamTlsError::BadAuthority(Box::new(error)))?;
-    }
-    if roots.is_empty() { Err(UpstreamTlsError::NoAuthority) } else { Ok(roots) }
-}
-
-/// Returns the authorities that the machine trusts, read once. Without any, every verification
-/// fails, which the log explains.
-fn machine_roots() -> Arc<RootCertStore> {
-    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    let load = || {
-        let found = rustls_native_certs::load_native_certs();
-        for error in &found.errors {
-            tracing::warn!(%error, "cannot read some of the machine's certificate authorities");
-        }
-        let mut roots = RootCertStore::empty();
-        let (added, ignored) = roots.add_parsable_certificates(found.certs);
-        tracing::debug!(added, ignored, "read the machine's certificate authorities");
-        Arc::new(roots)
-    };
-    Arc::clone(ROOTS.get_or_init(load))
 }
 
 #[cfg(test)]
 mod tests {
+    use portway_model::site::{ClientCertificate, UpstreamTls};
+
     use super::*;
 
-    #[test]
-    fn sites_with_different_guards_never_share_a_connection() {
-        let target = Target::Tcp("127.0.0.1:80".parse().unwrap());
-        let upstream = Upstream::of(target.clone());
-        let guard = NetworkGuard { allowed: vec![], denied: vec!["127.0.0.0/8".parse().unwrap()] };
-        let free = Peer::of(&target, &upstream, None).unwrap();
-        let bound = Peer::of(&target, &upstream, Some(&guard)).unwrap();
-        assert_ne!(free.key, bound.key);
-        assert_eq!(free.key, Peer::of(&target, &upstream, None).unwrap().key);
+    fn peer(upstream: &Upstream, guard: Option<&NetworkGuard>) -> Peer {
+        Peer::of(&upstream.targets[0].to, upstream, guard).unwrap()
+    }
+
+    fn target() -> Target {
+        Target::Tcp("a.example:443".parse().unwrap())
     }
 
     #[test]
-    fn authorities_that_are_none_are_refused() {
-        let target = Target::Tcp("a.example:443".parse().unwrap());
-        let tls = UpstreamTls { verify: true, ca_pem: Some("nothing".into()), server_name: None };
-        let upstream = Upstream { tls: Some(tls), ..Upstream::of(target.clone()) };
-        let refused = Peer::of(&target, &upstream, None).err().unwrap();
-        assert!(matches!(refused, UpstreamTlsError::NoAuthority), "{refused}");
+    fn sites_with_different_guards_never_share_a_connection() {
+        let upstream = Upstream::of(target());
+        let guard = NetworkGuard { allowed: vec![], denied: vec!["127.0.0.0/8".parse().unwrap()] };
+        let free = peer(&upstream, None);
+        let bound = peer(&upstream, Some(&guard));
+        assert_ne!(free.destination.id(), bound.destination.id());
+        assert_eq!(free.destination.id(), peer(&upstream, None).destination.id());
+    }
+
+    #[test]
+    fn what_a_target_is_told_keeps_connections_apart() {
+        let usual = Upstream::of(target());
+        let told = Upstream { proxy_protocol: Some(ProxyProtocol::V1), ..usual.clone() };
+        let few = Pool { max_connections: Some(1), ..Pool::default() };
+        let bounded = Upstream { pool: few, ..usual.clone() };
+        let peers = [&usual, &told, &bounded].map(|upstream| peer(upstream, None));
+        let ids: std::collections::BTreeSet<u64> =
+            peers.iter().map(|peer| peer.destination.id()).collect();
+        assert_eq!(ids.len(), 3);
+    }
+
+    #[test]
+    fn authorities_and_client_certificates_that_are_none_are_refused() {
+        let tls = UpstreamTls { verify: true, ca_pem: None, server_name: None };
+        let upstream = Upstream { tls: Some(tls.clone()), ..Upstream::of(target()) };
+        let refused = |upstream: &Upstream| Peer::of(&target(), upstream, None).err().unwrap();
+
+        let tls = UpstreamTls { ca_pem: Some("nothing".into()), ..tls };
+        let error = refused(&Upstream { tls: Some(tls), ..upstream.clone() });
+        assert!(matches!(error, PeerError::Tls(UpstreamTlsError::NoAuthority)), "{error}");
+
+        let client = |chain: &str, key: &str| {
+            let key = ClientKey::Pem(key.to_owned());
+            Some(ClientCertificate { chain_pem: chain.to_owned(), key })
+        };
+        let ca = portway_testkit::ca::TestCa::new().unwrap();
+        let (one, two) = (ca.issue(&["one"]).unwrap(), ca.issue(&["two"]).unwrap());
+        for (client, expected) in [
+            (client("nothing", &one.key_pem), "the client certificate cannot be read"),
+            (client(&one.chain_pem, "nothing"), "the key of the client certificate"),
+            (client(&one.chain_pem, &two.key_pem), "the key does not belong"),
+        ] {
+            let error = refused(&Upstream { client, ..upstream.clone() }).to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+        let client = client(&one.chain_pem, &one.key_pem);
+        assert!(Peer::of(&target(), &Upstream { client, ..upstream }, None).is_ok());
     }
 }

@@ -10,14 +10,17 @@
 
 mod access;
 mod changes;
+mod connections;
 mod control;
 mod files;
 mod frames;
 mod limits;
+mod names;
 mod paths;
 mod proxying;
 mod routing;
 mod secure;
+mod streams;
 mod strict;
 mod support;
 mod telling;

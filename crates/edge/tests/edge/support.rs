@@ -13,7 +13,7 @@ use portway_model::{
     ByteSize, HostPort, Id, Site,
     site::{
         Action, Filters, HeaderEdits, Limits, LogSettings, Match, PathMatch, PathRules, Respond,
-        Route, Target, TlsVersion, Upstream,
+        Route, Target, TlsVersion, Upstream, UpstreamProtocol,
     },
 };
 use portway_policy::{
@@ -325,6 +325,11 @@ pub(crate) fn to(origin: &Origin) -> Action {
 
 pub(crate) fn upstream(origin: &Origin) -> Upstream {
     Upstream::of(tcp(origin.address().unwrap()))
+}
+
+/// An upstream that is spoken to in HTTP/2.
+pub(crate) fn upstream2(origin: &Origin) -> Upstream {
+    Upstream::new(vec![tcp(origin.address().unwrap()).into()], UpstreamProtocol::H2c)
 }
 
 pub(crate) fn tcp(address: SocketAddr) -> Target {

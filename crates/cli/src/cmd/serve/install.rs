@@ -275,6 +275,7 @@ mod tests {
                 public_https_port: Some(443),
                 bind: vec!["127.0.0.1".parse().unwrap()],
                 workers: Some(3),
+                name_server: vec!["10.0.0.2:53".parse().unwrap()],
             },
             api: Some("127.0.0.1:8901".parse().unwrap()),
             log_format: Some(LogFormat::Json),
@@ -286,7 +287,10 @@ mod tests {
         let manager = files.iter().find(|file| file.path == units::MANAGER_UNIT).unwrap();
         assert!(manager.content.contains("SupplementaryGroups=portway-edge wheel\n"));
         let edge = content(&files, "portway-edge.service");
-        assert!(edge.contains(" --bind 127.0.0.1 --log-format json\n"), "{edge}");
+        assert!(
+            edge.contains(" --bind 127.0.0.1 --name-server 10.0.0.2:53 --log-format json\n"),
+            "{edge}"
+        );
 
         let folder = tempfile::tempdir().unwrap();
         let unit = Utf8Path::from_path(folder.path()).unwrap().join("portway.service");

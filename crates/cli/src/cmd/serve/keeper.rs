@@ -214,6 +214,7 @@ fn arguments(settings: &Settings, paths: &Paths) -> Vec<String> {
     arguments.extend(listeners.http.iter().map(|a| format!("--bind={}", a.ip())));
     arguments.extend(listeners.public_https_port.map(|p| format!("--public-https-port={p}")));
     arguments.extend(listeners.workers.map(|workers| format!("--workers={workers}")));
+    arguments.extend(listeners.name_servers.iter().map(|server| format!("--name-server={server}")));
     arguments
 }
 

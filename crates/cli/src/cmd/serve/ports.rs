@@ -59,6 +59,7 @@ mod tests {
             https: vec![at("127.0.0.1:8443"), at("[::1]:0")],
             public_https_port: None,
             workers: None,
+            name_servers: vec![],
         };
         let listener = |address: &str, tls| ListenerStatus { address: at(address), tls };
         let bound = [

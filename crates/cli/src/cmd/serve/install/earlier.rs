@@ -58,6 +58,7 @@ fn listeners(given: Listeners, earlier: Listeners) -> Listeners {
         public_https_port: given.public_https_port.or(earlier.public_https_port),
         bind: either(given.bind, earlier.bind),
         workers: given.workers.or(earlier.workers),
+        name_server: either(given.name_server, earlier.name_server),
     }
 }
 

@@ -171,7 +171,8 @@ fn listeners(listeners: &ListenerSettings) -> String {
     let public = listeners.public_https_port.map(|port| format!(" --public-https-port {port}"));
     let workers = listeners.workers.map(|workers| format!(" --workers {workers}"));
     let parts = [http, https, public, workers].into_iter().flatten();
-    parts.chain(binds(listeners)).collect()
+    let servers = listeners.name_servers.iter().map(|server| format!(" --name-server {server}"));
+    parts.chain(binds(listeners)).chain(servers).collect()
 }
 
 /// All addresses are what is usual; which these are is seen at each start.
