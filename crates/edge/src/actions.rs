@@ -1,5 +1,7 @@
 //! Who answers a request once it may: an upstream, files, a redirect, a fixed answer.
 
+mod forward;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use http::{HeaderValue, Response, StatusCode, header, uri::PathAndQuery};
@@ -9,17 +11,13 @@ use portway_telemetry::access::{ErrorKind, ErrorLevel};
 use crate::{
     body::{self, Body},
     canonical,
-    content::{
-        CompiledAction, CompiledRedirect, CompiledRespond, CompiledRoute, CompiledSite,
-        CompiledUpstream,
-    },
+    content::{CompiledAction, CompiledRedirect, CompiledRespond, CompiledRoute, CompiledSite},
     exchange::{Exchange, Refusal},
     files::{self, FileFault},
-    headers::{self, Arrival, REQUEST_ID},
-    metrics::SiteMetrics,
+    headers::{self, Arrival},
     pages::Fault,
     pipeline::{Inbound, Outcome},
-    proxy::{self, BodyFault, DialError, Observer, Outgoing, Passage, Peer, ProxyError},
+    proxy::{BodyFault, DialError, Outgoing, Passage, ProxyError},
     worker::Worker,
 };
 
@@ -33,8 +31,10 @@ pub(crate) async fn act(
 ) -> Result<Outcome, Refusal> {
     match &route.action {
         CompiledAction::Proxy(upstream) => {
-            let outgoing = outgoing(inbound, body, route)?;
-            forward(worker, upstream, outgoing, site, exchange).await
+            forward::to_upstream(worker, upstream, inbound, body, (site, route), exchange).await
+        }
+        CompiledAction::Split(split) => {
+            forward::to_side(worker, split, inbound, body, (site, route), exchange).await
         }
         CompiledAction::Files(root) => {
             let rest = canonical::decode(rest(&inbound, route)).map_err(|fault| {
@@ -112,44 +112,6 @@ fn passage(inbound: &Inbound<'_>) -> Passage {
     Passage::new(SocketAddr::new(client, port), inbound.connection.local)
 }
 
-async fn forward(
-    worker: &Worker,
-    upstream: &CompiledUpstream,
-    outgoing: Outgoing,
-    site: &CompiledSite,
-    exchange: &mut Exchange,
-) -> Result<Outcome, Refusal> {
-    let metrics = || worker.shared.metrics.site(site.name.as_str());
-    let observer = TargetStates(site.runtime.metrics.get_or_init(metrics));
-    let reply = proxy::forward(&worker.pool, upstream, outgoing, &observer).await?;
-    exchange.answered(reply.peer.target.to_string(), reply.waited);
-    let mut response = reply.response;
-    let protocol = response.headers().get(header::UPGRADE).cloned();
-    headers::strip_hop_by_hop(response.headers_mut());
-    response.headers_mut().remove(REQUEST_ID);
-    let Some((upstream, permit)) = reply.tunnel else {
-        return Ok(Outcome::Answer(response));
-    };
-    if let Some(protocol) = protocol {
-        response.headers_mut().insert(header::UPGRADE, protocol);
-    }
-    Ok(Outcome::Tunnel(response.map(drop), upstream, permit))
-}
-
-/// Tells the counters which targets can be reached.
-struct TargetStates<'a>(&'a SiteMetrics);
-
-impl Observer for TargetStates<'_> {
-    fn target(&self, peer: &Peer, reached: bool) {
-        let state = self.0.upstream(&peer.target.to_string());
-        if reached {
-            state.up();
-        } else {
-            state.down();
-        }
-    }
-}
-
 fn send_on(
     target: &CompiledRedirect,
     inbound: &Inbound<'_>,
@@ -195,7 +157,7 @@ impl From<ProxyError> for Refusal {
     fn from(error: ProxyError) -> Self {
         let reason = body::chain(&error);
         let fault = match error {
-            ProxyError::Full { .. } => Fault::UpstreamFull,
+            ProxyError::Full { .. } | ProxyError::Late { .. } => Fault::UpstreamFull,
             ProxyError::Dial { source, .. } => dial_fault(&source),
             ProxyError::NoAnswer { .. } => Fault::UpstreamInvalid,
             ProxyError::TimedOut { .. } => Fault::UpstreamTimeout,

@@ -14,7 +14,8 @@
 //!         ticket.turn().await, balancer.pick_in_turn  until there is one or the deadline passes
 //! pick.failed(now, …) or pick.answered(now, status)   what they return is worth a line in the log
 //! tried.add(pick), drop(pick), balancer.may_retry     after a failure that may be repeated
-//! balancer.set_cookie(pick, facts, …)                 goes with the answer
+//! tried.add_unreached(pick), balancer.may_go_on       after a target that took no connection
+//! balancer.set_cookie(target, facts, …)               goes with the answer
 //! ```
 //!
 //! Checks are told to [`Target::checked`]; whoever runs them asks [`Judge`] whether an answer is a

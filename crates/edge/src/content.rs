@@ -21,26 +21,36 @@ use std::{
 use arc_swap::ArcSwap;
 use camino::Utf8Path;
 use portway_model::{Finding, Id, Site};
-use portway_policy::{CertificateObject, Digest, Index, SitePolicy, bundle::IndexListing};
+use portway_policy::{
+    CertificateObject, Digest, Index, SitePolicy, StickyKey, bundle::IndexListing,
+};
 
 pub use self::state::StateError;
-use self::state::{Head, State};
 pub(crate) use self::{
     change::{ChangeError, IncomingChange},
     reading::Reading,
     routes::{HostTable, Located},
     site::{
         AccessRule, BasicRule, CompiledAction, CompiledRedirect, CompiledRespond, CompiledRoute,
-        CompiledSite, CompiledUpstream,
+        CompiledSite, CompiledSplit, CompiledUpstream,
     },
     snapshot::{HostEntry, Slot, Snapshot, TlsChoice},
 };
+use self::{
+    compile::Ground,
+    state::{Head, State},
+};
+use crate::{clock::Clock, metrics::SiteUpstreams};
 
 /// Everything the edge serves.
 pub(crate) struct Content {
     state: State,
     snapshot: ArcSwap<Snapshot>,
     ledger: Mutex<Ledger>,
+    /// The clock by which targets are judged.
+    pub(crate) clock: Clock,
+    /// Signs cookies until a key is given.
+    own_key: StickyKey,
 }
 
 /// The books of the one who changes things; requests never look here.
@@ -101,6 +111,8 @@ impl Content {
             state,
             snapshot: ArcSwap::from_pointee(snapshot),
             ledger: Mutex::new(Ledger { index, certificates }),
+            clock: Clock::start(),
+            own_key: StickyKey::new(rand::random()),
         })
     }
 
@@ -120,6 +132,14 @@ impl Content {
             sites: ledger.index.iter().collect(),
             certificates,
         }
+    }
+
+    /// Returns how the targets of the sites are that get requests.
+    pub(crate) fn upstreams(&self) -> Vec<SiteUpstreams> {
+        let now = self.clock.now();
+        let snapshot = self.snapshot.load();
+        let compiled = snapshot.slots().filter_map(|slot| slot.compiled.get());
+        compiled.filter_map(|site| SiteUpstreams::of(site, now)).collect()
     }
 
     /// Returns the digest over everything and the number of sites.
@@ -167,7 +187,10 @@ impl Content {
         let bytes = self.state.policy(digest)?.ok_or(LoadError::Gone)?;
         let policy: SitePolicy = serde_json::from_slice(&bytes)
             .map_err(|source| LoadError::Damaged { digest, source })?;
-        let site = compile::compile(policy, &slot.runtime).map_err(LoadError::Invalid)?;
+        let settings = Arc::clone(&self.snapshot.load().settings);
+        let key = settings.sticky_key.as_ref().unwrap_or(&self.own_key);
+        let ground = Ground { runtime: &slot.runtime, key, now: self.clock.now() };
+        let site = compile::compile(policy, &ground).map_err(LoadError::Invalid)?;
         Ok(Arc::clone(slot.compiled.get_or_init(|| Arc::new(site))))
     }
 }

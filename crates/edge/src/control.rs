@@ -216,8 +216,9 @@ fn status(subject: &Subject) -> Status {
 }
 
 fn metrics(subject: &Subject) -> Response<Full<Bytes>> {
-    let (_, sites) = subject.shared.content.summary();
-    match subject.shared.metrics.encode(sites) {
+    let content = &subject.shared.content;
+    let (_, sites) = content.summary();
+    match subject.shared.metrics.encode(sites, content.upstreams()) {
         Ok(text) => with_type(StatusCode::OK, METRICS_TYPE, text.into_bytes()),
         Err(error) => {
             let text = format!("cannot write the metrics: {error}");

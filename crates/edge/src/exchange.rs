@@ -92,6 +92,8 @@ impl Exchange {
             user_agent: text(header::USER_AGENT),
             route: None,
             upstream: None,
+            tries: None,
+            side: None,
             upstream_ms: None,
             tls: connection.tls.as_ref().map(|tls| tls.version.to_owned()),
             trace_id: Some(origin.place.trace_id().to_string()),
@@ -161,6 +163,21 @@ impl Exchange {
     pub(crate) fn answered(&mut self, target: String, waited: Duration) {
         self.record.upstream = Some(target);
         self.record.upstream_ms = Some(milliseconds(waited));
+    }
+
+    /// So many targets were tried.
+    pub(crate) fn tried(&mut self, count: u32) {
+        self.record.tries = (count > 1).then_some(count);
+    }
+
+    /// The side of a split is known.
+    pub(crate) fn found_side(&mut self, side: &str) {
+        self.record.side = Some(side.to_owned());
+    }
+
+    /// Writes what the request brought to light of its upstream.
+    pub(crate) fn note(&self, level: ErrorLevel, code: &'static str, message: String) {
+        self.write_error(ErrorKind::Upstream, level, code, message);
     }
 
     /// Counts the bytes of the request's body.
@@ -237,6 +254,10 @@ impl Exchange {
 
     fn error(&mut self, kind: ErrorKind, level: ErrorLevel, code: &'static str, message: String) {
         self.fault = Some(code);
+        self.write_error(kind, level, code, message);
+    }
+
+    fn write_error(&self, kind: ErrorKind, level: ErrorLevel, code: &'static str, message: String) {
         let record = ErrorRecord {
             time: Timestamp::now(),
             level,

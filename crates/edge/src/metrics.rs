@@ -7,6 +7,7 @@
 //! served and targets configured.
 
 mod collect;
+mod upstreams;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +24,7 @@ use http::StatusCode;
 use prometheus_client::registry::Registry;
 
 use self::collect::Collected;
+pub(crate) use self::upstreams::SiteUpstreams;
 
 /// The upper bounds of the duration's buckets, in seconds; the last bucket has none.
 const BOUNDS: [f64; 14] =
@@ -43,6 +45,9 @@ pub(crate) struct SiteMetrics {
     bytes_out: AtomicU64,
     duration_buckets: [AtomicU64; BOUNDS.len() + 1],
     duration_micros: AtomicU64,
+    retries: AtomicU64,
+    queue_full: AtomicU64,
+    queue_late: AtomicU64,
     targets: Mutex<BTreeMap<String, UpstreamState>>,
 }
 
@@ -106,11 +111,16 @@ impl Metrics {
         self.0.handshake_failures.fetch_add(1, Relaxed);
     }
 
-    /// Returns everything in Prometheus' text format; `served` is the number of sites.
-    pub(crate) fn encode(&self, served: usize) -> Result<String, fmt::Error> {
+    /// Returns everything in Prometheus' text format; `served` is the number of sites, `upstreams`
+    /// how the targets of those are that get requests.
+    pub(crate) fn encode(
+        &self,
+        served: usize,
+        upstreams: Vec<SiteUpstreams>,
+    ) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
         let counts = Arc::clone(&self.0);
-        registry.register_collector(Box::new(Collected { counts, served }));
+        registry.register_collector(Box::new(Collected { counts, served, upstreams }));
         portway_telemetry::metrics::render(&registry)
     }
 }
@@ -132,6 +142,23 @@ impl SiteMetrics {
         add(self.duration_buckets.get(bucket), 1);
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         self.duration_micros.fetch_add(micros, Relaxed);
+    }
+
+    /// Counts further attempts of a request.
+    pub(crate) fn retried(&self, times: u64) {
+        if times > 0 {
+            self.retries.fetch_add(times, Relaxed);
+        }
+    }
+
+    /// Counts a request that found as many waiting as may.
+    pub(crate) fn queue_was_full(&self) {
+        self.queue_full.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a request that waited for a place in vain.
+    pub(crate) fn queue_took_too_long(&self) {
+        self.queue_late.fetch_add(1, Relaxed);
     }
 
     /// Returns the state of a target, taken to be up until it proves otherwise.
@@ -208,7 +235,7 @@ mod tests {
         site.request(StatusCode::OK, Duration::from_millis(2), 10, 1000);
         site.request(StatusCode::NOT_FOUND, Duration::from_secs(61), 0, 50);
         metrics.site("blog").request(StatusCode::OK, Duration::ZERO, 0, 0);
-        let text = metrics.encode(1).unwrap();
+        let text = metrics.encode(1, vec![]).unwrap();
         for line in [
             r#"portway_edge_requests_total{site="blog",status_class="2xx"} 2"#,
             r#"portway_edge_requests_total{site="blog",status_class="4xx"} 1"#,
@@ -232,10 +259,10 @@ mod tests {
         let address: SocketAddr = "127.0.0.1:8080".parse().unwrap();
         let guard = metrics.listener(address).connection();
         let line = r#"portway_edge_connections{listener="127.0.0.1:8080"} "#;
-        assert!(metrics.encode(1).unwrap().contains(&format!("{line}1\n")));
+        assert!(metrics.encode(1, vec![]).unwrap().contains(&format!("{line}1\n")));
         assert_eq!(metrics.connections(), 1);
         drop(guard);
-        assert!(metrics.encode(1).unwrap().contains(&format!("{line}0\n")));
+        assert!(metrics.encode(1, vec![]).unwrap().contains(&format!("{line}0\n")));
     }
 
     #[test]
@@ -244,12 +271,12 @@ mod tests {
         let site = metrics.site("blog");
         let state = site.upstream("unix:/run/a\"b.sock");
         let line = r#"portway_edge_upstream_up{site="blog",target="unix:/run/a\"b.sock"} "#;
-        assert!(metrics.encode(1).unwrap().contains(&format!("{line}1\n")));
+        assert!(metrics.encode(1, vec![]).unwrap().contains(&format!("{line}1\n")));
         state.down();
-        assert!(metrics.encode(1).unwrap().contains(&format!("{line}0\n")));
+        assert!(metrics.encode(1, vec![]).unwrap().contains(&format!("{line}0\n")));
         state.up();
         drop(site);
-        assert!(!metrics.encode(0).unwrap().contains("blog"));
+        assert!(!metrics.encode(0, vec![]).unwrap().contains("blog"));
         assert!(lock(&metrics.0.sites).is_empty(), "nothing of it is kept");
     }
 
@@ -261,7 +288,7 @@ mod tests {
             site.upstream(target).down();
         }
         site.keep_targets(&BTreeSet::from(["127.0.0.1:2".to_owned()]));
-        let text = metrics.encode(1).unwrap();
+        let text = metrics.encode(1, vec![]).unwrap();
         assert!(!text.contains("127.0.0.1:1"), "{text}");
         assert!(text.contains("target=\"127.0.0.1:2\"} 0\n"), "the other keeps its state: {text}");
     }
@@ -271,7 +298,7 @@ mod tests {
         let (metrics, dropped) = metrics();
         dropped.fetch_add(3, Relaxed);
         metrics.handshake_failed();
-        let text = metrics.encode(1).unwrap();
+        let text = metrics.encode(1, vec![]).unwrap();
         assert!(text.contains("portway_edge_info{version=\"1.2.3\"} 1\n"), "{text}");
         assert!(text.contains("portway_edge_sites 1\n"), "{text}");
         assert!(text.contains("portway_edge_log_dropped_total 3\n"), "{text}");

@@ -10,6 +10,7 @@ use tracing::Instrument as _;
 use crate::{
     access::{self, Denied},
     actions,
+    balance::Pick,
     body::{self, Body},
     canonical::{self, HostName, RequestFault, RequestHost, Spellings},
     compress,
@@ -17,7 +18,7 @@ use crate::{
     exchange::{Exchange, Refusal, content_length},
     headers::{Origin, REQUEST_ID},
     pages::{self, Fault},
-    proxy::{Permit, Switched},
+    proxy::Switched,
     stall::Patience,
     worker::{Connection, Worker},
 };
@@ -59,7 +60,7 @@ pub(crate) enum Outcome {
     /// An answer.
     Answer(Response<Body>),
     /// The head of an answer after which the connection is a tunnel to an upstream.
-    Tunnel(Response<()>, Switched, Permit),
+    Tunnel(Response<()>, Switched, Pick),
 }
 
 /// What is to be done on the client's connection.
@@ -77,7 +78,7 @@ pub(crate) struct Tunnel {
     /// The upstream's side.
     pub(crate) upstream: Switched,
     /// The place among the requests in flight.
-    pub(crate) permit: Permit,
+    pub(crate) pick: Pick,
     /// What is to be told when it ends.
     pub(crate) exchange: Exchange,
 }
@@ -118,9 +119,9 @@ pub(crate) async fn serve(
             let response = body::fit(&method, with_id(response, &origin));
             Served::Answer(exchange.finish(response))
         }
-        Outcome::Tunnel(response, upstream, permit) => {
+        Outcome::Tunnel(response, upstream, pick) => {
             let response = with_id(response, &origin);
-            Served::Tunnel(Box::new(Tunnel { response, upstream, permit, exchange }))
+            Served::Tunnel(Box::new(Tunnel { response, upstream, pick, exchange }))
         }
     }
 }
@@ -468,9 +469,9 @@ fn finish_response(
             }
             Outcome::Answer(response)
         }
-        Outcome::Tunnel(mut response, upstream, permit) => {
+        Outcome::Tunnel(mut response, upstream, pick) => {
             route.response_headers.apply(response.headers_mut());
-            Outcome::Tunnel(response, upstream, permit)
+            Outcome::Tunnel(response, upstream, pick)
         }
     }
 }

@@ -14,6 +14,6 @@ pub use compile::{CompileInput, compile};
 pub use digest::{Digest, Index};
 pub use site::{
     Blocked, CertificateObject, FORMAT, HttpsPolicy, NetworkGuard, NodeSettings, OLDEST_FORMAT,
-    SitePolicy, log_folder,
+    STICKY_SINCE, SitePolicy, StickyKey, StickyKeyError, log_folder,
 };
 pub use support::refuse_by_edge;

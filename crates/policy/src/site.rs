@@ -25,6 +25,9 @@ pub const FORMAT: u32 = 2;
 /// The oldest format that is read.
 pub const OLDEST_FORMAT: u32 = FORMAT - 1;
 
+/// The format of the first edges that know [`NodeSettings::sticky_key`].
+pub const STICKY_SINCE: u32 = 2;
+
 /// Everything a node must know to serve one site. Its JSON is the object an edge keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SitePolicy {
@@ -106,7 +109,21 @@ pub struct NodeSettings {
     /// The certificate for handshakes that name no site; without it they are refused.
     #[serde(default)]
     pub fallback_certificate: Option<Digest>,
+    /// What signs the cookies that keep clients where they are. Edges with the same key know each
+    /// other's cookies; one that is given none makes one up at its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky_key: Option<StickyKey>,
 }
+
+/// A key that signs the cookies that keep clients with their targets.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct StickyKey([u8; 32]);
+
+/// A text that is no sticky key. It is not repeated: it may be most of one.
+#[derive(Debug, thiserror::Error)]
+#[error("a sticky key has 64 hexadecimal digits")]
+pub struct StickyKeyError;
 
 impl SitePolicy {
     /// Returns the digest of the policy's canonical bytes.
@@ -157,6 +174,40 @@ impl CertificateObject {
     /// Returns the digest that sites refer to.
     pub fn digest(&self) -> Digest {
         digest_of(self)
+    }
+}
+
+impl StickyKey {
+    /// Wraps a key.
+    pub const fn new(key: [u8; 32]) -> Self {
+        Self(key)
+    }
+
+    /// Returns the key.
+    pub const fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for StickyKey {
+    type Error = StickyKeyError;
+
+    fn try_from(text: String) -> Result<Self, StickyKeyError> {
+        let mut key = [0; 32];
+        hex::decode_to_slice(&text, &mut key).map_err(|_| StickyKeyError)?;
+        Ok(Self(key))
+    }
+}
+
+impl From<StickyKey> for String {
+    fn from(key: StickyKey) -> Self {
+        hex::encode(key.0)
+    }
+}
+
+impl std::fmt::Debug for StickyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StickyKey(…)")
     }
 }
 
@@ -260,6 +311,17 @@ mod tests {
         let Action::Proxy(upstream) = &policy.routes[0].action else { panic!("a proxy") };
         let key = portway_model::site::ClientKey::Pem("KEY".to_owned());
         assert_eq!(upstream.client.as_ref().unwrap().key, key);
+    }
+
+    #[test]
+    fn a_sticky_key_is_kept_and_never_shown() {
+        let key = StickyKey::new([171; 32]);
+        let settings = NodeSettings { sticky_key: Some(key), ..NodeSettings::default() };
+        assert!(!format!("{settings:?}").contains("171"));
+        let text = serde_json::to_string(&settings).unwrap();
+        assert_eq!(serde_json::from_str::<NodeSettings>(&text).unwrap(), settings);
+        let without = serde_json::to_string(&NodeSettings::default()).unwrap();
+        assert!(!without.contains("sticky"), "an older edge reads the same bytes: {without}");
     }
 
     #[test]

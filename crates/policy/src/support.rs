@@ -4,7 +4,7 @@
 
 use portway_model::{
     FieldPath, FindingCode, Findings,
-    site::{Action, Balance, FileRoot, Queue, Retries, Route, Upstream},
+    site::{Action, FileRoot, Route, Upstream},
 };
 
 /// Adds a finding for each setting that the edge does not carry out. `at` tells where a route
@@ -21,8 +21,11 @@ pub fn refuse_by_edge(routes: &[Route], at: impl Fn(usize) -> FieldPath, finding
         refuse(route.filters.mirror.is_some(), &at.key("mirror"), "does not copy requests");
         match &route.action {
             Action::Proxy(upstream) => refuse_upstream(upstream, &at.key("to"), &mut refuse),
-            Action::Split(_) => {
-                refuse(true, &at.key("split"), "does not divide requests between upstreams");
+            Action::Split(split) => {
+                for (index, side) in split.sides.iter().enumerate() {
+                    let at = at.key("split").key("sides").index(index).key("to");
+                    refuse_upstream(&side.upstream, &at, &mut refuse);
+                }
             }
             Action::Files(files) => refuse_files(files, &at.key("files"), &mut refuse),
             Action::Redirect(_) | Action::Respond(_) => {}
@@ -36,38 +39,8 @@ fn refuse_upstream(
     refuse: &mut impl FnMut(bool, &FieldPath, &str),
 ) {
     let usual = Upstream::new(upstream.targets.clone(), upstream.protocol);
-    let queue = Queue::usual(upstream.max_in_flight, upstream.max_in_flight_per_target);
-    for (index, target) in upstream.targets.iter().enumerate() {
-        let at = at.key("targets").index(index);
-        refuse(target.weight != 1, &at.key("weight"), "does not weigh targets");
-        refuse(target.backup, &at.key("backup"), "does not keep targets back");
-    }
-    let is_none = |attempts: Retries| attempts.attempts == 0;
     for (missing, field, what) in [
-        (upstream.balance != Balance::RoundRobin, "balance", "does not choose targets but in turn"),
-        (upstream.sticky.is_some(), "sticky", "does not keep clients with their targets"),
         (upstream.health.is_some(), "health", "does not check targets"),
-        (
-            upstream.eject.is_some() && upstream.eject != usual.eject,
-            "eject",
-            "does not eject targets",
-        ),
-        (upstream.slow_start != usual.slow_start, "slow_start", "does not start targets slowly"),
-        (
-            upstream.retries != usual.retries && !is_none(upstream.retries),
-            "retries",
-            "does not retry but in its own way",
-        ),
-        (
-            upstream.max_in_flight_per_target.is_some(),
-            "max_in_flight_per_target",
-            "does not count requests by target",
-        ),
-        (
-            upstream.queue.is_some() && upstream.queue != queue,
-            "queue",
-            "does not let requests wait",
-        ),
         (
             upstream.buffer != usual.buffer && upstream.buffer.0 != 0,
             "buffer",
@@ -111,6 +84,10 @@ mod tests {
             r#"{"hosts": ["a.example"], "to": {"targets": ["h2c://a:80"], "eject": false}}"#,
             r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "proxy_protocol": "v2"}}"#,
             r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "pool": {"max_idle": 1}}}"#,
+            r#"{"hosts": ["a.example"], "to": {"targets": [{"to": "a:80", "weight": 3}, "b:80"],
+                "balance": "two_choices", "sticky": true, "slow_start": "5s",
+                "max_in_flight_per_target": 3, "retries": {"attempts": 5}}}"#,
+            r#"{"hosts": ["a.example"], "split": [{"to": "5000"}, {"to": "6000"}]}"#,
             r#"{"hosts": ["a.example"], "files": "/srv"}"#,
             r#"{"hosts": ["a.example"], "to": "a:80", "limits": {"headers": 50}}"#,
             r#"{"hosts": ["a.example"], "to": "a:80", "paths": {"encoded_slash": "allow"}}"#,
@@ -121,15 +98,13 @@ mod tests {
 
     #[test]
     fn what_the_edge_would_leave_out_is_refused_by_name() {
-        for (spec, field) in [
-            (r#"{"targets": [{"to": "a:80", "weight": 3}, "b:80"]}"#, "to.targets[0].weight"),
-            (r#"{"targets": ["a:80"], "balance": "two_choices"}"#, "to.balance"),
-            (r#"{"targets": ["a:80"], "health": "/health"}"#, "to.health"),
-            (r#"{"targets": ["a:80", "b:80"], "sticky": true}"#, "to.sticky"),
-        ] {
+        for (spec, field) in [(r#"{"targets": ["a:80"], "health": "/health"}"#, "to.health")] {
             let spec = format!(r#"{{"hosts": ["a.example"], "to": {spec}}}"#);
             assert_eq!(refused(&spec), [format!("routes[0].{field}")], "{spec}");
         }
+        let spec = r#"{"hosts": ["a.example"], "split": [{"to": "5000"},
+            {"to": {"targets": ["a:80"], "health": "/"}}]}"#;
+        assert_eq!(refused(spec), ["routes[0].split.sides[1].to.health"]);
         let spec = r#"{"hosts": ["a.example"], "files": {"root": "/srv", "spa": true}}"#;
         assert_eq!(refused(spec), ["routes[0].files.spa"]);
     }

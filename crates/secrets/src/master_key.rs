@@ -42,6 +42,8 @@ pub enum Purpose {
     JwtSigning,
     /// Signing the cursors of lists, so that a client cannot make them up.
     CursorSigning,
+    /// Signing the cookies that keep visitors with their targets.
+    StickyCookies,
 }
 
 /// A key for one purpose.
@@ -84,6 +86,7 @@ impl Purpose {
             Self::Sealing => b"portway sealing v1",
             Self::JwtSigning => b"portway jwt signing v1",
             Self::CursorSigning => b"portway cursor signing v1",
+            Self::StickyCookies => b"portway sticky cookies v1",
         }
     }
 }
@@ -181,14 +184,15 @@ mod tests {
     #[test]
     fn every_purpose_and_every_key_has_its_own() {
         let [one, other] = [MasterKey::generate().unwrap(), MasterKey::generate().unwrap()];
-        let purposes = [Purpose::Sealing, Purpose::JwtSigning, Purpose::CursorSigning];
+        let purposes =
+            [Purpose::Sealing, Purpose::JwtSigning, Purpose::CursorSigning, Purpose::StickyCookies];
         let mut keys: Vec<_> = [&one, &other]
             .iter()
             .flat_map(|key| purposes.map(|p| *key.derive(p).expose()))
             .collect();
         keys.sort_unstable();
         keys.dedup();
-        assert_eq!(keys.len(), 6);
+        assert_eq!(keys.len(), 8);
         assert_ne!(one.id(), other.id());
     }
 

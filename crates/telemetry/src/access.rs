@@ -56,6 +56,12 @@ pub struct AccessRecord {
     /// The target that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
+    /// How many targets were tried, where it was more than one; one may count more than once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tries: Option<u32>,
+    /// The side of a split to which it went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<String>,
     /// How long the target took to begin its answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_ms: Option<f64>,
@@ -283,6 +289,8 @@ mod tests {
             user_agent: Some("agent \"x\"".to_owned()),
             route: Some("/".to_owned()),
             upstream: None,
+            tries: None,
+            side: None,
             upstream_ms: None,
             tls: Some("1.3".to_owned()),
             trace_id: None,

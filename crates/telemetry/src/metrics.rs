@@ -20,6 +20,20 @@ pub enum EdgeMetric {
     Connections,
     /// Whether targets answer, by `site` and `target`.
     UpstreamUp,
+    /// Whether targets pass their checks, by `site` and `target`.
+    UpstreamHealthy,
+    /// Whether failures keep targets out, by `site` and `target`.
+    UpstreamEjected,
+    /// Requests in flight, by `site` and `target`.
+    UpstreamInFlight,
+    /// Whether all targets are used although most are not well, by `site`.
+    UpstreamPanic,
+    /// Further attempts of requests, by `site`.
+    Retries,
+    /// Requests that wait for a place, by `site`.
+    QueueLength,
+    /// Requests that got no place, by `site` and `reason`.
+    QueueRefused,
     /// Lines that no log could take.
     LogDropped,
     /// TLS handshakes that failed.
@@ -32,7 +46,7 @@ pub enum EdgeMetric {
 
 impl EdgeMetric {
     /// Every metric.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 16] = [
         Self::Info,
         Self::Sites,
         Self::Requests,
@@ -40,6 +54,13 @@ impl EdgeMetric {
         Self::Bytes,
         Self::Connections,
         Self::UpstreamUp,
+        Self::UpstreamHealthy,
+        Self::UpstreamEjected,
+        Self::UpstreamInFlight,
+        Self::UpstreamPanic,
+        Self::Retries,
+        Self::QueueLength,
+        Self::QueueRefused,
         Self::LogDropped,
         Self::HandshakeFailures,
     ];
@@ -52,6 +73,13 @@ impl EdgeMetric {
             Self::Bytes => "portway_edge_bytes_total",
             Self::Connections => "portway_edge_connections",
             Self::UpstreamUp => "portway_edge_upstream_up",
+            Self::UpstreamHealthy => "portway_edge_upstream_healthy",
+            Self::UpstreamEjected => "portway_edge_upstream_ejected",
+            Self::UpstreamInFlight => "portway_edge_upstream_in_flight",
+            Self::UpstreamPanic => "portway_edge_upstream_panic",
+            Self::Retries => "portway_edge_retries_total",
+            Self::QueueLength => "portway_edge_queue_length",
+            Self::QueueRefused => "portway_edge_queue_refused_total",
             Self::LogDropped => "portway_edge_log_dropped_total",
             Self::HandshakeFailures => "portway_edge_handshake_failures_total",
             Self::Info => "portway_edge_info",
@@ -76,6 +104,17 @@ impl EdgeMetric {
             Self::Bytes => "Bytes of request (in) and answer (out) bodies by site.",
             Self::Connections => "Open connections of clients by listener.",
             Self::UpstreamUp => "Whether a target took the last connection (1) or not (0).",
+            Self::UpstreamHealthy => "Whether a target passes its health checks (1) or not (0).",
+            Self::UpstreamEjected => "Whether failures keep a target out (1) or not (0).",
+            Self::UpstreamInFlight => "Requests in flight by site and target.",
+            Self::UpstreamPanic => {
+                "Whether all targets of an upstream of the site are used because too many are out (1)."
+            }
+            Self::Retries => "Further attempts of requests with the same or another target.",
+            Self::QueueLength => "Requests that wait for a place at an upstream by site.",
+            Self::QueueRefused => {
+                "Requests that found the queue full (full) or waited too long (late)."
+            }
             Self::LogDropped => "Log lines lost because the queue or the disk was full.",
             Self::HandshakeFailures => "TLS handshakes that failed.",
             Self::Info => "The version of the edge.",
@@ -86,11 +125,21 @@ impl EdgeMetric {
     /// Returns its type.
     pub fn metric_type(self) -> MetricType {
         match self {
-            Self::Requests | Self::Bytes | Self::LogDropped | Self::HandshakeFailures => {
-                MetricType::Counter
-            }
+            Self::Requests
+            | Self::Bytes
+            | Self::Retries
+            | Self::QueueRefused
+            | Self::LogDropped
+            | Self::HandshakeFailures => MetricType::Counter,
             Self::RequestDuration => MetricType::Histogram,
-            Self::Connections | Self::UpstreamUp | Self::Sites => MetricType::Gauge,
+            Self::Connections
+            | Self::UpstreamUp
+            | Self::UpstreamHealthy
+            | Self::UpstreamEjected
+            | Self::UpstreamInFlight
+            | Self::UpstreamPanic
+            | Self::QueueLength
+            | Self::Sites => MetricType::Gauge,
             Self::Info => MetricType::Info,
         }
     }

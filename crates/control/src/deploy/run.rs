@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portway_model::{Finding, Id, RevisionNumber, Site, Stage};
 use portway_policy::{
-    Digest, Index, NodeSettings,
+    Digest, Index, NodeSettings, STICKY_SINCE, StickyKey,
     bundle::{Change, ChangeReport, IndexListing, PROTOCOL},
 };
+use portway_secrets::Purpose;
 use portway_store::{DeploymentRow, NodeSiteRow, PageRequest, SiteFilter, SiteRow, Visible};
 use portway_telemetry::DeploymentOutcome;
 use tracing::{info, warn};
@@ -121,7 +122,8 @@ impl Control {
             index: Index::from_sites(listing.settings, listing.sites),
             certificates: listing.certificates.into_iter().collect(),
         };
-        let (settings, fallback) = self.node_settings().await?;
+        let format = self.inner.edge.status().await?.format;
+        let (settings, fallback) = self.node_settings(format).await?;
         if settings.digest() == listing.settings {
             let report = ChangeReport { digest: listing.digest, refused: Vec::new() };
             proven(&known.index, &report)?;
@@ -148,14 +150,19 @@ impl Control {
         Ok(())
     }
 
+    /// Returns the settings as an edge of a format knows them. One of before ignores a sticky key,
+    /// and would have another digest.
     async fn node_settings(
         &self,
+        format: u32,
     ) -> Result<(NodeSettings, portway_policy::CertificateObject), RunError> {
         let hosts = [portway_model::HostPattern::Any];
         let fallback = self.certificate_of(None, &hosts).await?;
+        let sticky = self.keys().derive(Purpose::StickyCookies);
         let settings = NodeSettings {
             trusted_proxies: self.inner.config.trusted_proxies.clone(),
             fallback_certificate: Some(fallback.digest()),
+            sticky_key: (format >= STICKY_SINCE).then(|| StickyKey::new(*sticky.expose())),
         };
         Ok((settings, fallback))
     }

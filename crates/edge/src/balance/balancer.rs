@@ -2,10 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -15,7 +12,7 @@ use portway_model::site::{Balance, HashKey, Upstream};
 use super::{
     Change, Failure, Moment, QueueFull, States, StickyKey, Target, Ticket, Tokens,
     ring::{Ring, hash, mix},
-    state::UpstreamState,
+    state::{Signals, UpstreamState},
     sticky::values_of,
     view::View,
 };
@@ -26,8 +23,7 @@ pub(crate) struct Balancer {
     settings: Arc<Upstream>,
     targets: Vec<Arc<Target>>,
     state: Arc<UpstreamState>,
-    /// The count of changes of conditions in the site.
-    changes: Arc<AtomicU64>,
+    signals: Arc<Signals>,
     view: ArcSwap<View>,
     /// Held while the view is worked out; others use the one before in the meantime.
     renewal: Mutex<()>,
@@ -65,6 +61,8 @@ pub(crate) struct Facts {
 pub(crate) struct Tried {
     targets: [u32; Self::MOST],
     count: usize,
+    /// How many of them took no connection, and so nothing of the request.
+    unreached: usize,
 }
 
 /// Why there is no target at once.
@@ -91,8 +89,7 @@ pub(crate) enum Notice {
 #[derive(Debug)]
 pub(crate) struct Pick {
     target: Arc<Target>,
-    settings: Arc<Upstream>,
-    state: Arc<UpstreamState>,
+    balancer: Arc<Balancer>,
     notice: Option<Notice>,
 }
 
@@ -116,16 +113,19 @@ impl Balancer {
             let names: Vec<String> = settings.targets.iter().map(ToString::to_string).collect();
             Tokens::new(key, cookie, scope, &names)
         });
-        let changes = states.changes();
-        let counted = changes.load(Ordering::Acquire);
-        let view = View::new(&targets, settings.slow_start.duration(), counted, now);
+        let signals = states.signals();
+        let view = View::new(&targets, settings.slow_start.duration(), signals.changes(), now);
+        let state = states.upstream(place);
+        if settings.queue.is_some() {
+            signals.add_queue(&state.queue);
+        }
         Self {
-            state: states.upstream(place),
+            state,
             way: Way::of(&settings),
             view: ArcSwap::from_pointee(view),
             renewal: Mutex::new(()),
             tokens,
-            changes,
+            signals,
             targets,
             settings,
         }
@@ -146,7 +146,12 @@ impl Balancer {
 
     /// Chooses a target and takes a place there. A request that was not tried yet does not get in
     /// before those that wait.
-    pub(crate) fn pick(&self, now: Moment, facts: &Facts, tried: &Tried) -> Result<Pick, Refusal> {
+    pub(crate) fn pick(
+        self: &Arc<Self>,
+        now: Moment,
+        facts: &Facts,
+        tried: &Tried,
+    ) -> Result<Pick, Refusal> {
         if tried.is_empty() {
             if self.settings.retries.attempts > 0 {
                 self.state.budget.request(now, self.settings.retries.budget);
@@ -166,31 +171,39 @@ impl Balancer {
 
     /// Chooses a target for the request whose turn it is. The ticket is kept until there is one.
     pub(crate) fn pick_in_turn(
-        &self,
+        self: &Arc<Self>,
         _: &Ticket,
         now: Moment,
         facts: &Facts,
+        tried: &Tried,
     ) -> Result<Pick, Refusal> {
-        self.choose(now, facts, &Tried::default())
+        self.choose(now, facts, tried)
     }
 
     /// Tells whether a request that failed may be tried again, and counts that. Whether it is safe
     /// is for the caller to judge first.
     pub(crate) fn may_retry(&self, now: Moment, tried: &Tried) -> bool {
-        let attempts = usize::try_from(self.settings.retries.attempts).unwrap_or(usize::MAX);
-        (1..=attempts.min(Tried::MOST - 1)).contains(&tried.count) && self.state.budget.take(now)
+        (1..=self.attempts()).contains(&(tried.count - tried.unreached))
+            && tried.count < Tried::MOST
+            && self.state.budget.take(now)
+    }
+
+    /// Tells whether a request may go on to a target that was not tried yet, after one that took no
+    /// connection. That asks nothing of an application twice, so it takes nothing from the budget.
+    pub(crate) fn may_go_on(&self, tried: &Tried) -> bool {
+        self.attempts() > 0 && tried.count < self.targets.len().min(Tried::MOST)
     }
 
     /// Returns the `Set-Cookie` that keeps the client with its target, unless it has it already.
     pub(crate) fn set_cookie(
         &self,
-        pick: &Pick,
+        target: u32,
         facts: &Facts,
         path: &str,
         https: bool,
     ) -> Option<String> {
-        let tokens = self.tokens.as_ref().filter(|_| facts.stays != Some(pick.target.index))?;
-        tokens.set_cookie(pick.target.index, path, https)
+        let tokens = self.tokens.as_ref().filter(|_| facts.stays != Some(target))?;
+        tokens.set_cookie(target, path, https)
     }
 
     /// Returns the targets, in the order of their declaration.
@@ -213,7 +226,16 @@ impl Balancer {
         self.view.load().is_panic
     }
 
-    fn choose(&self, now: Moment, facts: &Facts, tried: &Tried) -> Result<Pick, Refusal> {
+    fn attempts(&self) -> usize {
+        usize::try_from(self.settings.retries.attempts).unwrap_or(usize::MAX)
+    }
+
+    fn choose(
+        self: &Arc<Self>,
+        now: Moment,
+        facts: &Facts,
+        tried: &Tried,
+    ) -> Result<Pick, Refusal> {
         let notice = self.renew_view(now);
         if self.targets.is_empty() {
             return Err(Refusal::Nobody);
@@ -228,17 +250,12 @@ impl Balancer {
             }
             return Err(Refusal::Full);
         };
-        Ok(Pick {
-            target,
-            settings: Arc::clone(&self.settings),
-            state: Arc::clone(&self.state),
-            notice,
-        })
+        Ok(Pick { target, balancer: Arc::clone(self), notice })
     }
 
     /// Works the view out again if it does not hold any more, and tells what that changed.
     fn renew_view(&self, now: Moment) -> Option<Notice> {
-        let changes = self.changes.load(Ordering::Acquire);
+        let changes = self.signals.changes();
         let before = self.view.load();
         if before.holds(now, changes) {
             return None;
@@ -255,8 +272,8 @@ impl Balancer {
         notice
     }
 
-    /// Takes a place at the best target that was not tried; at a reserve when all were; at any when
-    /// there is none.
+    /// Takes a place at the best target that was not tried; when all were, at a reserve, then at one
+    /// that is out, which may be back; at any when there is none.
     fn enter_one(&self, facts: &Facts, tried: &Tried) -> Option<Arc<Target>> {
         let view = self.view.load();
         let is_fresh = |index: u32| !tried.contains(index);
@@ -284,7 +301,9 @@ impl Balancer {
             return found;
         }
         let reserve = view.reserve.iter().copied().filter(|index| is_fresh(*index));
-        self.enter_first(reserve).or_else(|| self.enter_first(view.schedule.walk(turn)))
+        let others = self.targets.iter().map(|target| target.index).filter(|it| is_fresh(*it));
+        self.enter_first(reserve.chain(others))
+            .or_else(|| self.enter_first(view.schedule.walk(turn)))
     }
 
     fn enter_first(&self, mut candidates: impl Iterator<Item = u32>) -> Option<Arc<Target>> {
@@ -397,6 +416,12 @@ impl Tried {
         }
     }
 
+    /// Adds a target that took no connection.
+    pub(crate) fn add_unreached(&mut self, pick: &Pick) {
+        self.add(pick);
+        self.unreached = (self.unreached + 1).min(self.count);
+    }
+
     /// Tells whether the request was not tried yet.
     pub(crate) const fn is_empty(&self) -> bool {
         self.count == 0
@@ -420,23 +445,22 @@ impl Pick {
 
     /// Takes note that the request failed, and returns what that changed, to be logged.
     pub(crate) fn failed(&self, now: Moment, failure: Failure) -> Option<Change> {
-        self.target.failed(now, failure, &self.settings)
+        self.target.failed(now, failure, &self.balancer.settings)
     }
 
-    /// Takes note of the status of the answer, and returns what that changed, to be logged.
-    pub(crate) fn answered(&self, now: Moment, status: u16) -> Option<Change> {
-        self.target.answered(now, status, &self.settings)
+    /// Takes note of the status of the answer, and returns what that changed, to be logged. Most
+    /// statuses say nothing, so the clock is read only where one does.
+    pub(crate) fn answered(&self, now: impl FnOnce() -> Moment, status: u16) -> Option<Change> {
+        self.target.answered(now, status, &self.balancer.settings)
     }
 }
 
 impl Drop for Pick {
     fn drop(&mut self) {
         self.target.load.leave();
-        if self.settings.max_in_flight.is_some() {
-            self.state.load.leave();
+        if self.balancer.settings.max_in_flight.is_some() {
+            self.balancer.state.load.leave();
         }
-        if self.settings.queue.is_some() {
-            self.state.queue.poke();
-        }
+        self.balancer.signals.poke();
     }
 }

@@ -4,6 +4,7 @@ use portway_model::site::{BodyMatch, HttpProbe, StatusRange};
 use regex::bytes::Regex;
 
 /// As much of the body of an answer is read and judged.
+#[cfg_attr(test, expect(dead_code, reason = "checks of targets are being built on it"))]
 pub(crate) const BODY_LIMIT: usize = 64_000;
 
 /// Judges answers to a check.

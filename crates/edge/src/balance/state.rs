@@ -2,13 +2,14 @@
 //!
 //! Everything is found again by a stable name: a target by its address, its condition by its address
 //! and the rules by which it is judged, an upstream by its place in the site. What nobody uses any
-//! more is forgotten when the site changes next.
+//! more is forgotten once the site was made ready anew ([`States::forget_unused`]): between a change
+//! and the next request nobody uses anything.
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -22,9 +23,19 @@ pub(crate) struct States {
     loads: Mutex<HashMap<String, Arc<Load>>>,
     conditions: Mutex<HashMap<String, Arc<Condition>>>,
     upstreams: Mutex<HashMap<String, Arc<UpstreamState>>>,
+    signals: Arc<Signals>,
+}
+
+/// What upstreams of a site tell each other: they may have targets in common.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
     /// Counts the changes of conditions, so that who has looked at all of them knows when to look
     /// again.
-    changes: Arc<AtomicU64>,
+    changes: AtomicU64,
+    /// Where requests may wait.
+    queues: Mutex<Vec<Weak<Queue>>>,
+    /// How many queues there are, to be read without the lock.
+    queue_count: AtomicUsize,
 }
 
 /// How busy a target is.
@@ -55,10 +66,17 @@ pub(crate) struct Target {
     pub(super) declared: WeightedTarget,
     pub(super) load: Arc<Load>,
     pub(super) condition: Arc<Condition>,
-    changes: Arc<AtomicU64>,
+    signals: Arc<Signals>,
 }
 
 impl States {
+    /// Forgets what is not used by whoever was made ready with it.
+    pub(crate) fn forget_unused(&self) {
+        lock(&self.loads).retain(|_, state| Arc::strong_count(state) > 1);
+        lock(&self.conditions).retain(|_, state| Arc::strong_count(state) > 1);
+        lock(&self.upstreams).retain(|_, state| Arc::strong_count(state) > 1);
+    }
+
     /// Returns the state of the upstream at a place of the site.
     pub(super) fn upstream(&self, place: &str) -> Arc<UpstreamState> {
         find(&self.upstreams, place.to_owned())
@@ -77,19 +95,48 @@ impl States {
             declared: declared.clone(),
             load: find(&self.loads, declared.to_string()),
             condition: find(&self.conditions, judged_by),
-            changes: Arc::clone(&self.changes),
+            signals: Arc::clone(&self.signals),
         })
     }
 
-    pub(super) fn changes(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.changes)
+    pub(super) fn signals(&self) -> Arc<Signals> {
+        Arc::clone(&self.signals)
+    }
+}
+
+impl Signals {
+    /// Returns the count of changes of conditions.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Adds a queue to those that are woken.
+    pub(super) fn add_queue(&self, queue: &Arc<Queue>) {
+        let mut queues = lock(&self.queues);
+        queues.retain(|other| other.strong_count() > 0);
+        if !queues.iter().any(|other| std::ptr::eq(other.as_ptr(), Arc::as_ptr(queue))) {
+            queues.push(Arc::downgrade(queue));
+        }
+        self.queue_count.store(queues.len(), Ordering::Release);
+    }
+
+    /// Wakes the first in each line: a place may have become free.
+    pub(super) fn poke(&self) {
+        if self.queue_count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        for queue in lock(&self.queues).iter().filter_map(Weak::upgrade) {
+            queue.poke();
+        }
     }
 }
 
 fn find<T: Default>(known: &Mutex<HashMap<String, Arc<T>>>, name: String) -> Arc<T> {
-    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-    known.retain(|_, state| Arc::strong_count(state) > 1);
-    Arc::clone(known.entry(name).or_default())
+    Arc::clone(lock(known).entry(name).or_default())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Load {
@@ -148,18 +195,24 @@ impl Target {
     }
 
     /// Takes note of the status of an answer.
-    pub(super) fn answered(&self, now: Moment, status: u16, upstream: &Upstream) -> Option<Change> {
+    pub(super) fn answered(
+        &self,
+        now: impl FnOnce() -> Moment,
+        status: u16,
+        upstream: &Upstream,
+    ) -> Option<Change> {
         let rule = upstream.eject.as_ref()?;
         if !rule.statuses.iter().any(|range| range.contains(status)) {
             return None;
         }
-        let change = self.condition.failed(now, rule);
+        let change = self.condition.failed(now(), rule);
         self.announce(change)
     }
 
     fn announce(&self, change: Option<Change>) -> Option<Change> {
         if change.is_some() {
-            self.changes.fetch_add(1, Ordering::Release);
+            self.signals.changes.fetch_add(1, Ordering::Release);
+            self.signals.poke();
         }
         change
     }

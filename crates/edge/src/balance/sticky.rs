@@ -7,40 +7,18 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use portway_model::site::Sticky;
+pub(crate) use portway_policy::StickyKey;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 /// A MAC is cut to so many bytes: 128 bits cannot be guessed.
 const LENGTH: usize = 16;
 
-/// A key of the node (or of the installation, so that several edges know each other's cookies).
-#[derive(Clone)]
-pub(crate) struct StickyKey([u8; 32]);
-
 /// The values of a cookie, by place.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     cookie: Sticky,
     values: Vec<String>,
-}
-
-impl StickyKey {
-    /// Wraps a key.
-    pub(crate) const fn new(key: [u8; 32]) -> Self {
-        Self(key)
-    }
-
-    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-    fn mac(&self, parts: [&str; 3]) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("any length");
-        for part in parts {
-            // With its length before each part, no two lists of parts read the same.
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
-        }
-        let digest = mac.finalize().into_bytes();
-        URL_SAFE_NO_PAD.encode(digest.get(..LENGTH).unwrap_or(&digest))
-    }
 }
 
 impl Tokens {
@@ -52,7 +30,7 @@ impl Tokens {
         scope: &str,
         places: &[impl AsRef<str>],
     ) -> Self {
-        let mac = |place: &str| key.mac(["sticky 1", scope, place]);
+        let mac = |place: &str| mac(key, ["sticky 1", scope, place]);
         let values = places.iter().map(|place| mac(place.as_ref())).collect();
         Self { cookie, values }
     }
@@ -108,10 +86,16 @@ pub(crate) fn values_of<'a>(header: &'a [u8], name: &'a [u8]) -> impl Iterator<I
     })
 }
 
-impl std::fmt::Debug for StickyKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("StickyKey(…)")
+#[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+fn mac(key: &StickyKey, parts: [&str; 3]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).expect("any length");
+    for part in parts {
+        // With its length before each part, no two lists of parts read the same.
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part.as_bytes());
     }
+    let digest = mac.finalize().into_bytes();
+    URL_SAFE_NO_PAD.encode(digest.get(..LENGTH).unwrap_or(&digest))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::*;
 
 /// An upstream with its states and a clock that is turned by hand.
 struct Bed {
-    balancer: Balancer,
+    balancer: Arc<Balancer>,
     states: States,
     now: Moment,
 }
@@ -43,9 +43,9 @@ impl Bed {
         Self { balancer, states, now }
     }
 
-    fn balancer(upstream: Upstream, states: &States, now: Moment) -> Balancer {
+    fn balancer(upstream: Upstream, states: &States, now: Moment) -> Arc<Balancer> {
         let key = StickyKey::new([3; 32]);
-        Balancer::new(Arc::new(upstream), states, "/", &key, "blog", now)
+        Arc::new(Balancer::new(Arc::new(upstream), states, "/", &key, "blog", now))
     }
 
     /// Changes the site and keeps what is known.
@@ -229,10 +229,10 @@ fn answers_count_only_where_they_are_named() {
     let statuses = vec!["500-599".parse().unwrap()];
     let named = Ejection { failures: 1, statuses, ..Ejection::default() };
     let bed = Bed::new(Upstream { eject: Some(named), ..upstream(2) });
-    assert_eq!(bed.pick().answered(bed.now, 404), None);
-    assert!(matches!(bed.pick().answered(bed.now, 503), Some(Change::Ejected { .. })));
+    assert_eq!(bed.pick().answered(|| bed.now, 404), None);
+    assert!(matches!(bed.pick().answered(|| bed.now, 503), Some(Change::Ejected { .. })));
     let silent = Bed::new(upstream(2));
-    assert!((0..100).all(|_| silent.pick().answered(silent.now, 503).is_none()));
+    assert!((0..100).all(|_| silent.pick().answered(|| silent.now, 503).is_none()));
     let off = Bed::new(Upstream { eject: None, ..upstream(2) });
     assert!((0..100).all(|_| off.pick().failed(off.now, Failure::Timeout).is_none()));
 }
@@ -315,7 +315,8 @@ fn who_comes_later_does_not_get_in_before_those_that_wait() {
     assert!(bed.balancer.wait(bed.now).is_err(), "the queue is bounded");
     drop(held);
     assert_eq!(bed.try_pick().unwrap_err(), Refusal::Full, "another one waits");
-    let served = bed.balancer.pick_in_turn(&ticket, bed.now, &Facts::default()).unwrap();
+    let served =
+        bed.balancer.pick_in_turn(&ticket, bed.now, &Facts::default(), &Tried::default()).unwrap();
     drop((ticket, served));
     bed.pick();
     assert_eq!(bed.balancer.waiting(), 0);
@@ -335,7 +336,9 @@ async fn a_place_that_becomes_free_wakes_the_first_in_line() {
             loop {
                 ticket.turn().await;
                 let facts = Facts::default();
-                if let Ok(pick) = bed.balancer.pick_in_turn(&ticket, bed.now, &facts) {
+                if let Ok(pick) =
+                    bed.balancer.pick_in_turn(&ticket, bed.now, &facts, &Tried::default())
+                {
                     drop(ticket);
                     order.lock().unwrap().push(number);
                     tokio::task::yield_now().await;
@@ -362,7 +365,7 @@ fn a_client_stays_with_its_target_while_that_can_be_used() {
     let facts = bed.balancer.facts(client(1), &none);
     let pick = bed.balancer.pick(bed.now, &facts, &Tried::default()).unwrap();
     let own = pick.target().index();
-    let cookie = bed.balancer.set_cookie(&pick, &facts, "/", true).unwrap();
+    let cookie = bed.balancer.set_cookie(pick.target().index(), &facts, "/", true).unwrap();
     let mut headers = HeaderMap::new();
     let pair = cookie.split_once(';').unwrap().0;
     headers.insert(header::COOKIE, HeaderValue::from_str(pair).unwrap());
@@ -370,12 +373,12 @@ fn a_client_stays_with_its_target_while_that_can_be_used() {
     for _ in 0..20 {
         let pick = bed.balancer.pick(bed.now, &facts, &Tried::default()).unwrap();
         assert_eq!(pick.target().index(), own);
-        assert_eq!(bed.balancer.set_cookie(&pick, &facts, "/", true), None);
+        assert_eq!(bed.balancer.set_cookie(pick.target().index(), &facts, "/", true), None);
     }
     bed.check(own as usize, false);
     let other = bed.balancer.pick(bed.now, &facts, &Tried::default()).unwrap();
     assert_ne!(other.target().index(), own);
-    assert!(bed.balancer.set_cookie(&other, &facts, "/", true).is_some());
+    assert!(bed.balancer.set_cookie(other.target().index(), &facts, "/", true).is_some());
 }
 
 #[test]
@@ -392,6 +395,62 @@ fn what_is_known_survives_a_change_of_the_site() {
     assert_eq!(bed.balancer.targets()[3 - busy].in_flight(), 1);
     drop(held);
     assert_eq!(bed.balancer.targets()[3 - busy].in_flight(), 0);
+}
+
+#[test]
+fn what_is_known_survives_while_nobody_asks() {
+    let bed = Bed::new(checked(3));
+    bed.check(0, false);
+    let Bed { balancer, states, now } = bed;
+    drop(balancer);
+    let balancer = Bed::balancer(checked(2), &states, now);
+    states.forget_unused();
+    assert!(!balancer.targets()[0].condition().is_well(now));
+    drop(balancer);
+    states.forget_unused();
+    let balancer = Bed::balancer(checked(2), &states, now);
+    assert!(balancer.targets()[0].condition().is_well(now), "it is forgotten with its site");
+}
+
+#[tokio::test]
+async fn a_place_that_another_upstream_of_the_site_gives_back_is_taken() {
+    let queue = Some(QueueRule { length: 1, timeout: Seconds(5) });
+    let limited = Upstream { max_in_flight_per_target: Some(1), queue, ..upstream(1) };
+    let states = States::default();
+    let now = Moment::from_millis(1_000_000);
+    let key = StickyKey::new([3; 32]);
+    let settings = Arc::new(limited);
+    let make =
+        |place| Arc::new(Balancer::new(Arc::clone(&settings), &states, place, &key, "", now));
+    let (one, other) = (make("/"), make("/api"));
+    let (facts, untried) = (Facts::default(), Tried::default());
+    let held = one.pick(now, &facts, &untried).unwrap();
+    assert_eq!(other.pick(now, &facts, &untried).unwrap_err(), Refusal::Full);
+    let ticket = other.wait(now).unwrap();
+    ticket.turn().await;
+    assert!(other.pick_in_turn(&ticket, now, &facts, &untried).is_err());
+    drop(held);
+    tokio::time::timeout(Duration::from_secs(10), ticket.turn()).await.unwrap();
+    other.pick_in_turn(&ticket, now, &facts, &untried).unwrap();
+}
+
+#[test]
+fn who_is_not_reached_costs_no_attempt() {
+    let bed = Bed::new(Upstream { retries: Retries { attempts: 1, budget: 0 }, ..upstream(5) });
+    let mut tried = Tried::default();
+    let mut seen = std::collections::BTreeSet::new();
+    while tried.is_empty() || bed.balancer.may_go_on(&tried) {
+        let pick = bed.balancer.pick(bed.now, &Facts::default(), &tried).unwrap();
+        seen.insert(pick.target().index());
+        tried.add_unreached(&pick);
+    }
+    assert_eq!(seen.len(), 5, "each was asked once");
+    let mut tried = Tried::default();
+    tried.add_unreached(&bed.pick());
+    tried.add(&bed.pick());
+    assert!(bed.balancer.may_retry(bed.now, &tried));
+    tried.add(&bed.pick());
+    assert!(!bed.balancer.may_retry(bed.now, &tried), "one attempt more, and no third");
 }
 
 #[test]

@@ -11,18 +11,18 @@ use portway_model::{
     FieldPath, Finding, FindingCode, Findings, HostPattern, Id, ResourceKind, Site,
 };
 use portway_policy::{
-    CertificateObject, Digest, FORMAT, Index, NodeSettings, OLDEST_FORMAT, SitePolicy,
+    CertificateObject, Digest, FORMAT, Index, NodeSettings, OLDEST_FORMAT, SitePolicy, StickyKey,
     bundle::{Change, ChangeReport, PROTOCOL, Refused},
 };
 use serde::Deserialize;
 
 use super::{
     Candidate, Content, Ledger, Snapshot, StateError,
-    compile::compile,
+    compile::{Ground, compile},
     site::SiteRuntime,
     state::{Batch, Head},
 };
-use crate::tls;
+use crate::{balance::Moment, tls};
 
 /// A change as it arrived: sites that cannot be read are known by their ids.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ impl Content {
         if let Some(settings) = &settings {
             books.release.extend(current.settings.fallback_certificate);
             books.refer.extend(settings.fallback_certificate);
-            next.settings = Arc::new(settings.clone());
+            next.set_settings(settings.clone());
         }
         let mut batch = Batch { settings, ..Batch::default() };
         let put: HashSet<Id<Site>> = accepted.iter().map(|candidate| candidate.id).collect();
@@ -290,7 +290,9 @@ fn check_site(
     let bytes = serde_json::to_vec(&policy)
         .map_err(|source| state_fault(StateError::Encode { what: "site", source }))?;
     // Compiled to be judged only: memory is spent on sites that get requests.
-    match compile(policy, &Arc::<SiteRuntime>::default()) {
+    let runtime = Arc::<SiteRuntime>::default();
+    let ground = Ground { runtime: &runtime, key: &StickyKey::new([0; 32]), now: Moment::ZERO };
+    match compile(policy, &ground) {
         Ok(site) => Ok(Candidate { id, head, policy: bytes, targets: site.targets() }),
         Err(findings) => Err(Ok(Refused { site: id, findings })),
     }

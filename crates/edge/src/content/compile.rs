@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use portway_model::{
     FieldPath, FindingCode, Findings, Name, ResourceKind,
     site::{
         Access, Action, BasicAuth, HeaderEdits, HostHeader, LogSettings, Match, Password, Redirect,
-        Respond, Route, Upstream, defaults,
+        Respond, Route, Split, Upstream, defaults,
     },
 };
 use portway_policy::{NetworkGuard, SitePolicy, refuse_by_edge};
@@ -22,22 +22,34 @@ use super::{
     routes::RouteTable,
     site::{
         AccessRule, BasicRule, CompiledAction, CompiledRedirect, CompiledRespond, CompiledRoute,
-        CompiledSite, CompiledUpstream, Edits, HttpsRule, SiteLimits, SiteRuntime,
+        CompiledSite, CompiledSplit, CompiledUpstream, Edits, HttpsRule, SiteLimits, SiteRuntime,
     },
 };
 use crate::{
+    balance::{Balancer, Moment, Splitter, StickyKey},
     log::SiteLog,
     proxy::{Peer, PeerError, UpstreamTlsError},
 };
 
+/// What a site is compiled with, beside its policy.
+pub(crate) struct Ground<'a> {
+    /// What outlives a change of the site.
+    pub(crate) runtime: &'a Arc<SiteRuntime>,
+    /// Signs cookies.
+    pub(crate) key: &'a StickyKey,
+    /// The time.
+    pub(crate) now: Moment,
+}
+
 /// Compiles a policy, or says everything that is wrong with it.
 pub(crate) fn compile(
     policy: SitePolicy,
-    runtime: &Arc<SiteRuntime>,
+    ground: &Ground<'_>,
 ) -> Result<CompiledSite, Vec<portway_model::Finding>> {
     let mut compiler = Compiler {
         findings: Findings::about(ResourceKind::Site, policy.name.as_str()),
-        runtime,
+        ground,
+        scope: policy.id.to_string(),
         guard: policy.guard.as_ref(),
         folder: policy.log_folder(),
         log: policy.log.clone(),
@@ -58,6 +70,7 @@ pub(crate) fn compile(
     if compiler.findings.has_errors() {
         return Err(compiler.findings.into_vec());
     }
+    ground.runtime.states.forget_unused();
     Ok(CompiledSite {
         name: policy.name,
         https: policy.https.map(|https| HttpsRule { redirect: https.redirect }),
@@ -67,13 +80,15 @@ pub(crate) fn compile(
         routes,
         table: Arc::new(table),
         log,
-        runtime: Arc::clone(runtime),
+        runtime: Arc::clone(ground.runtime),
     })
 }
 
 struct Compiler<'a> {
     findings: Findings,
-    runtime: &'a SiteRuntime,
+    ground: &'a Ground<'a>,
+    /// Sets the site's cookies apart from those of others.
+    scope: String,
     guard: Option<&'a NetworkGuard>,
     folder: String,
     log: LogSettings,
@@ -91,7 +106,9 @@ impl Compiler<'_> {
         let edits = at.key("headers");
         let request_headers = self.edits(&filters.request_headers, &edits.key("request"));
         let response_headers = self.edits(&filters.response_headers, &edits.key("response"));
-        let action = self.action(route.action, at)?;
+        // Named by what it takes, so that a route keeps its states when others come and go.
+        let place = format!("{:?}", route.matches);
+        let action = self.action(route.action, &place, at)?;
         Some(CompiledRoute {
             conditions,
             label,
@@ -203,13 +220,14 @@ impl Compiler<'_> {
         typed
     }
 
-    fn action(&mut self, action: Action, at: &FieldPath) -> Option<CompiledAction> {
+    fn action(&mut self, action: Action, place: &str, at: &FieldPath) -> Option<CompiledAction> {
         Some(match action {
             Action::Proxy(upstream) => {
-                CompiledAction::Proxy(Box::new(self.upstream(upstream, &at.key("to"))?))
+                CompiledAction::Proxy(Box::new(self.upstream(upstream, place, &at.key("to"))?))
             }
-            // Refused above.
-            Action::Split(_) => return None,
+            Action::Split(split) => {
+                CompiledAction::Split(Box::new(self.split(split, place, &at.key("split"))?))
+            }
             Action::Files(root) => CompiledAction::Files(root),
             Action::Redirect(redirect) => {
                 CompiledAction::Redirect(self.redirect(redirect, &at.key("redirect"))?)
@@ -241,7 +259,27 @@ impl Compiler<'_> {
         typed
     }
 
-    fn upstream(&mut self, upstream: Upstream, at: &FieldPath) -> Option<CompiledUpstream> {
+    fn split(&mut self, split: Split, place: &str, at: &FieldPath) -> Option<CompiledSplit> {
+        let splitter = Splitter::new(&split, self.ground.key, &self.scope);
+        if splitter.is_none() {
+            let text = "a rule names a header that is none";
+            self.findings.error(FindingCode::InvalidName, at, text);
+        }
+        let mut sides = Vec::with_capacity(split.sides.len());
+        for (index, side) in split.sides.into_iter().enumerate() {
+            let at = at.key("sides").index(index).key("to");
+            let place = format!("{place} {}", side.name);
+            sides.push((side.name, self.upstream(side.upstream, &place, &at)?));
+        }
+        Some(CompiledSplit { splitter: splitter?, sides })
+    }
+
+    fn upstream(
+        &mut self,
+        upstream: Upstream,
+        place: &str,
+        at: &FieldPath,
+    ) -> Option<CompiledUpstream> {
         let mut peers = Vec::with_capacity(upstream.targets.len());
         for (index, target) in upstream.targets.iter().enumerate() {
             match Peer::of(&target.to, &upstream, self.guard) {
@@ -255,14 +293,13 @@ impl Compiler<'_> {
         if upstream.targets.is_empty() {
             self.findings.error(FindingCode::MissingField, at, "an upstream has no target");
         }
-        let in_flight = self.runtime.in_flight(&upstream);
-        let turn = AtomicUsize::new(0);
-        (!peers.is_empty()).then_some(CompiledUpstream {
-            settings: upstream,
-            peers,
-            turn,
-            in_flight,
-        })
+        if peers.is_empty() || peers.len() != upstream.targets.len() {
+            return None;
+        }
+        let Ground { runtime, key, now } = self.ground;
+        let settings = Arc::new(upstream);
+        let balancer = Balancer::new(settings, &runtime.states, place, key, &self.scope, *now);
+        Some(CompiledUpstream { balancer: Arc::new(balancer), peers })
     }
 
     fn bad_peer(&mut self, error: &PeerError, at: &FieldPath, index: usize) {

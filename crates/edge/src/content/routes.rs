@@ -218,7 +218,7 @@ mod tests {
     use portway_policy::{FORMAT, SitePolicy};
 
     use super::*;
-    use crate::content::compile::compile;
+    use crate::content::compile::{Ground, compile};
 
     #[test]
     fn prefixes_are_whole_segments_and_the_longest_comes_first() {
@@ -293,7 +293,10 @@ mod tests {
                 blocked: None,
                 guard: None,
             };
-            Arc::new(compile(policy, &Arc::default()).unwrap_or_else(|e| panic!("{e:?}")))
+            let (runtime, key) = (Arc::default(), portway_policy::StickyKey::new([0; 32]));
+            let now = crate::balance::Moment::ZERO;
+            let ground = Ground { runtime: &runtime, key: &key, now };
+            Arc::new(compile(policy, &ground).unwrap_or_else(|e| panic!("{e:?}")))
         };
         HostTable { sites: sites.iter().map(site).collect() }
     }

@@ -2,11 +2,8 @@
 //! be is in [`super::compile`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
-    },
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -15,12 +12,18 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use portway_model::{
     Name, PathPrefix,
-    site::{FileRoot, Limits, PathRules, Upstream},
+    site::{FileRoot, Limits, PathRules},
 };
 use portway_policy::Blocked;
 
 use super::{conditions::Conditions, reading::Reading, routes::RouteTable};
-use crate::{body::Pace, log::SiteLog, metrics::SiteMetrics, proxy::Peer};
+use crate::{
+    balance::{Balancer, Splitter, States},
+    body::Pace,
+    log::SiteLog,
+    metrics::SiteMetrics,
+    proxy::Peer,
+};
 
 /// A site, ready for requests.
 pub(crate) struct CompiledSite {
@@ -119,6 +122,8 @@ pub(crate) struct Edits {
 pub(crate) enum CompiledAction {
     /// An upstream.
     Proxy(Box<CompiledUpstream>),
+    /// One of several upstreams.
+    Split(Box<CompiledSplit>),
     /// Files.
     Files(FileRoot),
     /// Nobody: the client is sent on.
@@ -129,14 +134,18 @@ pub(crate) enum CompiledAction {
 
 /// An upstream, ready to be dialled.
 pub(crate) struct CompiledUpstream {
-    /// What was written.
-    pub(crate) settings: Upstream,
-    /// Its targets.
+    /// Chooses targets, and has what was written.
+    pub(crate) balancer: Arc<Balancer>,
+    /// The targets as they are dialled, in the same order.
     pub(crate) peers: Vec<Arc<Peer>>,
-    /// The target whose turn is next.
-    pub(crate) turn: AtomicUsize,
-    /// Requests in flight; kept over changes of the site.
-    pub(crate) in_flight: Arc<AtomicU32>,
+}
+
+/// Upstreams between which requests are divided.
+pub(crate) struct CompiledSplit {
+    /// Chooses one.
+    pub(crate) splitter: Splitter,
+    /// The upstreams with the names of their sides, in the order of their declaration.
+    pub(crate) sides: Vec<(Name, CompiledUpstream)>,
 }
 
 /// Where a client is sent.
@@ -166,8 +175,8 @@ pub(crate) struct CompiledRespond {
 pub(crate) struct SiteRuntime {
     /// Counters, from the first request on.
     pub(crate) metrics: OnceLock<Arc<SiteMetrics>>,
-    /// Requests in flight by upstream: its targets, joined.
-    in_flight: Mutex<HashMap<String, Arc<AtomicU32>>>,
+    /// How targets are, and who waits.
+    pub(crate) states: States,
 }
 
 impl From<&Limits> for SiteLimits {
@@ -199,25 +208,24 @@ impl Edits {
 impl CompiledSite {
     /// Returns the targets of all its upstreams.
     pub(super) fn targets(&self) -> BTreeSet<String> {
-        let upstreams = self.routes.iter().filter_map(|route| match &route.action {
-            CompiledAction::Proxy(upstream) => Some(upstream),
-            CompiledAction::Files(_) | CompiledAction::Redirect(_) | CompiledAction::Respond(_) => {
-                None
-            }
-        });
-        upstreams.flat_map(|upstream| &upstream.peers).map(|peer| peer.target.to_string()).collect()
+        let peers = self.upstreams().flat_map(|upstream| &upstream.peers);
+        peers.map(|peer| peer.target.to_string()).collect()
+    }
+
+    /// Returns all its upstreams.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = &CompiledUpstream> {
+        self.routes.iter().flat_map(|route| route.action.upstreams())
     }
 }
 
-impl SiteRuntime {
-    /// Returns the count of requests in flight to an upstream.
-    pub(super) fn in_flight(&self, upstream: &Upstream) -> Arc<AtomicU32> {
-        let targets: Vec<String> = upstream.targets.iter().map(ToString::to_string).collect();
-        let mut counters = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        // Counters of upstreams that are gone and idle are not kept.
-        counters
-            .retain(|_, count| Arc::strong_count(count) > 1 || count.load(Ordering::Relaxed) > 0);
-        Arc::clone(counters.entry(targets.join(" ")).or_default())
+impl CompiledAction {
+    /// Returns the upstreams that may answer.
+    fn upstreams(&self) -> Vec<&CompiledUpstream> {
+        match self {
+            Self::Proxy(upstream) => vec![upstream],
+            Self::Split(split) => split.sides.iter().map(|(_, upstream)| upstream).collect(),
+            Self::Files(_) | Self::Redirect(_) | Self::Respond(_) => Vec::new(),
+        }
     }
 }
 

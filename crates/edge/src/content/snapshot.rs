@@ -86,6 +86,23 @@ impl Snapshot {
         }
     }
 
+    /// Sets the settings of the node. Under another key cookies have other values, so sites are
+    /// compiled anew.
+    pub(crate) fn set_settings(&mut self, settings: NodeSettings) {
+        let is_same_key = self.settings.sticky_key == settings.sticky_key;
+        self.settings = Arc::new(settings);
+        if !is_same_key {
+            for (id, slot) in self.sites.clone() {
+                self.put(id, slot.head.clone());
+            }
+        }
+    }
+
+    /// Returns all sites.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.sites.values()
+    }
+
     /// Returns a site.
     pub(crate) fn slot(&self, id: Id<Site>) -> Option<&Arc<Slot>> {
         self.sites.get(&id)

@@ -298,9 +298,9 @@ impl<S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static> Server<S> {
 
     /// Passes bytes both ways until both sides are done.
     async fn tunnel(self, tunnel: Tunnel) {
-        let Tunnel { response, upstream, permit, exchange } = tunnel;
+        let Tunnel { response, upstream, pick, exchange } = tunnel;
         exchange.tunnel_ended(pass(self.link, response, upstream).await);
-        drop(permit);
+        drop(pick);
     }
 }
 

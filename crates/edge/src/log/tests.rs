@@ -239,6 +239,8 @@ fn access(request_id: &str, seconds: i64) -> AccessRecord {
         user_agent: None,
         route: None,
         upstream: None,
+        tries: None,
+        side: None,
         upstream_ms: None,
         tls: None,
         trace_id: None,

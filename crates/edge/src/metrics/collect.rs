@@ -14,12 +14,16 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
 };
 
-use super::{BOUNDS, CLASSES, Counts, SiteMetrics, lock};
+use super::{
+    BOUNDS, CLASSES, Counts, SiteMetrics, SiteUpstreams, lock,
+    upstreams::{self, TargetFigures},
+};
 
 #[derive(Debug)]
 pub(super) struct Collected {
     pub(super) counts: Arc<Counts>,
     pub(super) served: usize,
+    pub(super) upstreams: Vec<SiteUpstreams>,
 }
 
 type Sites = [(String, Arc<SiteMetrics>)];
@@ -28,6 +32,7 @@ impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let counts = &self.counts;
         let sites = sites(counts);
+        let found = &self.upstreams;
         for metric in EdgeMetric::ALL {
             let encoder = encoder.encode_descriptor(
                 metric.registered_name(),
@@ -42,7 +47,22 @@ impl Collector for Collected {
                 EdgeMetric::RequestDuration => durations(encoder, &sites),
                 EdgeMetric::Bytes => bytes(encoder, &sites),
                 EdgeMetric::Connections => connections(encoder, counts),
-                EdgeMetric::UpstreamUp => upstreams(encoder, &sites),
+                EdgeMetric::UpstreamUp => targets_up(encoder, &sites),
+                EdgeMetric::UpstreamHealthy => {
+                    upstreams::targets(encoder, found, |it: &TargetFigures| u32::from(it.healthy))
+                }
+                EdgeMetric::UpstreamEjected => {
+                    upstreams::targets(encoder, found, |it| u32::from(it.ejected))
+                }
+                EdgeMetric::UpstreamInFlight => {
+                    upstreams::targets(encoder, found, |it| it.in_flight)
+                }
+                EdgeMetric::UpstreamPanic => {
+                    upstreams::sites(encoder, found, |it| u32::from(it.panic))
+                }
+                EdgeMetric::QueueLength => upstreams::sites(encoder, found, |it| it.waiting),
+                EdgeMetric::Retries => retries(encoder, &sites),
+                EdgeMetric::QueueRefused => queue_refused(encoder, &sites),
                 EdgeMetric::LogDropped => counter(encoder, &counts.log_dropped),
                 EdgeMetric::HandshakeFailures => counter(encoder, &counts.handshake_failures),
             }?;
@@ -131,7 +151,31 @@ fn connections(mut encoder: MetricEncoder<'_>, counts: &Counts) -> Result<(), Er
     Ok(())
 }
 
-fn upstreams(mut encoder: MetricEncoder<'_>, sites: &Sites) -> Result<(), Error> {
+fn retries(mut encoder: MetricEncoder<'_>, sites: &Sites) -> Result<(), Error> {
+    for (name, site) in sites {
+        encoder
+            .encode_family(&[("site", name.as_str())])?
+            .encode_counter::<NoLabelSet, _, u64>(&site.retries.load(Relaxed), None)?;
+    }
+    Ok(())
+}
+
+fn queue_refused(mut encoder: MetricEncoder<'_>, sites: &Sites) -> Result<(), Error> {
+    for (name, site) in sites {
+        for (reason, count) in [("full", &site.queue_full), ("late", &site.queue_late)] {
+            let count = count.load(Relaxed);
+            if count > 0 {
+                let labels = [("site", name.as_str()), ("reason", reason)];
+                encoder
+                    .encode_family(&labels)?
+                    .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn targets_up(mut encoder: MetricEncoder<'_>, sites: &Sites) -> Result<(), Error> {
     for (name, site) in sites {
         for (target, state) in lock(&site.targets).iter() {
             let labels = [("site", name.as_str()), ("target", target.as_str())];

@@ -4,7 +4,9 @@ use http::{HeaderMap, Request, Response, Uri, Version, header, uri::Scheme};
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
 
 use super::{
-    Answer, Attempt, Observer, Outgoing, Peer, ProxyError, Sent, no_answer, pool::SharedStream,
+    Observer, Outgoing, Peer, ProxyError,
+    attempt::{Answer, Attempt, Sent, no_answer},
+    pool::SharedStream,
     progress::Progress,
 };
 use crate::body::{self, Body, Side};
@@ -33,7 +35,7 @@ impl<O: Observer> Attempt<'_, O> {
             Progress::watch(std::mem::replace(&mut outgoing.body, body::empty()));
         let headers = std::mem::take(&mut outgoing.headers);
         let request = write(&outgoing, headers, host.as_bytes(), peer, watched)?;
-        let timeouts = &self.upstream.settings.timeouts;
+        let timeouts = &self.settings().timeouts;
         // Both are only polled here, and dropping the send resets its stream.
         let sent = tokio::select! {
             biased;

@@ -339,6 +339,6 @@ pub(crate) fn tcp(address: SocketAddr) -> Target {
 pub(crate) fn trusting(networks: &[&str]) -> NodeSettings {
     NodeSettings {
         trusted_proxies: networks.iter().map(|network| network.parse().unwrap()).collect(),
-        fallback_certificate: None,
+        ..NodeSettings::default()
     }
 }

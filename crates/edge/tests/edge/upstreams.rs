@@ -81,9 +81,9 @@ async fn targets_take_turns_and_the_next_one_answers_for_one_that_is_down() {
     let edge = TestEdge::start().await;
     let (one, two) =
         (Origin::tcp(Speaks::Http1).await.unwrap(), Origin::tcp(Speaks::Http1).await.unwrap());
-    let mut both = upstream(&one);
-    both.targets.push(tcp(two.address().unwrap()).into());
-    both.targets.push(tcp(closed_port().await).into());
+    let addresses = [one.address().unwrap(), two.address().unwrap(), closed_port().await];
+    let targets = addresses.map(|address| tcp(address).into());
+    let both = Upstream::new(targets.into(), UpstreamProtocol::Http1);
     edge.put(vec![site("a", &["a.example"], vec![route("/", Action::Proxy(both))])]).await;
 
     for _ in 0..12 {

@@ -79,6 +79,8 @@ pub(super) fn read(line: &str) -> Option<AccessRecord> {
         user_agent: present(agent),
         route: None,
         upstream: None,
+        tries: None,
+        side: None,
         upstream_ms: None,
         tls: None,
         trace_id: None,

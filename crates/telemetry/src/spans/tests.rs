@@ -197,6 +197,8 @@ fn record() -> AccessRecord {
         user_agent: Some("agent".to_owned()),
         route: Some("/api".to_owned()),
         upstream: Some("127.0.0.1:5000".to_owned()),
+        tries: None,
+        side: None,
         upstream_ms: Some(4.0),
         tls: Some("1.3".to_owned()),
         trace_id: None,

@@ -1,0 +1,184 @@
+//! A request on its way to an upstream, or to a side of a split: the cookies that keep a client where
+//! it is, and what is told of targets on the way.
+
+use std::{cell::Cell, sync::Arc};
+
+use http::{HeaderValue, Response, header};
+use jiff::Timestamp;
+use portway_model::PathPrefix;
+use portway_telemetry::access::ErrorLevel;
+
+use super::outgoing;
+use crate::{
+    balance::{Change, Notice, Target},
+    body::Body,
+    clock::Clock,
+    content::{CompiledRoute, CompiledSite, CompiledSplit, CompiledUpstream},
+    exchange::{Exchange, Refusal},
+    headers::{self, REQUEST_ID},
+    metrics::SiteMetrics,
+    pages::Fault,
+    pipeline::{Inbound, Outcome},
+    proxy::{Forwarding, Observer, Peer, ProxyError, Reply},
+    worker::Worker,
+};
+
+/// Lets an upstream answer.
+pub(super) async fn to_upstream(
+    worker: &Worker,
+    upstream: &CompiledUpstream,
+    inbound: Inbound<'_>,
+    body: Body,
+    (site, route): (&Arc<CompiledSite>, &CompiledRoute),
+    exchange: &mut Exchange,
+) -> Result<Outcome, Refusal> {
+    let clock = worker.shared.content.clock;
+    let facts = upstream.balancer.facts(inbound.origin.client, &inbound.parts.headers);
+    let https = inbound.origin.https;
+    let outgoing = outgoing(inbound, body, route)?;
+    let metrics = || worker.shared.metrics.site(site.name.as_str());
+    let metrics = site.runtime.metrics.get_or_init(metrics);
+    let watch = Watch { site, metrics, exchange, clock, tries: Cell::new(0) };
+    let forwarding = Forwarding { pool: &worker.pool, upstream, facts, clock, observer: &watch };
+    let result = forwarding.send(outgoing).await;
+    let tries = watch.tries.get();
+    exchange.tried(tries);
+    metrics.retried(u64::from(tries.saturating_sub(1)));
+    let reply = result.inspect_err(|error| count_refused(metrics, error))?;
+    exchange.answered(reply.peer.target.to_string(), reply.waited);
+    let cookie = upstream.balancer.set_cookie(reply.target, &facts, cookie_path(route), https);
+    let mut outcome = into_outcome(reply);
+    add_cookie(&mut outcome, cookie);
+    Ok(outcome)
+}
+
+/// Lets a side of a split answer.
+pub(super) async fn to_side(
+    worker: &Worker,
+    split: &CompiledSplit,
+    inbound: Inbound<'_>,
+    body: Body,
+    (site, route): (&Arc<CompiledSite>, &CompiledRoute),
+    exchange: &mut Exchange,
+) -> Result<Outcome, Refusal> {
+    let https = inbound.origin.https;
+    let choice = split.splitter.choose(&inbound.parts.headers, rand::random());
+    let found = choice.and_then(|chosen| split.sides.get(usize::try_from(chosen.side).ok()?));
+    let (Some(chosen), Some((name, upstream))) = (choice, found) else {
+        let reason = "no side of the split has a share".to_owned();
+        return Err(Refusal::of_edge(Fault::Internal, reason));
+    };
+    exchange.found_side(name.as_str());
+    let mut outcome = to_upstream(worker, upstream, inbound, body, (site, route), exchange).await?;
+    let cookie = || split.splitter.set_cookie(chosen.side, cookie_path(route), https);
+    add_cookie(&mut outcome, chosen.is_new.then(cookie).flatten());
+    Ok(outcome)
+}
+
+/// Returns the path below which a cookie is sent back: that of the route, so that routes with
+/// targets of their own do not overwrite each other's.
+fn cookie_path(route: &CompiledRoute) -> &str {
+    route.prefix.as_ref().map_or("/", PathPrefix::as_str)
+}
+
+fn add_cookie(outcome: &mut Outcome, cookie: Option<String>) {
+    let Some(cookie) = cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()) else { return };
+    let headers = match outcome {
+        Outcome::Answer(response) => response.headers_mut(),
+        Outcome::Tunnel(response, ..) => response.headers_mut(),
+    };
+    headers.append(header::SET_COOKIE, cookie);
+}
+
+fn into_outcome(reply: Reply) -> Outcome {
+    let mut response = reply.response;
+    let protocol = response.headers().get(header::UPGRADE).cloned();
+    headers::strip_hop_by_hop(response.headers_mut());
+    response.headers_mut().remove(REQUEST_ID);
+    let Some((upstream, pick)) = reply.tunnel else {
+        return Outcome::Answer(response);
+    };
+    if let Some(protocol) = protocol {
+        response.headers_mut().insert(header::UPGRADE, protocol);
+    }
+    let response: Response<()> = response.map(drop);
+    Outcome::Tunnel(response, upstream, pick)
+}
+
+fn count_refused(metrics: &SiteMetrics, error: &ProxyError) {
+    match error {
+        ProxyError::Full { .. } => metrics.queue_was_full(),
+        ProxyError::Late { .. } => metrics.queue_took_too_long(),
+        ProxyError::Dial { .. }
+        | ProxyError::NoAnswer { .. }
+        | ProxyError::TimedOut { .. }
+        | ProxyError::Body(_)
+        | ProxyError::Unwritable(_) => {}
+    }
+}
+
+/// Tells the counters and the logs what becomes of targets.
+struct Watch<'a> {
+    site: &'a CompiledSite,
+    metrics: &'a SiteMetrics,
+    exchange: &'a Exchange,
+    clock: Clock,
+    tries: Cell<u32>,
+}
+
+impl Observer for Watch<'_> {
+    fn asked(&self, _: &Peer) {
+        self.tries.set(self.tries.get() + 1);
+    }
+
+    fn reached(&self, peer: &Peer, reached: bool) {
+        let state = self.metrics.upstream(&peer.target.to_string());
+        if reached {
+            state.up();
+        } else {
+            state.down();
+        }
+    }
+
+    fn changed(&self, target: &Target, change: Change) {
+        let target = target.declared();
+        let (code, message) = match change {
+            Change::Ejected { until } => {
+                let rest = until.since(self.clock.now());
+                let until = Timestamp::now().saturating_add(rest).unwrap_or(Timestamp::MAX);
+                let message =
+                    format!("{target} failed too often and gets no requests until {until:.0}");
+                ("target_ejected", message)
+            }
+            Change::Down => ("target_down", format!("{target} fails its checks")),
+            Change::Up => ("target_up", format!("{target} passes its checks")),
+        };
+        self.say(ErrorLevel::Warn, code, message);
+    }
+
+    fn noticed(&self, notice: Notice) {
+        match notice {
+            Notice::Panic => {
+                let message = "more than half of the targets would be out, so all of them are used";
+                self.say(ErrorLevel::Error, "all_targets_used", message.to_owned());
+            }
+            Notice::Recovered => {
+                let message = "enough targets are well, so only those are used";
+                self.say(ErrorLevel::Info, "well_targets_used", message.to_owned());
+            }
+        }
+    }
+}
+
+impl Watch<'_> {
+    /// Says it in the site's error log, where its owner looks, and in the edge's own.
+    fn say(&self, level: ErrorLevel, code: &'static str, message: String) {
+        let site = &self.site.name;
+        match level {
+            ErrorLevel::Info => tracing::info!(%site, "{message}"),
+            ErrorLevel::Warn => tracing::warn!(%site, "{message}"),
+            ErrorLevel::Error => tracing::error!(%site, "{message}"),
+        }
+        self.exchange.note(level, code, message);
+    }
+}
