@@ -202,9 +202,10 @@ impl ProxyError {
     /// Returns what failed of the target, if it was its fault.
     fn failure(&self) -> Option<Failure> {
         match self {
-            // The connections that there may be are all in use: that is ours to say, not its fault.
-            Self::Dial { source: DialError::NoPlace { .. }, .. } => None,
-            Self::Dial { .. } => Some(Failure::Connect),
+            // Where all connections that there may be are in use, it is our rule and not its fault.
+            Self::Dial { source, .. } => {
+                (!matches!(source, DialError::NoPlace { .. })).then_some(Failure::Connect)
+            }
             Self::NoAnswer { .. } => Some(Failure::Invalid),
             Self::TimedOut { .. } => Some(Failure::Timeout),
             Self::Full { .. } | Self::Late { .. } | Self::Body(_) | Self::Unwritable(_) => None,

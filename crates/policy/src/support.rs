@@ -98,10 +98,8 @@ mod tests {
 
     #[test]
     fn what_the_edge_would_leave_out_is_refused_by_name() {
-        for (spec, field) in [(r#"{"targets": ["a:80"], "health": "/health"}"#, "to.health")] {
-            let spec = format!(r#"{{"hosts": ["a.example"], "to": {spec}}}"#);
-            assert_eq!(refused(&spec), [format!("routes[0].{field}")], "{spec}");
-        }
+        let spec = r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "health": "/health"}}"#;
+        assert_eq!(refused(spec), ["routes[0].to.health"]);
         let spec = r#"{"hosts": ["a.example"], "split": [{"to": "5000"},
             {"to": {"targets": ["a:80"], "health": "/"}}]}"#;
         assert_eq!(refused(spec), ["routes[0].split.sides[1].to.health"]);

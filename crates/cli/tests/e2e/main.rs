@@ -6,6 +6,7 @@
 #![expect(clippy::indexing_slicing, reason = "a missing field of JSON is null")]
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod balance;
 mod browser;
 mod cli;
 mod example;

@@ -9,9 +9,13 @@
 )]
 
 mod access;
+mod backend;
+mod balance;
 mod changes;
 mod connections;
 mod control;
+mod crowds;
+mod failing;
 mod files;
 mod frames;
 mod limits;
