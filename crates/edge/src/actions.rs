@@ -40,7 +40,8 @@ pub(crate) async fn act(
             let rest = canonical::decode(rest(&inbound, route)).map_err(|fault| {
                 Refusal::of_request(Fault::BadRequest(fault), fault.to_string())
             })?;
-            let served = files::serve(root, &rest, &inbound.path, &inbound.parts).await;
+            let served =
+                files::serve(&worker.files, root, &rest, &inbound.path, &inbound.parts).await;
             served.map(Outcome::Answer).map_err(Refusal::from)
         }
         CompiledAction::Redirect(target) => send_on(target, &inbound, route),

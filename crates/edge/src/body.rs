@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::file::FileBody;
 pub(crate) use self::{
-    file::{Piece, Slice, of_file, read},
+    file::{Piece, Slice, of_file, read, read_at_once},
     pace::{Pace, paced},
 };
 

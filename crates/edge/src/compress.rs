@@ -13,29 +13,17 @@ use http::{
 };
 use http_body::Body as HttpBody;
 
-use crate::{body::Body, quality};
+use crate::{
+    body::Body,
+    coding::{Accepted, Coding},
+};
 
 /// Smaller bodies gain nothing.
 const MIN_LENGTH: u64 = 1024;
 
-/// A content coding that the edge speaks; listed as preferred among equals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Coding {
-    /// RFC 7932.
-    Brotli,
-    /// RFC 8878.
-    Zstd,
-    /// RFC 1952.
-    Gzip,
-}
-
-/// What a client takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Accepted {
-    coding: Coding,
-    /// Whether the client refuses what is not coded at all.
-    identity_refused: bool,
-}
+/// Stands in the extensions of an answer that was coded as it is to stay, or has no coded form.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settled;
 
 /// Returns an answer compressed, where the client takes it and the answer gains by it. The answer to
 /// HEAD gets the same headers as the one to GET, provided it carries its `Content-Length`.
@@ -44,10 +32,14 @@ pub(crate) fn compress(
     response: Response<Body>,
 ) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
-    let accepted = negotiate(accept_encoding);
+    if parts.extensions.get::<Settled>().is_some() {
+        return Response::from_parts(parts, body);
+    }
+    let accepted = Accepted::of(accept_encoding);
+    let best = accepted.ranked().next();
     if parts.status == StatusCode::NOT_MODIFIED {
         // It stands for an answer that would have been compressed, if it has such a validator.
-        if accepted.is_some() && parts.headers.contains_key(ETAG) {
+        if best.is_some() && parts.headers.contains_key(ETAG) {
             weaken_etag(&mut parts.headers);
             add_vary(&mut parts.headers);
         }
@@ -56,57 +48,18 @@ pub(crate) fn compress(
     if !is_open_to_coding(&parts) {
         return Response::from_parts(parts, body);
     }
-    let insists = accepted.is_some_and(|accepted| accepted.identity_refused);
+    let insists = best.is_some() && accepted.refuses_identity();
     if !insists && !is_compressible(&parts.headers) {
         return Response::from_parts(parts, body);
     }
     add_vary(&mut parts.headers);
-    let Some(accepted) = accepted.filter(|_| insists || is_worth_it(&parts.headers, &body)) else {
+    let Some(coding) = best.filter(|_| insists || is_worth_it(&parts.headers, &body)) else {
         return Response::from_parts(parts, body);
     };
-    describe(&mut parts.headers, accepted.coding);
+    describe(&mut parts.headers, coding);
     // The answer to HEAD has no body, and stays without one.
-    let body = if body.is_end_stream() { body } else { coder::code(body, accepted.coding) };
+    let body = if body.is_end_stream() { body } else { coder::code(body, coding) };
     Response::from_parts(parts, body)
-}
-
-impl Coding {
-    const PREFERRED: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Brotli => "br",
-            Self::Zstd => "zstd",
-            Self::Gzip => "gzip",
-        }
-    }
-
-    fn is_named(self, name: &str) -> bool {
-        let alias = self == Self::Gzip && name.eq_ignore_ascii_case("x-gzip");
-        alias || name.eq_ignore_ascii_case(self.name())
-    }
-}
-
-/// Chooses the coding with the highest quality; identity wins only when it is preferred outright.
-fn negotiate(accept_encoding: Option<&HeaderValue>) -> Option<Accepted> {
-    let list = accept_encoding?.to_str().ok()?;
-    let rest = wish(list, |name| name == "*");
-    let identity = wish(list, |name| name.eq_ignore_ascii_case("identity"));
-    let mut best: Option<(Coding, u16)> = None;
-    for coding in Coding::PREFERRED {
-        let quality = wish(list, |name| coding.is_named(name)).or(rest).unwrap_or(0);
-        if quality > best.map_or(0, |(_, quality)| quality) {
-            best = Some((coding, quality));
-        }
-    }
-    let (coding, quality) = best?;
-    let identity_refused = identity.or(rest) == Some(0);
-    let identity_preferred = identity.is_some_and(|identity| identity > quality);
-    (!identity_preferred).then_some(Accepted { coding, identity_refused })
-}
-
-fn wish(list: &str, is_meant: impl Fn(&str) -> bool) -> Option<u16> {
-    quality::parse(list).find(|(name, _)| is_meant(name)).map(|(_, quality)| quality)
 }
 
 /// Tells whether an answer may be coded at all, whatever it holds.
@@ -132,9 +85,12 @@ fn is_worth_it(headers: &HeaderMap, body: &Body) -> bool {
 }
 
 fn is_compressible(headers: &HeaderMap) -> bool {
-    let Some(media) = media_type(headers).map(str::to_ascii_lowercase) else {
-        return false;
-    };
+    media_type(headers).is_some_and(gains)
+}
+
+/// Tells whether bodies of a media type become smaller by compression.
+pub(crate) fn gains(media: &str) -> bool {
+    let media = media.to_ascii_lowercase();
     let Some((family, subtype)) = media.split_once('/') else { return false };
     match family {
         "text" => true,

@@ -1,26 +1,35 @@
 //! Static files: found below their root and nowhere else, with the conditions and ranges of RFC
-//! 9110, streamed without ever holding more than a chunk. Nothing is cached, so an edit shows at
-//! once. Whether something is missing, hidden or forbidden cannot be told from outside.
+//! 9110, compressed forms that lie beside them, listings of folders, and the fallback of applications.
+//! Whether something is missing, hidden or forbidden cannot be told from outside.
+//!
+//! What lies in memory is answered by the worker itself: small files from its [`Shelf`], others from
+//! the system's caches. Only what a disk or a network has to be waited for goes to the threads that
+//! may block.
 
 mod answer;
 mod conditions;
 mod find;
+mod known;
+mod listing;
+mod media;
 mod ranges;
+mod shelf;
+mod wanted;
 
-use std::io;
+use std::{io, sync::Arc};
 
 use camino::Utf8PathBuf;
 use http::{Method, Response, request::Parts};
 use portway_model::site::FileRoot;
+use tokio::task::spawn_blocking;
 
+pub(crate) use self::shelf::Shelf;
 use self::{
-    conditions::Conditions,
-    find::{Found, find},
+    find::Halt,
+    shelf::Noted,
+    wanted::{Found, Wanted},
 };
-use crate::{
-    body::{self, Body},
-    pages::Fault,
-};
+use crate::{body::Body, pages::Fault};
 
 /// Files up to this size are read in one go.
 const SMALL: u64 = 64 * 1024;
@@ -57,7 +66,8 @@ pub(crate) enum FileFault {
 /// Answers a request from the files below a root. `rest` is the decoded path below the route's
 /// prefix, `public_path` the path as the client sees it.
 pub(crate) async fn serve(
-    root: &FileRoot,
+    shelf: &Shelf,
+    root: &Arc<FileRoot>,
     rest: &str,
     public_path: &str,
     parts: &Parts,
@@ -65,18 +75,18 @@ pub(crate) async fn serve(
     if parts.method != Method::GET && parts.method != Method::HEAD {
         return Err(FileFault::Method);
     }
-    let conditions = Conditions::of(parts);
-    let wanted = Wanted {
-        root: root.clone(),
-        rest: rest.to_owned(),
-        as_folder: public_path.ends_with('/'),
-        conditions,
+    let path = find::relative(rest).ok_or(FileFault::NotFound)?;
+    let wanted = Wanted::of(root, path, public_path, parts);
+    let found = match wanted.find(&mut shelf.at(root)) {
+        Ok(found) => found,
+        Err(Halt::Fault(fault)) => return Err(fault),
+        Err(Halt::WouldWait) => find_elsewhere(shelf, &wanted).await?,
     };
-    let failed = |source| FileFault::Read { root: root.root.clone(), source };
-    let looked = tokio::task::spawn_blocking(move || wanted.look());
-    match looked.await.map_err(|error| failed(io::Error::other(error)))?? {
-        Looked::Folder => Ok(answer::to_folder(public_path, parts.uri.query())),
-        Looked::File(file) => Ok(answer::of(*file, root, parts)),
+    match found {
+        Found::Nothing => Err(FileFault::NotFound),
+        Found::Folder => Ok(answer::to_folder(public_path, parts.uri.query())),
+        Found::Listing => list(wanted, public_path, parts).await,
+        Found::File(choice) => Ok(answer::of(*choice, root, parts)),
     }
 }
 
@@ -91,60 +101,39 @@ impl FileFault {
     }
 }
 
-/// What a request wants, apart from its connection: opening and reading blocks.
-struct Wanted {
-    root: FileRoot,
-    rest: String,
-    as_folder: bool,
-    conditions: Conditions,
+/// Finds on a thread that may wait, and lets the shelf know.
+async fn find_elsewhere(shelf: &Shelf, wanted: &Wanted) -> Result<Found, FileFault> {
+    let elsewhere = wanted.clone();
+    let finding = spawn_blocking(move || {
+        let mut disk = Noted::waiting(elsewhere.root());
+        (elsewhere.find(&mut disk), disk.into_notes())
+    });
+    let (found, notes) = finding.await.map_err(|error| unread(wanted, io::Error::other(error)))?;
+    shelf.take_notes(wanted.root(), notes);
+    found.map_err(|halt| match halt {
+        Halt::Fault(fault) => fault,
+        Halt::WouldWait => unread(wanted, io::ErrorKind::WouldBlock.into()),
+    })
 }
 
-/// What was found.
-enum Looked {
-    /// A folder with an index, asked for without its slash.
-    Folder,
-    File(Box<Selected>),
+async fn list(
+    wanted: Wanted,
+    public_path: &str,
+    parts: &Parts,
+) -> Result<Response<Body>, FileFault> {
+    let path = crate::canonical::decode(public_path).map_err(|_| FileFault::NotFound)?.into_owned();
+    let query = parts.uri.query().map(str::to_owned);
+    let (view, root) = (wanted.view(), wanted.root().root.clone());
+    let listing = spawn_blocking(move || {
+        let listing = listing::read(wanted.root(), wanted.path(), path, query.as_deref())?;
+        Ok(listing.render(view))
+    });
+    let failed = |error| FileFault::Read { root, source: io::Error::other(error) };
+    listing.await.map_err(failed)?.map(listing::answer)
 }
 
-/// A file and what of it is to be sent.
-struct Selected {
-    file: find::OpenFile,
-    tag: String,
-    part: conditions::Part,
-    /// All of the file, when it is small and wholly wanted.
-    content: Option<bytes::Bytes>,
-}
-
-/// A file that is replaced while it is read is looked at afresh, this often.
-const TRIES: usize = 3;
-
-impl Wanted {
-    fn look(&self) -> Result<Looked, FileFault> {
-        let mut last = io::ErrorKind::UnexpectedEof.into();
-        for _ in 0..TRIES {
-            let file = match find(&self.root, &self.rest, self.as_folder)? {
-                Found::Folder => return Ok(Looked::Folder),
-                Found::File(file) => file,
-            };
-            match self.select(file) {
-                Ok(selected) => return Ok(Looked::File(Box::new(selected))),
-                Err(error) => last = error,
-            }
-        }
-        Err(FileFault::Read { root: self.root.root.clone(), source: last })
-    }
-
-    fn select(&self, file: find::OpenFile) -> io::Result<Selected> {
-        let tag = conditions::tag(&file);
-        let part = self.conditions.judge(&tag, file.modified, file.length);
-        let whole = matches!(part, conditions::Part::Whole);
-        let content = if whole && self.conditions.wants_body() && file.length <= SMALL {
-            Some(body::read(&file.file, 0, file.length)?)
-        } else {
-            None
-        };
-        Ok(Selected { file, tag, part, content })
-    }
+fn unread(wanted: &Wanted, source: io::Error) -> FileFault {
+    FileFault::Read { root: wanted.root().root.clone(), source }
 }
 
 #[cfg(test)]

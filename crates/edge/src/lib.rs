@@ -15,6 +15,7 @@ mod balance;
 mod body;
 mod canonical;
 mod clock;
+mod coding;
 mod compress;
 mod config;
 mod content;

@@ -2,7 +2,7 @@
 //! sentence, and the id under which the operator finds the rest. Never names internals: no address,
 //! no socket path, no version.
 
-mod accept;
+pub(crate) mod accept;
 mod html;
 
 use http::{
@@ -16,6 +16,7 @@ use portway_http1::Kind;
 use serde::Serialize;
 
 use self::accept::Media;
+pub(crate) use self::html::escape;
 use crate::{
     body::{self, Body},
     canonical::RequestFault,

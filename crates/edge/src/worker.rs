@@ -25,6 +25,7 @@ use crate::{
     access::Authenticator,
     body,
     content::Content,
+    files::Shelf,
     http1, http2,
     log::Logs,
     metrics::{ConnectionGuard, ListenerConnections, Metrics},
@@ -67,6 +68,8 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     /// Connections to upstreams.
     pub(crate) pool: Rc<Pool>,
+    /// What is remembered of files.
+    pub(crate) files: Shelf,
     /// Connections of clients, and tunnels.
     pub(crate) tasks: TaskTracker,
 }
@@ -102,7 +105,8 @@ pub(crate) fn run(shared: Arc<Shared>, listeners: Vec<Listener>) -> io::Result<(
 
 async fn work(shared: Arc<Shared>, listeners: Vec<Listener>) -> io::Result<()> {
     let pool = Rc::new(Pool::new(Dns::new(&shared.name_servers)));
-    let worker = Rc::new(Worker { shared, pool, tasks: TaskTracker::new() });
+    let (files, tasks) = (Shelf::default(), TaskTracker::new());
+    let worker = Rc::new(Worker { shared, pool, files, tasks });
     // Both end with this thread at the latest.
     let sweep = tokio::task::spawn_local(Rc::clone(&worker.pool).sweep_forever());
     let mut accepting = tokio::task::JoinSet::new();

@@ -4,7 +4,7 @@
 
 use portway_model::{
     FieldPath, FindingCode, Findings,
-    site::{Action, FileRoot, Route, Upstream},
+    site::{Action, Route, Upstream},
 };
 
 /// Adds a finding for each setting that the edge does not carry out. `at` tells where a route
@@ -27,8 +27,7 @@ pub fn refuse_by_edge(routes: &[Route], at: impl Fn(usize) -> FieldPath, finding
                     refuse_upstream(&side.upstream, &at, &mut refuse);
                 }
             }
-            Action::Files(files) => refuse_files(files, &at.key("files"), &mut refuse),
-            Action::Redirect(_) | Action::Respond(_) => {}
+            Action::Files(_) | Action::Redirect(_) | Action::Respond(_) => {}
         }
     }
 }
@@ -49,11 +48,6 @@ fn refuse_upstream(
     ] {
         refuse(missing, &at.key(field), what);
     }
-}
-
-fn refuse_files(files: &FileRoot, at: &FieldPath, refuse: &mut impl FnMut(bool, &FieldPath, &str)) {
-    refuse(files.spa, &at.key("spa"), "does not fall back to the index");
-    refuse(files.listing, &at.key("listing"), "does not list folders");
 }
 
 #[cfg(test)]
@@ -91,6 +85,8 @@ mod tests {
             r#"{"hosts": ["a.example"], "files": "/srv"}"#,
             r#"{"hosts": ["a.example"], "to": "a:80", "limits": {"headers": 50}}"#,
             r#"{"hosts": ["a.example"], "to": "a:80", "paths": {"encoded_slash": "allow"}}"#,
+            r#"{"hosts": ["a.example"], "files": {"root": "/srv", "spa": true}}"#,
+            r#"{"hosts": ["a.example"], "files": {"root": "/srv", "listing": true}}"#,
         ] {
             assert!(refused(spec).is_empty(), "{spec}: {:?}", refused(spec));
         }
@@ -103,7 +99,5 @@ mod tests {
         let spec = r#"{"hosts": ["a.example"], "split": [{"to": "5000"},
             {"to": {"targets": ["a:80"], "health": "/"}}]}"#;
         assert_eq!(refused(spec), ["routes[0].split.sides[1].to.health"]);
-        let spec = r#"{"hosts": ["a.example"], "files": {"root": "/srv", "spa": true}}"#;
-        assert_eq!(refused(spec), ["routes[0].files.spa"]);
     }
 }

@@ -10,6 +10,7 @@ mod balance;
 mod browser;
 mod cli;
 mod example;
+mod files;
 mod isolation;
 mod jwt_api;
 mod life;

@@ -55,9 +55,8 @@ pub(crate) struct Slice<'a> {
 
 /// Returns a body of these pieces. Its length is kept: when the file has become shorter, the body
 /// fails, so that the client does not take half a file for a whole one.
-pub(crate) fn of_file(file: File, pieces: VecDeque<Piece>) -> Body {
+pub(crate) fn of_file(file: Arc<File>, pieces: VecDeque<Piece>) -> Body {
     let left = pieces.iter().map(Piece::length).sum();
-    let file = Arc::new(file);
     let copied = Copied::Possible { warm: 0 };
     Body(Inner::File(Box::new(FileBody { file, pieces, left, copied, reading: None })))
 }
@@ -275,9 +274,9 @@ mod tests {
         [Piece::Slice { offset: 0, length: u64::try_from(content.len()).unwrap() }].into()
     }
 
-    fn file(content: &[u8]) -> File {
+    fn file(content: &[u8]) -> Arc<File> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
-        file
+        Arc::new(file)
     }
 }

@@ -18,8 +18,10 @@ use http_body::{Body as HttpBody, Frame};
 use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-use super::Coding;
-use crate::body::{self, Body, BodyError};
+use crate::{
+    body::{self, Body, BodyError},
+    coding::Coding,
+};
 
 /// How much coded text is handed on at once.
 const CHUNK: usize = 16 * 1024;

@@ -228,7 +228,7 @@ impl Compiler<'_> {
             Action::Split(split) => {
                 CompiledAction::Split(Box::new(self.split(split, place, &at.key("split"))?))
             }
-            Action::Files(root) => CompiledAction::Files(root),
+            Action::Files(root) => CompiledAction::Files(Arc::new(root)),
             Action::Redirect(redirect) => {
                 CompiledAction::Redirect(self.redirect(redirect, &at.key("redirect"))?)
             }

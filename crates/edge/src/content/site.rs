@@ -125,7 +125,7 @@ pub(crate) enum CompiledAction {
     /// One of several upstreams.
     Split(Box<CompiledSplit>),
     /// Files.
-    Files(FileRoot),
+    Files(Arc<FileRoot>),
     /// Nobody: the client is sent on.
     Redirect(CompiledRedirect),
     /// A fixed answer.

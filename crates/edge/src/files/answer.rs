@@ -1,22 +1,29 @@
 //! The answers that files give.
 
-use std::{collections::VecDeque, ops::Range, time::SystemTime};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{
-        ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-        LAST_MODIFIED, LOCATION, X_CONTENT_TYPE_OPTIONS,
+        ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+        CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION, VARY, X_CONTENT_TYPE_OPTIONS,
     },
     request::Parts,
 };
 use portway_model::site::FileRoot;
 
-use super::{Selected, conditions::Part, find::OpenFile};
-use crate::body::{self, Body, Piece};
-
-/// HTTP dates end here (RFC 9110 §5.6.7 gives years four digits).
-const LAST_DATE: u64 = 253_402_300_799;
+use super::{
+    conditions::{Conditions, Part},
+    find::Hit,
+    known::Known,
+    media,
+    wanted::{Choice, Role},
+};
+use crate::{
+    body::{self, Body, Piece},
+    compress::Settled,
+};
 
 /// Returns the way to a folder whose slash was left out.
 pub(super) fn to_folder(public_path: &str, query: Option<&str>) -> Response<Body> {
@@ -38,46 +45,87 @@ pub(super) fn to_folder(public_path: &str, query: Option<&str>) -> Response<Body
 }
 
 /// Returns the answer that a file gives.
-pub(super) fn of(selected: Selected, root: &FileRoot, parts: &Parts) -> Response<Body> {
+pub(super) fn of(choice: Choice, root: &FileRoot, parts: &Parts) -> Response<Body> {
+    let known = &choice.hit.known;
+    let tag = known.tag.to_str().unwrap_or_default();
+    let part = Conditions::of(parts).judge(tag, known.modified(), known.length());
     let mut response = Response::new(body::empty());
-    add_validators(&selected, root, response.headers_mut());
-    let Selected { file, tag, part, content } = selected;
+    describe(&choice, root, response.headers_mut());
+    let not_coded = part == Part::NotModified && media::is_packed(&choice.media);
+    if choice.coding.is_some() || not_coded {
+        response.extensions_mut().insert(Settled);
+    }
     match part {
         Part::NotModified => *response.status_mut() = StatusCode::NOT_MODIFIED,
         Part::PreconditionFailed => nothing(&mut response, StatusCode::PRECONDITION_FAILED),
         Part::NoSuchRange => {
-            insert(response.headers_mut(), CONTENT_RANGE, &format!("bytes */{}", file.length));
+            insert(response.headers_mut(), CONTENT_RANGE, &format!("bytes */{}", known.length()));
             nothing(&mut response, StatusCode::RANGE_NOT_SATISFIABLE);
         }
-        Part::Whole => {
-            let length = file.length;
-            add_content(response.headers_mut(), content_type(&file.name), length);
-            if let Some(content) = content {
-                *response.body_mut() = body::full(content);
-            } else if parts.method == Method::GET {
-                *response.body_mut() = body::of_file(file.file, slice(&(0..length)));
-            }
-        }
-        Part::Ranges(ranges) => partial(&mut response, file, &tag, &ranges),
+        Part::Whole => whole(&mut response, choice, &parts.method),
+        Part::Ranges(ranges) => partial(&mut response, choice, &ranges),
     }
     response
 }
 
-fn partial(response: &mut Response<Body>, file: OpenFile, tag: &str, ranges: &[Range<u64>]) {
-    let media = content_type(&file.name);
+fn whole(response: &mut Response<Body>, choice: Choice, method: &Method) {
+    let length = choice.hit.known.length();
+    add_content(response.headers_mut(), &choice, choice.media.clone(), length);
+    if *method == Method::GET {
+        *response.body_mut() = send(choice.hit, slice(&(0..length)));
+    }
+}
+
+fn partial(response: &mut Response<Body>, choice: Choice, ranges: &[Range<u64>]) {
+    let length = choice.hit.known.length();
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     let pieces = if let [range] = ranges {
-        insert(response.headers_mut(), CONTENT_RANGE, &content_range(range, file.length));
-        add_content(response.headers_mut(), media, range.end - range.start);
+        insert(response.headers_mut(), CONTENT_RANGE, &content_range(range, length));
+        let media = choice.media.clone();
+        add_content(response.headers_mut(), &choice, media, range.end - range.start);
         slice(range)
     } else {
+        let tag = choice.hit.known.tag.to_str().unwrap_or_default();
         let boundary = format!("portway-{}", tag.trim_matches('"'));
-        let pieces = multipart(ranges, &boundary, &media, file.length);
-        let media = format!("multipart/byteranges; boundary={boundary}");
-        add_content(response.headers_mut(), media, pieces.iter().map(Piece::length).sum());
+        let media = choice.media.to_str().unwrap_or_default();
+        let pieces = multipart(ranges, &boundary, media, length);
+        let media = HeaderValue::try_from(format!("multipart/byteranges; boundary={boundary}"));
+        let media = media.unwrap_or_else(|_| HeaderValue::from_static("multipart/byteranges"));
+        let total = pieces.iter().map(Piece::length).sum();
+        add_content(response.headers_mut(), &choice, media, total);
         pieces
     };
-    *response.body_mut() = body::of_file(file.file, pieces);
+    *response.body_mut() = send(choice.hit, pieces);
+}
+
+/// Returns a body of pieces of a file, from memory where it is there.
+fn send(hit: Hit, pieces: VecDeque<Piece>) -> Body {
+    match (hit.known.content.clone(), hit.file) {
+        (Some(content), _) => body::full(cut(&content, &pieces)),
+        (None, Some(file)) => body::of_file(file, pieces),
+        // HEAD opens nothing.
+        (None, None) => body::empty(),
+    }
+}
+
+fn cut(content: &Bytes, pieces: &VecDeque<Piece>) -> Bytes {
+    let bytes = |piece: &Piece| match piece {
+        Piece::Text(text) => text.clone(),
+        Piece::Slice { offset, length } => {
+            let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(content.len());
+            content.slice(place(*offset)..place(offset.saturating_add(*length)))
+        }
+    };
+    if let [piece] = pieces.as_slices().0
+        && pieces.len() == 1
+    {
+        return bytes(piece);
+    }
+    let mut joined = BytesMut::new();
+    for piece in pieces {
+        joined.extend_from_slice(&bytes(piece));
+    }
+    joined.freeze()
 }
 
 /// Returns the parts of RFC 9110 §14.6.
@@ -105,28 +153,40 @@ fn content_range(range: &Range<u64>, length: u64) -> String {
     format!("bytes {}-{}/{length}", range.start, range.end.saturating_sub(1))
 }
 
-fn add_validators(selected: &Selected, root: &FileRoot, headers: &mut HeaderMap) {
-    insert(headers, ETAG, &selected.tag);
-    if let Some(date) = last_modified(selected.file.modified) {
-        insert(headers, LAST_MODIFIED, &date);
+/// What every answer about a file says of it.
+fn describe(choice: &Choice, root: &FileRoot, headers: &mut HeaderMap) {
+    let known: &Arc<Known> = &choice.hit.known;
+    headers.insert(ETAG, known.tag.clone());
+    if let Some(date) = &known.last_modified {
+        headers.insert(LAST_MODIFIED, date.clone());
     }
-    if !root.cache_control.is_empty() {
-        insert(headers, CACHE_CONTROL, &root.cache_control);
+    match choice.role {
+        Role::File if root.cache_control.is_empty() => {}
+        Role::File => insert(headers, CACHE_CONTROL, &root.cache_control),
+        // The page names the assets of its release, so an old one must not be taken for the new.
+        Role::Page | Role::Fallback => {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        }
+    }
+    let varies = match (choice.negotiated, choice.role) {
+        (true, Role::Fallback) => Some("accept-encoding, accept"),
+        (true, Role::File | Role::Page) => Some("accept-encoding"),
+        (false, Role::Fallback) => Some("accept"),
+        (false, Role::File | Role::Page) => None,
+    };
+    if let Some(varies) = varies {
+        headers.insert(VARY, HeaderValue::from_static(varies));
     }
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
-fn last_modified(time: SystemTime) -> Option<String> {
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
-    (seconds <= LAST_DATE).then(|| httpdate::fmt_http_date(time))
-}
-
-fn add_content(headers: &mut HeaderMap, media: String, length: u64) {
-    if let Ok(media) = HeaderValue::try_from(media) {
-        headers.insert(CONTENT_TYPE, media);
-    }
+fn add_content(headers: &mut HeaderMap, choice: &Choice, media: HeaderValue, length: u64) {
+    headers.insert(CONTENT_TYPE, media);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    if let Some(coding) = choice.coding {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    }
 }
 
 fn nothing(response: &mut Response<Body>, status: StatusCode) {
@@ -134,54 +194,9 @@ fn nothing(response: &mut Response<Body>, status: StatusCode) {
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
 }
 
-/// Values are dates, digests and checked settings; one that is no header is left out.
+/// Values are numbers and checked settings; one that is no header is left out.
 fn insert(headers: &mut HeaderMap, name: http::HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
-    }
-}
-
-/// Returns the media type that a file's name tells. Text is UTF-8.
-fn content_type(name: &str) -> String {
-    let media = mime_guess::from_path(name).first_or_octet_stream();
-    let essence = match media.essence_str() {
-        "application/javascript" => "text/javascript", // RFC 9239 §6
-        essence => essence,
-    };
-    let is_text =
-        essence.starts_with("text/") || essence.ends_with("+xml") || essence == "application/xml";
-    if is_text { format!("{essence}; charset=utf-8") } else { essence.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_type_follows_from_the_name() {
-        for (name, media) in [
-            ("index.html", "text/html; charset=utf-8"),
-            ("a.css", "text/css; charset=utf-8"),
-            ("a.js", "text/javascript; charset=utf-8"),
-            ("a.mjs", "text/javascript; charset=utf-8"),
-            ("a.svg", "image/svg+xml; charset=utf-8"),
-            ("a.json", "application/json"),
-            ("a.PNG", "image/png"),
-            ("a.wasm", "application/wasm"),
-            ("a.woff2", "font/woff2"),
-            ("a.webmanifest", "application/manifest+json"),
-            ("token", "application/octet-stream"),
-        ] {
-            assert_eq!(content_type(name), media, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_time_that_http_cannot_write_is_left_out() {
-        let epoch = SystemTime::UNIX_EPOCH;
-        let seconds = std::time::Duration::from_secs;
-        assert_eq!(last_modified(epoch).as_deref(), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
-        assert_eq!(last_modified(epoch - seconds(1)), None);
-        assert_eq!(last_modified(epoch + seconds(LAST_DATE + 1)), None);
     }
 }

@@ -5,15 +5,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{
     HeaderMap, HeaderName, Method,
     header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE},
     request::Parts,
 };
-use sha2::{Digest, Sha256};
 
-use super::{find::OpenFile, ranges};
+use super::ranges;
 
 /// What of a file is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,20 +40,6 @@ pub(super) struct Conditions {
     range: Option<String>,
 }
 
-/// Returns the strong validator of a file. It changes with length, time of change and inode, and
-/// tells none of them.
-pub(super) fn tag(file: &OpenFile) -> String {
-    let since = file.modified.duration_since(UNIX_EPOCH);
-    let nanos = since.map_or_else(|before| before.duration().as_nanos(), |after| after.as_nanos());
-    let mut hash = Sha256::new();
-    hash.update(file.length.to_be_bytes());
-    hash.update(nanos.to_be_bytes());
-    hash.update(file.inode.to_be_bytes());
-    let digest = hash.finalize();
-    let digest = URL_SAFE_NO_PAD.encode(digest.get(..12).unwrap_or_default());
-    format!("\"{digest}\"")
-}
-
 impl Conditions {
     /// Reads them from a request. What cannot be read is as if it were not there.
     pub(super) fn of(parts: &Parts) -> Self {
@@ -71,14 +55,8 @@ impl Conditions {
         }
     }
 
-    /// Tells whether the body is sent at all.
-    pub(super) fn wants_body(&self) -> bool {
-        self.get
-    }
-
-    /// Judges them in the order of RFC 9110 §13.2.2.
-    pub(super) fn judge(&self, tag: &str, modified: SystemTime, length: u64) -> Part {
-        let modified = whole_seconds(modified);
+    /// Judges them in the order of RFC 9110 §13.2.2. `modified` is in whole seconds since 1970.
+    pub(super) fn judge(&self, tag: &str, modified: u64, length: u64) -> Part {
         let unchanged_since = |date: SystemTime| modified <= whole_seconds(date);
         let wanted = match (&self.if_match, self.if_unmodified_since) {
             (Some(tags), _) => lists(tags, |listed| listed == tag),
@@ -203,7 +181,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let parts = request.body(()).unwrap().into_parts().0;
-        let modified = httpdate::parse_http_date(DATE).unwrap() + Duration::from_millis(500);
+        let modified = whole_seconds(httpdate::parse_http_date(DATE).unwrap());
         Conditions::of(&parts).judge(TAG, modified, 100)
     }
 }

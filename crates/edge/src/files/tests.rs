@@ -1,9 +1,15 @@
-//! Tests of static files on a real file system.
+//! Tests of static files on a real file system. The clock of the shelf is ahead, so that files are
+//! remembered that were only just written.
+
+mod forms;
+mod pages;
+mod remembered;
 
 use std::{
     fs,
     io::Write,
     os::unix::fs::{PermissionsExt, symlink},
+    time::{Duration, SystemTime},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -15,7 +21,8 @@ use super::*;
 use crate::body::BodyError;
 
 struct Site {
-    root: FileRoot,
+    root: Arc<FileRoot>,
+    shelf: Shelf,
     folder: Utf8PathBuf,
     _temporary: tempfile::TempDir,
 }
@@ -41,10 +48,10 @@ async fn a_folder_is_its_index_and_is_asked_for_with_its_slash() {
     assert_eq!(text(site.get("/").await.unwrap()).await, "top");
     assert_eq!(text(site.get("/docs/").await.unwrap()).await, "docs");
     let request = request("GET", "/pub/docs?x=1&y=2", &[]);
-    let response = serve(&site.root, "/docs", "/pub/docs", &request).await.unwrap();
+    let response = serve(&site.shelf, &site.root, "/docs", "/pub/docs", &request).await.unwrap();
     assert_eq!(response.status(), StatusCode::MOVED_PERMANENTLY);
     assert_eq!(header(&response, "location"), "/pub/docs/?x=1&y=2");
-    let response = serve(&site.root, "/", "/pub", &request).await.unwrap();
+    let response = serve(&site.shelf, &site.root, "/", "/pub", &request).await.unwrap();
     assert_eq!(header(&response, "location"), "/pub/?x=1&y=2");
     assert!(matches!(site.get("/empty/").await, Err(FileFault::NotFound)));
     assert!(matches!(site.get("/empty").await, Err(FileFault::NotFound)));
@@ -97,7 +104,7 @@ async fn what_is_hidden_missing_forbidden_or_outside_looks_the_same() {
     }
     for path in paths {
         let parts = request("GET", "/x", &[]);
-        let fault = serve(&site.root, path, "/x", &parts).await.unwrap_err();
+        let fault = serve(&site.shelf, &site.root, path, "/x", &parts).await.unwrap_err();
         assert!(matches!(fault, FileFault::NotFound), "{path}: {fault:?}");
         assert_eq!(fault.fault(), Fault::NoFile);
     }
@@ -114,7 +121,7 @@ async fn well_known_files_and_links_within_the_root_are_served() {
 #[tokio::test]
 async fn a_root_that_is_gone_is_said_to_the_operator_only() {
     let mut site = Site::new(&[]);
-    site.root.root = site.folder.join("gone");
+    site.edit(|root| root.root = root.root.join("gone"));
     let fault = site.get("/").await.unwrap_err();
     assert!(fault.to_string().contains("gone"), "{fault}");
     assert_eq!(fault.fault(), Fault::NoFile);
@@ -212,16 +219,39 @@ impl Site {
         let temporary = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(temporary.path()).unwrap().join("root");
         fs::create_dir(&folder).unwrap();
-        for (path, content) in files {
-            let path = folder.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
-        }
         let root = FileRoot {
             index: vec!["index.html".to_owned(), "index.htm".to_owned()],
             ..FileRoot::of(folder.clone())
         };
-        Self { root, folder, _temporary: temporary }
+        let site = Self {
+            root: Arc::new(root),
+            shelf: Shelf::with_clock(ahead),
+            folder,
+            _temporary: temporary,
+        };
+        for (path, content) in files {
+            site.write(path, content);
+        }
+        site
+    }
+
+    fn write(&self, path: &str, content: &str) {
+        let path = self.folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn age(&self, path: &str, modified: SystemTime) {
+        let file = fs::File::options().write(true).open(self.folder.join(path)).unwrap();
+        file.set_modified(modified).unwrap();
+    }
+
+    fn is_remembered(&self, path: &str) -> bool {
+        self.shelf.remembers(&self.root, path)
+    }
+
+    fn edit(&mut self, edit: impl FnOnce(&mut FileRoot)) {
+        edit(Arc::make_mut(&mut self.root));
     }
 
     async fn get(&self, path: &str) -> Result<Response<Body>, FileFault> {
@@ -234,8 +264,16 @@ impl Site {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Response<Body>, FileFault> {
-        serve(&self.root, path, path, &request(method, path, headers)).await
+        serve(&self.shelf, &self.root, path, path, &request(method, path, headers)).await
     }
+}
+
+fn now() -> SystemTime {
+    jiff::Timestamp::now().into()
+}
+
+fn ahead() -> SystemTime {
+    now() + Duration::from_secs(3600)
 }
 
 fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {

@@ -1,4 +1,4 @@
-//! Which form of an error a client prefers (RFC 9110 §12.5.1).
+//! Which form of an answer of the edge's own a client prefers (RFC 9110 §12.5.1).
 
 use http::HeaderValue;
 
@@ -43,7 +43,7 @@ pub(super) fn choose(accept: Option<&HeaderValue>) -> Media {
     };
     let mut best = (0, Exactness::Anything, Media::Plain);
     for media in [Media::Plain, Media::Problem, Media::Html] {
-        let Some((quality, exactness)) = wish(accept, media) else {
+        let Some((quality, exactness)) = wish(accept, media.names()) else {
             continue;
         };
         let better = (quality, exactness) > (best.0, best.1);
@@ -53,6 +53,30 @@ pub(super) fn choose(accept: Option<&HeaderValue>) -> Media {
         }
     }
     best.2
+}
+
+/// What a client wants to see where a page for people and data for programs are both at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    /// A page.
+    Page,
+    /// JSON.
+    Data,
+    /// Neither of them.
+    Neither,
+}
+
+/// Returns what a client prefers. Who takes anything gets the page, unless JSON is named.
+pub(crate) fn view(accept: Option<&HeaderValue>) -> View {
+    let Some(accept) = accept.and_then(|value| value.to_str().ok()) else {
+        return View::Page;
+    };
+    let wish = |names| wish(accept, names).filter(|(quality, _)| *quality > 0);
+    match (wish(&[("text", "html")]), wish(&[("application", "json")])) {
+        (None, None) => View::Neither,
+        (page, data) if data > page => View::Data,
+        (Some(_) | None, _) => View::Page,
+    }
 }
 
 /// How exactly a media range names a type; the most exact range decides the quality.
@@ -66,14 +90,15 @@ enum Exactness {
     Type,
 }
 
-fn wish(accept: &str, media: Media) -> Option<(u16, Exactness)> {
+/// Returns the quality of what goes by some names, and how exactly it is asked for.
+fn wish(accept: &str, names: &[(&str, &str)]) -> Option<(u16, Exactness)> {
     let by_name = |name: &(&str, &str)| {
         let ranges = quality::parse(accept).filter_map(|(range, quality)| {
             matches(range, *name).map(|exactness| (exactness, quality))
         });
         ranges.max_by_key(|(exactness, _)| *exactness)
     };
-    let wishes = media.names().iter().filter_map(by_name);
+    let wishes = names.iter().filter_map(by_name);
     // Of two names for one form the one that is asked for exactly counts.
     wishes.max().map(|(exactness, quality)| (quality, exactness))
 }
@@ -92,6 +117,26 @@ fn matches(range: &str, (family, subtype): (&str, &str)) -> Option<Exactness> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_is_shown_unless_data_is_named() {
+        for (accept, expected) in [
+            ("*/*", View::Page),
+            ("text/*", View::Page),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", View::Page),
+            ("application/json", View::Data),
+            ("application/json, text/plain, */*", View::Data),
+            ("text/html;q=0.5, application/json;q=0.4", View::Page),
+            ("text/html, application/json", View::Page),
+            ("application/*", View::Data),
+            ("image/png", View::Neither),
+            ("*/*;q=0", View::Neither),
+            ("text/html;q=0, */*;q=0.1", View::Data),
+        ] {
+            assert_eq!(view(Some(&HeaderValue::from_static(accept))), expected, "{accept}");
+        }
+        assert_eq!(view(None), View::Page);
+    }
 
     #[test]
     fn the_client_gets_what_it_prefers() {

@@ -51,7 +51,8 @@ footer{margin-top:2rem;padding-top:1rem;border-top:1px solid var(--line);\
 color:var(--soft);font-size:.875rem}\
 code{font:.875rem ui-monospace,monospace;user-select:all;overflow-wrap:anywhere}";
 
-fn escape(text: &str) -> String {
+/// Returns text as it stands in a page.
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -11,7 +11,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{TestEdge, certificate, change, client2, route, sent, site, tls, with_https};
+use crate::support::{
+    Answer, TestEdge, certificate, change, client, client2, read, request, route, send, sent, site,
+    tls, with_https,
+};
 
 /// More than sockets take while nobody reads.
 const HUGE: u64 = 64 * 1024 * 1024;
@@ -22,7 +25,7 @@ async fn a_large_file_arrives_whole_by_every_way() {
     let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
     folder.write("big.bin", &content);
     let ca = TestCa::new().unwrap();
-    let edge = folder.edge_with_tls(&ca).await;
+    let edge = folder.edge_with_tls(&ca, |_| {}).await;
 
     let plain = TcpStream::connect(edge.http()).await.unwrap();
     assert!(fetch(plain, "plain.example", "/big.bin", "").await.body == content);
@@ -110,6 +113,62 @@ async fn a_client_that_leaves_during_a_file_is_told_of_in_the_log() {
     edge.log_has("main.error.log", r#""code":"client_gone""#).await;
 }
 
+#[tokio::test]
+async fn forms_conditions_and_pages_are_the_same_over_both_versions_of_http() {
+    let folder = Folder::new();
+    for (path, content) in
+        [("index.html", "the app"), ("app.js", "original"), ("app.js.gz", "as gzip")]
+    {
+        folder.write(path, content.as_bytes());
+    }
+    let ca = TestCa::new().unwrap();
+    let edge = folder.edge_with_tls(&ca, |files| files.spa = true).await;
+    for alpn in ["http/1.1", "h2"] {
+        let ask = async |method: &str, path: &str, headers: &[(&str, &str)]| {
+            asked(&edge, &ca, alpn, method, path, headers).await
+        };
+        let coded = ("accept-encoding", "gzip, deflate");
+
+        let form = ask("GET", "/app.js", &[coded]).await;
+        assert_eq!((form.status, form.body.as_str()), (200, "as gzip"));
+        assert_eq!(form.header("content-encoding"), "gzip");
+        let head = ask("HEAD", "/app.js", &[coded]).await;
+        assert_eq!((head.status, head.body.as_str()), (200, ""));
+        for name in ["content-length", "content-encoding", "etag", "content-type", "vary"] {
+            assert_eq!(head.header(name), form.header(name), "{name}");
+        }
+        let known = ask("GET", "/app.js", &[coded, ("if-none-match", form.header("etag"))]).await;
+        assert_eq!((known.status, known.body.as_str()), (304, ""));
+        assert_eq!(known.header("etag"), form.header("etag"));
+        let outside = ask("GET", "/app.js", &[coded, ("range", "bytes=7-")]).await;
+        assert_eq!((outside.status, outside.header("content-range")), (416, "bytes */7"));
+        let other = ask("GET", "/app.js", &[coded, ("if-match", "\"x\"")]).await;
+        assert_eq!(other.status, 412);
+        assert_eq!(ask("GET", "/app.js", &[]).await.body, "original");
+        assert_eq!(ask("GET", "/users/5", &[("accept", "text/html")]).await.body, "the app");
+        assert_eq!(ask("GET", "/users/5", &[("accept", "image/png")]).await.status, 404);
+        assert_eq!(ask("DELETE", "/app.js", &[]).await.header("allow"), "GET, HEAD");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_leads_to_its_slash_and_is_listed_for_whoever_asks() {
+    let folder = Folder::new();
+    folder.write("pub/a.txt", b"a");
+    let ca = TestCa::new().unwrap();
+    let edge = folder.edge_with_tls(&ca, |files| files.listing = true).await;
+    for alpn in ["http/1.1", "h2"] {
+        let ask = async |path: &str, headers: &[(&str, &str)]| {
+            asked(&edge, &ca, alpn, "GET", path, headers).await
+        };
+        let led = ask("/pub?sort=size", &[]).await;
+        assert_eq!((led.status, led.header("location")), (301, "/pub/?sort=size"));
+        assert!(ask("/pub/", &[("accept", "text/html")]).await.body.contains("a.txt</a>"));
+        let listing = ask("/pub/", &[("accept", "application/json")]).await.body;
+        assert!(listing.contains(r#""name":"a.txt","type":"file","size":1"#), "{listing}");
+    }
+}
+
 /// A folder with a site on it.
 struct Folder {
     root: Utf8PathBuf,
@@ -146,10 +205,10 @@ impl Folder {
         edge
     }
 
-    async fn edge_with_tls(&self, ca: &TestCa) -> TestEdge {
+    async fn edge_with_tls(&self, ca: &TestCa, edit: impl FnOnce(&mut FileRoot)) -> TestEdge {
         let edge = self.edge().await;
         let certificate = certificate(ca, &["a.example"]);
-        let put = vec![with_https(self.site("a", "a.example", |_| {}), &certificate)];
+        let put = vec![with_https(self.site("a", "a.example", edit), &certificate)];
         edge.change(Change { put, certificates: vec![certificate], ..change() }).await;
         edge
     }
@@ -158,6 +217,30 @@ impl Folder {
         let mut files = FileRoot::of(self.root.clone());
         edit(&mut files);
         site(name, &[host], vec![route("/", Action::Files(files))])
+    }
+}
+
+/// Asks over TLS by one version of HTTP.
+async fn asked(
+    edge: &TestEdge,
+    ca: &TestCa,
+    alpn: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Answer {
+    let stream = tls(edge.https(), ca, "a.example", &[alpn]).await.unwrap();
+    let is_2 = alpn == "h2";
+    let mut asked = if is_2 { by_http2(path) } else { request(method, "a.example", path, "") };
+    *asked.method_mut() = method.parse().unwrap();
+    for (name, value) in headers {
+        let name = http::HeaderName::try_from(*name).unwrap();
+        asked.headers_mut().insert(name, value.parse().unwrap());
+    }
+    if is_2 {
+        read(client2(stream).await.send_request(asked).await.unwrap()).await
+    } else {
+        send(&mut client(stream).await, asked).await
     }
 }
 
