@@ -1,11 +1,18 @@
 //! A certificate authority that lives as long as a test.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
     KeyUsagePurpose,
 };
-use rustls_pki_types::CertificateDer;
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::aws_lc_rs,
+    server::{NoClientAuth, WebPkiClientVerifier, danger::ClientCertVerifier},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 /// A certificate authority.
 pub struct TestCa {
@@ -50,5 +57,37 @@ impl TestCa {
         let params = CertificateParams::new(names).context("names of the certificate")?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(TestCertificate { chain_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    }
+
+    /// Returns the TLS of a server of this name, with the protocols that it agrees to.
+    pub fn server(&self, name: &str, protocols: &[&str]) -> anyhow::Result<Arc<ServerConfig>> {
+        self.server_for(Arc::new(NoClientAuth), name, protocols)
+    }
+
+    /// Returns the TLS of a server that serves nobody without a certificate of this authority.
+    pub fn demanding_server(&self, name: &str) -> anyhow::Result<Arc<ServerConfig>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root())?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        self.server_for(verifier.build()?, name, &[])
+    }
+
+    fn server_for(
+        &self,
+        clients: Arc<dyn ClientCertVerifier>,
+        name: &str,
+        protocols: &[&str],
+    ) -> anyhow::Result<Arc<ServerConfig>> {
+        let issued = self.issue(&[name])?;
+        let chain = CertificateDer::pem_slice_iter(issued.chain_pem.as_bytes());
+        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes())?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(clients)
+            .with_single_cert(chain.collect::<Result<_, _>>()?, key)?;
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Ok(Arc::new(config))
     }
 }

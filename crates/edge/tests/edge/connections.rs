@@ -20,7 +20,6 @@ use portway_testkit::{
     ca::TestCa,
     origin::{Origin, Speaks},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tokio::{
     io::AsyncReadExt as _,
     net::{TcpListener, TcpStream},
@@ -82,7 +81,8 @@ async fn the_proxy_protocol_tells_the_client_that_a_trusted_proxy_told() {
 async fn an_upstream_that_asks_for_a_certificate_gets_the_declared_one() {
     let edge = TestEdge::start().await;
     let (ca, other) = (TestCa::new().unwrap(), TestCa::new().unwrap());
-    let origin = Origin::tcp(Speaks::Tls(demanding(&ca))).await.unwrap();
+    let origin =
+        Origin::tcp(Speaks::Tls(ca.demanding_server("app.internal").unwrap())).await.unwrap();
     let with = |authority: &TestCa, client: Option<ClientCertificate>| {
         let ca_pem = Some(authority.root_pem());
         let server_name = Some("app.internal".to_owned());
@@ -353,26 +353,4 @@ async fn converse(stream: TcpStream, gate: Arc<Semaphore>, state: Arc<GateState>
 fn client_certificate(ca: &TestCa) -> ClientCertificate {
     let issued = ca.issue(&["edge"]).unwrap();
     ClientCertificate { chain_pem: issued.chain_pem, key: ClientKey::Pem(issued.key_pem) }
-}
-
-/// The TLS of a server that serves nobody without a certificate of this authority.
-fn demanding(ca: &TestCa) -> Arc<rustls::ServerConfig> {
-    let issued = ca.issue(&["app.internal"]).unwrap();
-    let chain = CertificateDer::pem_slice_iter(issued.chain_pem.as_bytes()).map(Result::unwrap);
-    let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(ca.root()).unwrap();
-    let roots = Arc::new(roots);
-    let verifier =
-        rustls::server::WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
-            .build()
-            .unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain.collect(), key)
-        .unwrap();
-    Arc::new(config)
 }

@@ -1,7 +1,5 @@
 //! HTTP/2 on both sides: streams that go both ways at once, and trailers, as gRPC has them.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
@@ -12,7 +10,6 @@ use portway_testkit::{
     ca::TestCa,
     origin::{Origin, Speaks},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tokio::sync::mpsc;
 
 use crate::support::{
@@ -23,7 +20,8 @@ use crate::support::{
 async fn messages_go_both_ways_at_once_and_trailers_too_over_h2c_and_tls() {
     let (edge, ca) = (TestEdge::start().await, TestCa::new().unwrap());
     let plain = Origin::tcp(Speaks::H2c).await.unwrap();
-    let secure = Origin::tcp(Speaks::Tls(server_config(&ca, &["h2"]))).await.unwrap();
+    let secure =
+        Origin::tcp(Speaks::Tls(ca.server("app.internal", &["h2"]).unwrap())).await.unwrap();
     let mut routes = Vec::new();
     for (path, origin, tls) in [("/plain", &plain, None), ("/secure", &secure, Some(trust(&ca)))] {
         let over = Upstream { tls, ..upstream2(origin) };
@@ -54,8 +52,9 @@ async fn messages_go_both_ways_at_once_and_trailers_too_over_h2c_and_tls() {
 #[tokio::test]
 async fn a_target_that_speaks_no_http2_over_tls_is_told_of() {
     let (edge, ca) = (TestEdge::start().await, TestCa::new().unwrap());
-    let silent = Origin::tcp(Speaks::Tls(server_config(&ca, &[]))).await.unwrap();
-    let refusing = Origin::tcp(Speaks::Tls(server_config(&ca, &["http/1.1"]))).await.unwrap();
+    let silent = Origin::tcp(Speaks::Tls(ca.server("app.internal", &[]).unwrap())).await.unwrap();
+    let refusing =
+        Origin::tcp(Speaks::Tls(ca.server("app.internal", &["http/1.1"]).unwrap())).await.unwrap();
     let over = |origin| {
         let tls = Some(trust(&ca));
         Action::Proxy(Upstream { tls, ..upstream2(origin) })
@@ -126,19 +125,4 @@ fn call(path: &str, body: Sent) -> Request<Sent> {
 fn trust(ca: &TestCa) -> UpstreamTls {
     let server_name = Some("app.internal".to_owned());
     UpstreamTls { verify: true, ca_pem: Some(ca.root_pem()), server_name }
-}
-
-fn server_config(ca: &TestCa, alpn: &[&str]) -> Arc<rustls::ServerConfig> {
-    let issued = ca.issue(&["app.internal"]).unwrap();
-    let chain = CertificateDer::pem_slice_iter(issued.chain_pem.as_bytes()).map(Result::unwrap);
-    let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain.collect(), key)
-        .unwrap();
-    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    Arc::new(config)
 }

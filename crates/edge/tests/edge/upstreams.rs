@@ -190,7 +190,7 @@ async fn h2c_carries_many_requests_over_few_connections() {
 async fn tls_to_an_upstream_is_verified_unless_told_otherwise() {
     let edge = TestEdge::start().await;
     let ca = TestCa::new().unwrap();
-    let origin = Origin::tcp(Speaks::Tls(server_config(&ca, "app.internal"))).await.unwrap();
+    let origin = Origin::tcp(Speaks::Tls(ca.server("app.internal", &[]).unwrap())).await.unwrap();
     let with = |tls: UpstreamTls| {
         let mut upstream = upstream(&origin);
         upstream.tls = Some(tls);
@@ -220,21 +220,6 @@ fn unix(path: &str) -> Action {
 
 async fn closed_port() -> std::net::SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
-}
-
-fn server_config(ca: &TestCa, name: &str) -> Arc<rustls::ServerConfig> {
-    use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-    let issued = ca.issue(&[name]).unwrap();
-    let chain = CertificateDer::pem_slice_iter(issued.chain_pem.as_bytes()).map(Result::unwrap);
-    let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain.collect(), key)
-        .unwrap();
-    Arc::new(config)
 }
 
 /// An origin that answers the first request of a connection and hangs up on the second.
