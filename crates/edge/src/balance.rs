@@ -49,7 +49,7 @@ pub(crate) use self::{
     health::{BODY_LIMIT, Judge},
     moment::Moment,
     queue::{QueueFull, Ticket},
-    split::{Chosen, Splitter},
+    split::Splitter,
     state::{States, Target},
     sticky::StickyKey,
 };

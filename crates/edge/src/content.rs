@@ -22,7 +22,8 @@ use arc_swap::ArcSwap;
 use camino::Utf8Path;
 use portway_model::{Finding, Id, Site};
 use portway_policy::{
-    CertificateObject, Digest, Index, SitePolicy, StickyKey, bundle::IndexListing,
+    CertificateObject, Digest, Index, SitePolicy, StickyKey,
+    bundle::{IndexListing, TargetStatus},
 };
 
 pub use self::state::StateError;
@@ -40,7 +41,7 @@ use self::{
     compile::Ground,
     state::{Head, State},
 };
-use crate::{clock::Clock, metrics::SiteUpstreams};
+use crate::{checks::Checks, clock::Clock, metrics::SiteUpstreams};
 
 /// Everything the edge serves.
 pub(crate) struct Content {
@@ -51,6 +52,8 @@ pub(crate) struct Content {
     pub(crate) clock: Clock,
     /// Signs cookies until a key is given.
     own_key: StickyKey,
+    /// Where targets are handed over to be checked.
+    checks: Checks,
 }
 
 /// The books of the one who changes things; requests never look here.
@@ -87,8 +90,9 @@ pub(crate) enum LoadError {
 }
 
 impl Content {
-    /// Opens what a folder holds.
-    pub(crate) fn open(dir: &Utf8Path) -> Result<Self, StateError> {
+    /// Opens what a folder holds. Targets that are to be checked are handed over once their site is
+    /// used.
+    pub(crate) fn open(dir: &Utf8Path, checks: Checks) -> Result<Self, StateError> {
         let state = State::open(dir)?;
         let loaded = state.load()?;
         for (site, error) in &loaded.damaged {
@@ -113,6 +117,7 @@ impl Content {
             ledger: Mutex::new(Ledger { index, certificates }),
             clock: Clock::start(),
             own_key: StickyKey::new(rand::random()),
+            checks,
         })
     }
 
@@ -140,6 +145,35 @@ impl Content {
         let snapshot = self.snapshot.load();
         let compiled = snapshot.slots().filter_map(|slot| slot.compiled.get());
         compiled.filter_map(|site| SiteUpstreams::of(site, now)).collect()
+    }
+
+    /// Returns what checks found out about targets.
+    pub(crate) fn targets(&self) -> Vec<TargetStatus> {
+        let snapshot = self.snapshot.load();
+        let compiled = snapshot.slots().filter_map(|slot| Some((slot.id, slot.compiled.get()?)));
+        compiled
+            .flat_map(|(id, site)| {
+                let plans = site.upstreams().filter_map(|upstream| upstream.checks.as_ref());
+                plans.flat_map(move |plan| plan.statuses(id)).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// Goes on with the checks of sites of which a change made new versions: they are made ready at
+    /// once, and not only by their next request.
+    fn go_on_checking(&self, before: &Snapshot, ids: impl Iterator<Item = Id<Site>>) {
+        let live = self.snapshot.load_full();
+        for id in ids {
+            let was_checked =
+                |slot: &&Arc<Slot>| slot.compiled.get().is_some_and(|site| site.is_checked());
+            let (Some(_), Some(slot)) = (before.slot(id).filter(was_checked), live.slot(id)) else {
+                continue;
+            };
+            if let Err(error) = self.load(slot) {
+                let error = crate::body::chain(&error);
+                tracing::error!(site.id = %id, error, "the checks of a site end until its next request");
+            }
+        }
     }
 
     /// Returns the digest over everything and the number of sites.
@@ -191,7 +225,9 @@ impl Content {
         let key = settings.sticky_key.as_ref().unwrap_or(&self.own_key);
         let ground = Ground { runtime: &slot.runtime, key, now: self.clock.now() };
         let site = compile::compile(policy, &ground).map_err(LoadError::Invalid)?;
-        Ok(Arc::clone(slot.compiled.get_or_init(|| Arc::new(site))))
+        let site = slot.compiled.get_or_init(|| Arc::new(site));
+        site.begin_checks(&self.checks);
+        Ok(Arc::clone(site))
     }
 }
 

@@ -187,6 +187,7 @@ async fn answer(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<
     match (request.method(), path.as_str()) {
         (&Method::GET, "/v1/status") => json(StatusCode::OK, &status(subject)),
         (&Method::GET, "/v1/index") => json(StatusCode::OK, &subject.shared.content.listing()),
+        (&Method::GET, "/v1/targets") => json(StatusCode::OK, &subject.shared.content.targets()),
         (&Method::GET, "/v1/metrics") => metrics(subject),
         (&Method::POST, "/v1/change") => change(subject, request).await,
         (&Method::POST, "/v1/stop") => {

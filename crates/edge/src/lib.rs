@@ -9,11 +9,10 @@
 
 mod access;
 mod actions;
-#[expect(unused_imports, reason = "checks of targets are being built on it")]
-#[cfg_attr(not(test), expect(dead_code, reason = "checks of targets are being built on it"))]
 mod balance;
 mod body;
 mod canonical;
+mod checks;
 mod clock;
 mod coding;
 mod compress;

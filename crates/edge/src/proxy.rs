@@ -24,11 +24,11 @@ use tokio::time::Instant;
 
 use self::attempt::{Answer, Attempt, is_repeatable};
 pub(crate) use self::{
-    dial::{DialError, Stream},
+    dial::{DialError, Dialled, Stream, dial},
     dns::{Dns, NameServers},
     passage::Passage,
     peer::{Peer, PeerError},
-    pool::Pool,
+    pool::{LocalExecutor, Pool},
     progress::{BodyFault, Expired},
     tls::UpstreamTlsError,
     tunnel::{Passed, TunnelError},

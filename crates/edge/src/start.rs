@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::Authenticator,
+    checks::{self, Handed, Tools},
     config::EdgeConfig,
     content::{Content, StateError},
     control::{self, Control, ControlError, Subject},
@@ -99,7 +100,8 @@ pub async fn start(
     // The state is locked first: of two edges that start at once, one goes no further, and so
     // never takes away the other's socket.
     let state_dir = config.state_dir.clone();
-    let opened = tokio::task::spawn_blocking(move || Content::open(&state_dir)).await;
+    let (checks, handed) = checks::hand_over();
+    let opened = tokio::task::spawn_blocking(move || Content::open(&state_dir, checks)).await;
     let content = Arc::new(opened.map_err(|error| EdgeError::Thread(io::Error::other(error)))??);
     let control = control::open(&config.control_socket).await?;
     let logs = Logs::start(&config.log_dir)?;
@@ -130,6 +132,7 @@ pub async fn start(
     for (number, listeners) in spread(bound, workers, &shared.metrics).into_iter().enumerate() {
         handle.workers.push(start_worker(number, Arc::clone(&shared), listeners)?);
     }
+    handle.workers.push(start_checks(handed, &shared)?);
     let sites = shared.content.summary().1;
     let subject = Subject { shared, listeners, started_at };
     handle.control = Some(start_control(control, subject)?);
@@ -230,6 +233,22 @@ fn start_worker(
     thread::Builder::new()
         .name(format!("portway-edge-{number}"))
         .spawn(move || worker::run(shared, listeners))
+        .map_err(EdgeError::Thread)
+}
+
+fn start_checks(
+    handed: Handed,
+    shared: &Shared,
+) -> Result<thread::JoinHandle<io::Result<()>>, EdgeError> {
+    let tools = Tools {
+        logs: shared.logs.clone(),
+        clock: shared.content.clock,
+        name_servers: shared.name_servers.clone(),
+        stop: shared.stop.clone(),
+    };
+    thread::Builder::new()
+        .name("portway-checks".to_owned())
+        .spawn(move || checks::run(handed, tools))
         .map_err(EdgeError::Thread)
 }
 

@@ -6,6 +6,7 @@
 //! | `GET /v1/status` | [`Status`] |
 //! | `GET /v1/index` | [`IndexListing`] |
 //! | `POST /v1/change` with [`Change`] | [`ChangeReport`]; 409 with [`Conflict`] when the base is another |
+//! | `GET /v1/targets` | list of [`TargetStatus`] |
 //! | `GET /v1/metrics` | Prometheus text |
 //! | `POST /v1/stop` | 202; the edge stops after the requests in flight |
 
@@ -40,6 +41,23 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     /// Open connections of clients.
     pub connections: u64,
+}
+
+/// What an edge found out about a target that is declared to be checked. Targets are checked from the
+/// first request of their site on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetStatus {
+    /// The site.
+    pub site: Id<Site>,
+    /// The target, as it is written.
+    pub target: String,
+    /// Whether it is used, by what checks found.
+    pub healthy: bool,
+    /// When it was asked last.
+    pub checked_at: Timestamp,
+    /// What was wrong then, if anything was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// A listening socket.

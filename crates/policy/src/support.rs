@@ -38,16 +38,8 @@ fn refuse_upstream(
     refuse: &mut impl FnMut(bool, &FieldPath, &str),
 ) {
     let usual = Upstream::new(upstream.targets.clone(), upstream.protocol);
-    for (missing, field, what) in [
-        (upstream.health.is_some(), "health", "does not check targets"),
-        (
-            upstream.buffer != usual.buffer && upstream.buffer.0 != 0,
-            "buffer",
-            "does not read bodies ahead",
-        ),
-    ] {
-        refuse(missing, &at.key(field), what);
-    }
+    let is_set = upstream.buffer != usual.buffer && upstream.buffer.0 != 0;
+    refuse(is_set, &at.key("buffer"), "does not read bodies ahead");
 }
 
 #[cfg(test)]
@@ -78,6 +70,7 @@ mod tests {
             r#"{"hosts": ["a.example"], "to": {"targets": ["h2c://a:80"], "eject": false}}"#,
             r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "proxy_protocol": "v2"}}"#,
             r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "pool": {"max_idle": 1}}}"#,
+            r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "health": "/health"}}"#,
             r#"{"hosts": ["a.example"], "to": {"targets": [{"to": "a:80", "weight": 3}, "b:80"],
                 "balance": "two_choices", "sticky": true, "slow_start": "5s",
                 "max_in_flight_per_target": 3, "retries": {"attempts": 5}}}"#,
@@ -94,10 +87,10 @@ mod tests {
 
     #[test]
     fn what_the_edge_would_leave_out_is_refused_by_name() {
-        let spec = r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "health": "/health"}}"#;
-        assert_eq!(refused(spec), ["routes[0].to.health"]);
+        let spec = r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "buffer": "2MB"}}"#;
+        assert_eq!(refused(spec), ["routes[0].to.buffer"]);
         let spec = r#"{"hosts": ["a.example"], "split": [{"to": "5000"},
-            {"to": {"targets": ["a:80"], "health": "/"}}]}"#;
-        assert_eq!(refused(spec), ["routes[0].split.sides[1].to.health"]);
+            {"to": {"targets": ["a:80"], "buffer": "2MB"}}]}"#;
+        assert_eq!(refused(spec), ["routes[0].split.sides[1].to.buffer"]);
     }
 }

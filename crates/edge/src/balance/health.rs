@@ -4,7 +4,6 @@ use portway_model::site::{BodyMatch, HttpProbe, StatusRange};
 use regex::bytes::Regex;
 
 /// As much of the body of an answer is read and judged.
-#[cfg_attr(test, expect(dead_code, reason = "checks of targets are being built on it"))]
 pub(crate) const BODY_LIMIT: usize = 64_000;
 
 /// Judges answers to a check.
@@ -36,6 +35,11 @@ impl Judge {
         self.body.is_some()
     }
 
+    /// Tells whether a status is a good one.
+    pub(crate) fn is_good_status(&self, status: u16) -> bool {
+        self.statuses.iter().any(|range| range.contains(status))
+    }
+
     /// Judges an answer by its status and the beginning of its body.
     pub(crate) fn is_good(&self, status: u16, body: &[u8]) -> bool {
         let fits = match &self.body {
@@ -43,7 +47,7 @@ impl Judge {
             Some(Wanted::Text(text)) => memchr::memmem::find(body, text).is_some(),
             Some(Wanted::Match(pattern)) => pattern.is_match(body),
         };
-        fits && self.statuses.iter().any(|range| range.contains(status))
+        fits && self.is_good_status(status)
     }
 }
 

@@ -89,7 +89,9 @@ impl States {
         declared: &WeightedTarget,
         upstream: &Upstream,
     ) -> Arc<Target> {
-        let judged_by = format!("{declared} {:?} {:?}", upstream.health, upstream.eject);
+        let asked = upstream.health.as_ref();
+        let asked = asked.map(|health| (health, upstream.protocol, &upstream.tls));
+        let judged_by = format!("{declared} {asked:?} {:?}", upstream.eject);
         Arc::new(Target {
             index,
             declared: declared.clone(),
@@ -180,6 +182,11 @@ impl Target {
     /// Returns how it is.
     pub(crate) fn condition(&self) -> &Condition {
         &self.condition
+    }
+
+    /// Returns the address of its condition: equal for targets that are judged as one.
+    pub(crate) fn condition_address(&self) -> usize {
+        Arc::as_ptr(&self.condition).addr()
     }
 
     /// Takes note of a check.

@@ -216,6 +216,11 @@ impl Content {
         books.close(ledger, &batch, next.settings.digest());
         next.digest = ledger.index.digest();
         self.snapshot.store(Arc::new(next));
+        if batch.settings.is_some() {
+            self.go_on_checking(current, current.slots().map(|slot| slot.id));
+        } else {
+            self.go_on_checking(current, batch.put.iter().map(|(id, ..)| *id));
+        }
         for (metrics, targets) in counted {
             metrics.keep_targets(&targets);
         }

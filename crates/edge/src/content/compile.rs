@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     balance::{Balancer, Moment, Splitter, StickyKey},
+    checks::{Plan, QuestionError},
     log::SiteLog,
     proxy::{Peer, PeerError, UpstreamTlsError},
 };
@@ -296,10 +297,22 @@ impl Compiler<'_> {
         if peers.is_empty() || peers.len() != upstream.targets.len() {
             return None;
         }
+        let checks = Plan::of(&upstream, self.guard);
+        let checks = checks.map_err(|error| self.bad_check(&error, &at.key("health"))).ok()?;
         let Ground { runtime, key, now } = self.ground;
         let settings = Arc::new(upstream);
         let balancer = Balancer::new(settings, &runtime.states, place, key, &self.scope, *now);
-        Some(CompiledUpstream { balancer: Arc::new(balancer), peers })
+        Some(CompiledUpstream { balancer: Arc::new(balancer), peers, checks })
+    }
+
+    fn bad_check(&mut self, error: &QuestionError, at: &FieldPath) {
+        let at = match error {
+            QuestionError::BadPath(_) => at.key("path"),
+            QuestionError::BadHost(_) => at.key("host"),
+            QuestionError::BadBody(_) => at.key("body"),
+            QuestionError::Peer(_) => at.clone(),
+        };
+        self.findings.error(FindingCode::InvalidValue, &at, crate::body::chain(error));
     }
 
     fn bad_peer(&mut self, error: &PeerError, at: &FieldPath, index: usize) {

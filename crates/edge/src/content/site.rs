@@ -20,6 +20,7 @@ use super::{conditions::Conditions, reading::Reading, routes::RouteTable};
 use crate::{
     balance::{Balancer, Splitter, States},
     body::Pace,
+    checks::{Checks, Plan, Watches},
     log::SiteLog,
     metrics::SiteMetrics,
     proxy::Peer,
@@ -138,6 +139,8 @@ pub(crate) struct CompiledUpstream {
     pub(crate) balancer: Arc<Balancer>,
     /// The targets as they are dialled, in the same order.
     pub(crate) peers: Vec<Arc<Peer>>,
+    /// How they are checked.
+    pub(crate) checks: Option<Plan>,
 }
 
 /// Upstreams between which requests are divided.
@@ -177,6 +180,8 @@ pub(crate) struct SiteRuntime {
     pub(crate) metrics: OnceLock<Arc<SiteMetrics>>,
     /// How targets are, and who waits.
     pub(crate) states: States,
+    /// The targets that are asked whether they are well.
+    pub(crate) watches: Watches,
 }
 
 impl From<&Limits> for SiteLimits {
@@ -210,6 +215,20 @@ impl CompiledSite {
     pub(super) fn targets(&self) -> BTreeSet<String> {
         let peers = self.upstreams().flat_map(|upstream| &upstream.peers);
         peers.map(|peer| peer.target.to_string()).collect()
+    }
+
+    /// Begins to ask the targets that are to be checked; those that are asked already go on.
+    pub(super) fn begin_checks(&self, checks: &Checks) {
+        for upstream in self.upstreams() {
+            if let Some(plan) = &upstream.checks {
+                plan.begin(checks, self, &upstream.balancer);
+            }
+        }
+    }
+
+    /// Tells whether a target is to be checked.
+    pub(super) fn is_checked(&self) -> bool {
+        self.upstreams().any(|upstream| upstream.checks.is_some())
     }
 
     /// Returns all its upstreams.

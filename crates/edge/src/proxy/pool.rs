@@ -186,13 +186,14 @@ impl Pool {
         let mut next = Instant::now() + SWEEP_INTERVAL;
         loop {
             // The sender lives as long as the process.
-            match timeout_at(next, wanted.changed()).await {
-                Ok(_) => self.kept.borrow_mut().values_mut().for_each(Kept::make_room),
-                Err(_) => {
-                    self.refresh_names().await;
-                    self.sweep();
-                    next = Instant::now() + SWEEP_INTERVAL;
-                }
+            if timeout_at(next, wanted.changed()).await.is_ok() {
+                self.kept.borrow_mut().values_mut().for_each(Kept::make_room);
+            }
+            // However often somebody waits.
+            if Instant::now() >= next {
+                self.refresh_names().await;
+                self.sweep();
+                next = Instant::now() + SWEEP_INTERVAL;
             }
         }
     }
@@ -258,6 +259,9 @@ impl Kept {
 
     /// Closes as many unused connections as there are others that wait to be opened.
     fn make_room(&mut self) {
+        if self.settings.max_connections.is_none() {
+            return;
+        }
         let waiting = self.destination.upgrade().map_or(0, |destination| destination.waiting());
         for _ in 0..waiting {
             if self.idle.pop_front().is_none() {
@@ -284,7 +288,7 @@ fn hold(stream: Box<dyn dial::Stream>, place: Option<Place>) -> Box<dyn dial::St
 
 /// Runs the tasks of a connection on the worker's own thread.
 #[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
+pub(crate) struct LocalExecutor;
 
 impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {

@@ -12,6 +12,7 @@ mod access;
 mod backend;
 mod balance;
 mod changes;
+mod checks;
 mod connections;
 mod control;
 mod crowds;
