@@ -1,6 +1,8 @@
 //! What an upstream is told of the client, and which headers end here. Strangers' claims are
 //! dropped; those of trusted proxies are believed and continued.
 
+mod forwarded;
+
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -63,8 +65,10 @@ impl Origin {
         let peer = peer.ip().to_canonical();
         let trusts = |address: &IpAddr| trusted_proxies.iter().any(|net| net.contains(address));
         let trusted = trusts(&peer);
-        let client = if trusted { last_stranger(headers, peer, trusts) } else { peer };
+        let (client, hop_https) =
+            if trusted { last_stranger(headers, peer, trusts) } else { (peer, None) };
         let claimed = trusted.then(|| text(headers, &FORWARDED_PROTO)).flatten();
+        let claimed = claimed.map(|proto| proto.eq_ignore_ascii_case("https")).or(hop_https);
         let request_id = trusted.then(|| text(headers, &REQUEST_ID)).flatten();
         let request_id = request_id.filter(|id| is_request_id(id)).map(str::to_owned);
         let caller = if trusted { Caller::Trusted } else { Caller::Stranger };
@@ -72,7 +76,7 @@ impl Origin {
         Self {
             client,
             trusted,
-            https: claimed.map_or(tls, |proto| proto.eq_ignore_ascii_case("https")),
+            https: claimed.unwrap_or(tls),
             request_id: request_id.unwrap_or_else(new_request_id),
             place: spans.place(incoming, caller, rand::random()),
         }
@@ -86,19 +90,40 @@ fn new_request_id() -> String {
     id.into_uuid().simple().to_string()
 }
 
-/// The right-most address that is no trusted proxy; what stands left of it may be invented.
-fn last_stranger(headers: &HeaderMap, peer: IpAddr, trusts: impl Fn(&IpAddr) -> bool) -> IpAddr {
-    let mut client = peer;
-    let values = headers.get_all(FORWARDED_FOR).iter().rev();
-    let items = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
-    for item in items {
-        let Some(address) = parse_address(item.trim()) else { break };
-        client = address;
+/// The right-most address that is no trusted proxy; what stands left of it may be invented. Where
+/// `Forwarded` is read, also whether that client came by HTTPS.
+///
+/// A proxy that knows only `X-Forwarded-For` passes on a `Forwarded` that its client made up, so the
+/// latter is read only where the former is missing.
+fn last_stranger(
+    headers: &HeaderMap,
+    peer: IpAddr,
+    trusts: impl Fn(&IpAddr) -> bool,
+) -> (IpAddr, Option<bool>) {
+    let mut last = (peer, None);
+    if headers.contains_key(&FORWARDED_FOR) {
+        let values = headers.get_all(FORWARDED_FOR).iter().rev();
+        let items = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+        for item in items {
+            let Some(address) = parse_address(item.trim()) else { break };
+            last.0 = address;
+            if !trusts(&address) {
+                break;
+            }
+        }
+        return last;
+    }
+    if !headers.contains_key(header::FORWARDED) {
+        return last;
+    }
+    for hop in forwarded::parse(headers).unwrap_or_default().iter().rev() {
+        let Some(address) = hop.asked_by else { break };
+        last = (address, hop.https);
         if !trusts(&address) {
             break;
         }
     }
-    client
+    last
 }
 
 /// Reads an address, with or without port and brackets.
@@ -161,8 +186,17 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, arrival: &Arrival<'_>) {
         let values = headers.get_all(FORWARDED_FOR).iter();
         chain.extend(values.filter_map(|value| value.to_str().ok()).map(str::to_owned));
     }
+    // Only who sent one knows it; the others do not pay for it.
+    let forwarded = if headers.contains_key(header::FORWARDED) {
+        Some(continue_forwarded(headers, &mut chain, arrival))
+    } else {
+        None
+    };
     chain.push(arrival.peer.to_string());
     drop_claims(headers, origin.trusted);
+    if let Some(forwarded) = forwarded {
+        set(headers, header::FORWARDED, &forwarded);
+    }
     set(headers, FORWARDED_FOR, &chain.join(", "));
     set(headers, REAL_IP, &origin.client.to_string());
     set(headers, FORWARDED_PROTO, if origin.https { "https" } else { "http" });
@@ -181,6 +215,41 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, arrival: &Arrival<'_>) {
     }
     set(headers, REQUEST_ID, &origin.request_id);
     set_trace(headers, origin.place.onward());
+}
+
+/// Returns the `Forwarded` for the upstream: that of a trusted proxy extended, a stranger's replaced. If
+/// the proxy sent no `X-Forwarded-For`, `chain` becomes what `Forwarded` says; if it did and the two
+/// tell different stories, `X-Forwarded-For` counts, as it does for everything else.
+fn continue_forwarded(
+    headers: &HeaderMap,
+    chain: &mut Vec<String>,
+    arrival: &Arrival<'_>,
+) -> String {
+    let peer = arrival.peer.to_string();
+    let host = arrival.host.and_then(|host| host.to_str().ok());
+    if !arrival.origin.trusted {
+        return forwarded::write(&peer, host, Some(arrival.origin.https));
+    }
+    let own = forwarded::write(&peer, host, None);
+    let hops = forwarded::parse(headers);
+    let told = chain.iter().flat_map(|list| list.split(',')).map(|item| item.trim().to_owned());
+    let told: Vec<String> = told.collect();
+    let same = |hops: &Vec<forwarded::Element>| {
+        let of_hops = hops.iter().map(|hop| hop.asked_by);
+        told.is_empty() || of_hops.eq(told.iter().map(|item| parse_address(item)))
+    };
+    if let Some(hops) = hops.filter(same) {
+        if told.is_empty() {
+            chain.extend(hops.iter().filter_map(|hop| hop.asked_by).map(|by| by.to_string()));
+        }
+        let values = headers.get_all(header::FORWARDED).iter();
+        let came = values.filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(", ");
+        return format!("{came}, {own}");
+    }
+    let mut text: String =
+        told.iter().map(|item| forwarded::write(item, None, None) + ", ").collect();
+    text.push_str(&own);
+    text
 }
 
 fn set_trace(headers: &mut HeaderMap, onward: Onward) {
@@ -269,7 +338,8 @@ mod tests {
         assert_eq!(sent["x-forwarded-proto"], "http");
         assert_eq!(sent["x-forwarded-host"], "a.example");
         assert_ne!(sent["x-request-id"], "mine-mine-mine");
-        assert!(!sent.contains_key("forwarded") && !sent.contains_key("x_forwarded_for"));
+        assert_eq!(sent["forwarded"], "for=192.0.2.9;host=a.example;proto=http");
+        assert!(!sent.contains_key("x_forwarded_for"));
         assert!(!sent.keys().any(|name| name.as_str().contains("portway")), "{sent:?}");
     }
 
@@ -285,6 +355,41 @@ mod tests {
         assert!(origin.https);
         assert_eq!(sent["x-forwarded-for"], "6.6.6.6, 198.51.100.7, 10.0.0.2, 10.0.0.1");
         assert_eq!(sent["x-request-id"], "outer-request-1");
+    }
+
+    #[test]
+    fn forwarded_of_a_trusted_proxy_is_believed_and_extended() {
+        let came = "for=6.6.6.6, for=198.51.100.7;proto=https, for=10.0.0.2";
+        let (origin, sent) = forward(map(&[("forwarded", came)]), PROXY);
+        assert_eq!(origin.client.to_string(), "198.51.100.7");
+        assert!(origin.https);
+        assert_eq!(sent["forwarded"], format!("{came}, for=10.0.0.1;host=a.example"));
+        assert_eq!(sent["x-forwarded-for"], "6.6.6.6, 198.51.100.7, 10.0.0.2, 10.0.0.1");
+        assert_eq!(sent["x-forwarded-proto"], "https");
+        assert_eq!(sent["x-real-ip"], "198.51.100.7");
+    }
+
+    #[test]
+    fn forwarded_that_a_trusted_proxy_only_passed_on_is_replaced() {
+        for forged in ["for=127.0.0.1", "for=127.0.0.1;proto=https", "nonsense"] {
+            let headers = map(&[("x-forwarded-for", "198.51.100.7"), ("forwarded", forged)]);
+            let (origin, sent) = forward(headers, PROXY);
+            assert_eq!(origin.client.to_string(), "198.51.100.7");
+            assert!(!origin.https);
+            let made = "for=198.51.100.7, for=10.0.0.1;host=a.example";
+            assert_eq!(sent["forwarded"], made, "{forged}");
+        }
+        let both = [("x-forwarded-for", "198.51.100.7"), ("forwarded", "for=198.51.100.7;by=_x")];
+        let (_, sent) = forward(map(&both), PROXY);
+        assert_eq!(sent["forwarded"], "for=198.51.100.7;by=_x, for=10.0.0.1;host=a.example");
+    }
+
+    #[test]
+    fn who_sends_no_forwarded_gets_none() {
+        assert!(!forward(HeaderMap::new(), STRANGER).1.contains_key("forwarded"));
+        assert!(
+            !forward(map(&[("x-forwarded-for", "6.6.6.6")]), PROXY).1.contains_key("forwarded")
+        );
     }
 
     #[test]

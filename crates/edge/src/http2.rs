@@ -1,9 +1,15 @@
 //! A client's HTTP/2 connection. hyper and h2 speak the protocol; what they leave to their user is
-//! here: limits by site, and a stream of its own fate for a client that does not take its answer.
+//! here: limits by site ([`Bounds`]), an end for floods ([`calm`]), a fate of its own for the stream of
+//! a client that does not take its answer ([`stream`]), and an end for connections that rest.
 
+mod calm;
+mod frames;
+mod guarded;
 mod stream;
 
-use std::{convert::Infallible, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::Cell, convert::Infallible, error::Error, pin::pin, rc::Rc, sync::Arc, time::Duration,
+};
 
 use http::Request;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
@@ -11,9 +17,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
 use portway_model::site::defaults;
 use portway_telemetry::access::{ErrorKind, ErrorLevel, ErrorRecord};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 
-use self::stream::{Streams, Taken};
+pub(crate) use self::guarded::goaway;
+use self::{
+    calm::Flood,
+    guarded::Guarded,
+    stream::{Streams, Taken},
+};
 use crate::{
     body::{self, Side},
     content::Reading,
@@ -22,22 +36,33 @@ use crate::{
     worker::{Connection, Shared, Worker},
 };
 
-/// The most streams that a client may have reset before they were looked at; more is an attack
-/// (CVE-2023-44487).
-const MAX_PENDING_RESETS: usize = 32;
+/// The most streams that a client may reset before they are looked at, and the most that it may make
+/// h2 reset. [`calm`] bounds both, forgets what is long ago and says why; this is the second net.
+const MOST_PENDING_RESETS: usize = 512;
+const MOST_FAULTS: usize = 4_096;
 
 /// How often a client is asked whether it is alive, and how long it may take to say so.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection may be unused.
+const IDLE_TIME: Duration = Duration::from_secs(75);
+
+/// How long a client that was told to go may take to take what it was answered.
+const LEAVE_TIME: Duration = Duration::from_secs(60);
 
 /// Serves a client's connection until one side is done with it.
 pub(crate) async fn serve<S>(worker: Rc<Worker>, connection: Rc<Connection>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let (shared, peer) = (Arc::clone(&worker.shared), connection.peer);
+    let shared = Arc::clone(&worker.shared);
+    let client = Rc::clone(&connection);
     let bounds = Bounds::of(&shared, &connection);
+    let flood = Rc::new(Cell::new(None));
+    let stream = Guarded::new(stream, bounds.head_time, Rc::clone(&flood));
     let streams = Streams::default();
+    let unused = streams.clone();
     let next = streams.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let request = request.map(|incoming| body::incoming(incoming, Side::Client));
@@ -50,33 +75,41 @@ where
             Ok::<_, Infallible>(response.map(|body| Taken::new(body, watch)))
         }
     });
-    let mut served = std::pin::pin!(
+    let mut served = pin!(
         http2::Builder::new(streams)
             .timer(TokioTimer::new())
             .adaptive_window(true)
             .max_concurrent_streams(bounds.streams)
             .max_header_list_size(bounds.header_list)
-            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-            .max_local_error_reset_streams(MAX_PENDING_RESETS)
+            .max_pending_accept_reset_streams(MOST_PENDING_RESETS)
+            .max_local_error_reset_streams(MOST_FAULTS)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service)
     );
-    // The connection is polled on after the branch that told it to end.
+    // The connection is polled on after the branches that tell it to end.
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
         () = shared.stop.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
         }
+        () = unused.rest(IDLE_TIME) => {
+            served.as_mut().graceful_shutdown();
+            timeout(LEAVE_TIME, served).await.unwrap_or(Ok(()))
+        }
     };
-    log_end(&shared, peer.ip(), ended);
+    let end = flood.get().map(End::Flood).or_else(|| ended.err().as_ref().and_then(End::of));
+    if let Some(end) = end {
+        log_end(&shared, &client, &end).await;
+    }
 }
 
 /// What a connection may take before its requests are known.
 struct Bounds {
     streams: u32,
     header_list: u32,
+    head_time: Duration,
 }
 
 impl Bounds {
@@ -89,6 +122,7 @@ impl Bounds {
         Self {
             streams: entry.map_or(defaults::HTTP2_STREAMS, |entry| entry.http2_streams()),
             header_list: header_list(&snapshot.reading),
+            head_time: entry.map_or(snapshot.reading.head_time, |entry| entry.head_time()),
         }
     }
 }
@@ -110,22 +144,56 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
     FIRST_LINE + request.method().as_str().len() + target + host + lines
 }
 
-/// What is no HTTP at all has no site; it stands in the edge's own log.
-fn log_end(shared: &Shared, client: IpAddr, ended: hyper::Result<()>) {
-    let Err(error) = ended else { return };
-    if !error.is_parse() {
-        tracing::debug!(%client, error = body::chain(&error), "a client's connection ended");
-        return;
+/// Why a connection ended otherwise than by the wish of one side.
+enum End {
+    /// The client did too much of something.
+    Flood(Flood),
+    /// h2 ended it, for what the client did.
+    Fault(h2::Error),
+}
+
+impl End {
+    /// Nothing for clients that leave, however they do it.
+    fn of(error: &hyper::Error) -> Option<Self> {
+        let fault = error.source().and_then(|source| source.downcast_ref::<h2::Error>())?;
+        let is_ours = fault.is_go_away() && fault.is_library();
+        is_ours.then(|| fault.reason()).flatten().map(|reason| Self::Fault(reason.into()))
     }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Flood(_) => "http2_flood",
+            Self::Fault(error) if error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) => {
+                "http2_flood"
+            }
+            Self::Fault(_) => "http2_violation",
+        }
+    }
+}
+
+/// Writes it to the log of the site that the handshake named.
+async fn log_end(shared: &Shared, connection: &Connection, end: &End) {
+    let name = connection.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+    let local = connection.local.ip().to_canonical();
+    let entry = shared.content.snapshot().find_tls(name, local).map(Arc::clone);
+    let table = match &entry {
+        Some(entry) => shared.content.table(entry).await.ok(),
+        None => None,
+    };
+    let site = table.as_ref().and_then(|table| table.sites.first());
+    let log = site.map_or_else(|| shared.logs.edge(), |site| &site.log);
     let record = ErrorRecord {
         time: Timestamp::now(),
         level: ErrorLevel::Info,
         kind: ErrorKind::Refused,
         request_id: None,
-        client: Some(client.to_canonical()),
-        host: None,
-        code: "not_http".to_owned(),
-        message: body::chain(&error),
+        client: Some(connection.peer.ip().to_canonical()),
+        host: name.map(str::to_owned),
+        code: end.code().to_owned(),
+        message: match end {
+            End::Flood(flood) => flood.to_string(),
+            End::Fault(error) => format!("the client broke the rules of HTTP/2: {error}"),
+        },
     };
-    shared.logs.error(shared.logs.edge(), &record);
+    shared.logs.error(log, &record);
 }

@@ -13,8 +13,9 @@ use std::{
 };
 
 use http::{Request, Response};
+use http_body_util::BodyExt as _;
 use portway_http1::{
-    Framing, Limits, Reject,
+    Framing, Kind, Limits, Reject,
     request::{Parser, RequestHead},
 };
 use tokio::{
@@ -27,6 +28,7 @@ use super::{deadline::Deadline, limits, wire::Prefixed};
 use crate::{
     body::{self, Body},
     content::Reading,
+    http2::goaway,
     pages::Fault,
     pipeline::{self, Arrived, Served, Tunnel},
     proxy::{Passed, Switched, TunnelError},
@@ -36,6 +38,15 @@ use crate::{
 
 /// How long a client may take to its first byte.
 const FIRST_BYTE_TIME: Duration = Duration::from_secs(10);
+
+/// What the preface of HTTP/2 begins with (RFC 9113 §3.4).
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
+
+/// RFC 9113 §7: what is asked is to be asked over HTTP/1.1.
+const HTTP_1_1_REQUIRED: u32 = 13;
+
+/// What a client is told that speaks HTTP/2 where it is not offered.
+const HTTP2_DECLINED: &str = "HTTP/2 is spoken over TLS only; here it is HTTP/1.1";
 
 /// How long a connection may be unused after a request.
 const IDLE_TIME: Duration = Duration::from_secs(75);
@@ -78,6 +89,7 @@ where
                 After::Gone => return,
             },
             Next::Refused(fault, reason) => return server.refuse(fault, &reason).await,
+            Next::Http2 => return server.decline_http2().await,
             Next::Nothing => return server.close().await,
         }
     }
@@ -104,6 +116,8 @@ enum Next {
     Request(Box<RequestHead>, Arrived),
     /// Something that is none, or came too late.
     Refused(Fault, String),
+    /// What an HTTP/2 client says first.
+    Http2,
     /// Nothing more.
     Nothing,
 }
@@ -145,6 +159,7 @@ impl<S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static> Server<S> {
         loop {
             if !link.wire.input.is_empty() {
                 let there = link.wire.input.len();
+                let is_http2 = link.wire.input.starts_with(HTTP2);
                 match self.parser.parse(&mut link.wire.input, &self.limits) {
                     Ok(Some(head)) => {
                         let bytes = there - link.wire.input.len();
@@ -154,6 +169,7 @@ impl<S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static> Server<S> {
                         return Poll::Ready(Next::Request(Box::new(head), arrived));
                     }
                     Ok(None) => {}
+                    Err(_) if is_http2 => return Poll::Ready(Next::Http2),
                     Err(reject) => return Poll::Ready(refused(reject)),
                 }
                 // Time counts from the first byte of a head, and no further byte stops it.
@@ -254,6 +270,23 @@ impl<S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static> Server<S> {
             (true, false) if !more => After::Close,
             (false, true) if self.discard().await => After::Again,
             (true | false, _) => After::Linger,
+        }
+    }
+
+    /// Answers a client that speaks HTTP/2 where only HTTP/1.1 is spoken, in its own language: an
+    /// answer in HTTP/1.1 would be nonsense to it.
+    async fn decline_http2(&mut self) {
+        let (fault, reason) = (Fault::Malformed(Kind::UnsupportedVersion), HTTP2_DECLINED);
+        let told = pipeline::refuse(&self.worker, &self.connection, &fault, reason).await;
+        // What it holds is for logs alone.
+        drop(told.into_body().collect().await);
+        // A server's first frame is SETTINGS (RFC 9113 §3.4); this one is empty.
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let goodbye = goaway(0, HTTP_1_1_REQUIRED, HTTP2_DECLINED);
+        self.link.borrow_mut().wire.output().extend_from_slice(&[&settings[..], &goodbye].concat());
+        let flushed = poll_fn(|cx| self.link.borrow_mut().wire.poll_flush(cx)).await;
+        if flushed.is_ok() {
+            self.linger().await;
         }
     }
 

@@ -8,11 +8,12 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     body::{Body, BodyError, FramePoll},
@@ -29,7 +30,15 @@ const PIECE: usize = 64 * 1024;
 /// hyper calls the service for a request and starts what it returned right after, so what is left
 /// here by the one is found by the other.
 #[derive(Clone, Default)]
-pub(super) struct Streams(Rc<RefCell<Option<Rc<Watch>>>>);
+pub(super) struct Streams(Rc<Shared>);
+
+struct Shared {
+    next: RefCell<Option<Rc<Watch>>>,
+    /// How many requests are under way.
+    running: Cell<usize>,
+    /// When the last one ended.
+    ended: Cell<Instant>,
+}
 
 /// What is known of an answer on its way.
 #[derive(Default)]
@@ -45,15 +54,55 @@ impl Streams {
     /// Begins a request.
     pub(super) fn begin(&self, patience: Rc<Patience>) -> Rc<Watch> {
         let watch = Rc::new(Watch { patience, ..Watch::default() });
-        self.0.replace(Some(Rc::clone(&watch)));
+        self.0.next.replace(Some(Rc::clone(&watch)));
         watch
+    }
+
+    /// Waits until nothing was asked for as long as `time`.
+    pub(super) async fn rest(&self, time: Duration) {
+        loop {
+            let rested = match self.0.running.get() {
+                0 => self.0.ended.get().elapsed(),
+                _ => Duration::ZERO,
+            };
+            match time.checked_sub(rested) {
+                None | Some(Duration::ZERO) => return,
+                Some(left) => sleep(left).await,
+            }
+        }
     }
 }
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, future: F) {
-        let watch = self.0.take().unwrap_or_default();
-        tokio::task::spawn_local(watched(future, watch));
+        let watch = self.0.next.take().unwrap_or_default();
+        self.0.running.set(self.0.running.get() + 1);
+        let running = Running(self.clone());
+        tokio::task::spawn_local(async move {
+            watched(future, watch).await;
+            drop(running);
+        });
+    }
+}
+
+/// Counts a request until it is dropped.
+struct Running(Streams);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let shared = &self.0.0;
+        shared.running.set(shared.running.get().saturating_sub(1));
+        shared.ended.set(Instant::now());
+    }
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            next: RefCell::default(),
+            running: Cell::default(),
+            ended: Cell::new(Instant::now()),
+        }
     }
 }
 

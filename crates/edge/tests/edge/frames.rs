@@ -16,8 +16,10 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
@@ -134,6 +136,17 @@ impl Client {
                 _ => {}
             }
         }
+    }
+
+    /// Reads until the connection is ended and returns the code of the last GOAWAY.
+    pub(crate) async fn goaway(&mut self) -> Option<u32> {
+        let mut code = None;
+        while let Some(frame) = self.frame().await {
+            if frame.kind == GOAWAY {
+                code = frame.code();
+            }
+        }
+        code
     }
 }
 
