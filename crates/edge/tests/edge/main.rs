@@ -16,6 +16,7 @@ mod checks;
 mod claims;
 mod connections;
 mod control;
+mod corpus;
 mod crowds;
 mod failing;
 mod files;
