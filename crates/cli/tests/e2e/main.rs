@@ -19,4 +19,5 @@ mod postgres;
 mod settings;
 mod support;
 mod traces;
+mod upstreams;
 mod web;
