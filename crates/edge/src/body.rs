@@ -1,8 +1,12 @@
-//! The one body type of the edge and the wrappers a body passes through on its way. A wrapper
-//! never buffers: what flows in flows out, or becomes an error that names the side it arose on.
+//! The one body type of the edge and the wrappers a body passes through on its way. What flows in flows
+//! out, or becomes an error that names the side it arose on. Nothing is kept but what is read ahead on
+//! purpose (`gather`, `ahead`), in memory that is bounded (`store`).
 
+mod ahead;
 mod file;
+mod gather;
 mod pace;
+mod store;
 
 use std::{
     future::Future,
@@ -18,10 +22,13 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use self::file::FileBody;
+use self::{ahead::Ahead, file::FileBody, store::Kept};
 pub(crate) use self::{
+    ahead::ahead,
     file::{Piece, Slice, of_file, read, read_at_once},
+    gather::gather,
     pace::{Pace, paced},
+    store::Memory,
 };
 
 /// A body on its way through the edge. It stays on the thread of its connection.
@@ -32,6 +39,10 @@ enum Inner {
     Whole(Bytes),
     /// Pieces of a file.
     File(Box<FileBody>),
+    /// All of it, in pieces that were read before it was asked for.
+    Kept(Box<Kept>),
+    /// One that is read before it is asked for.
+    Ahead(Box<Ahead>),
     /// Another one, whose end somebody wants to know of.
     Observed(Box<dyn Observing>),
     /// What arrives bit by bit.
@@ -191,6 +202,24 @@ impl Body {
         Self(Inner::Stream(Box::pin(body)))
     }
 
+    /// Returns the same body once more, where all of it is there.
+    pub(crate) fn again(&self) -> Option<Self> {
+        match &self.0 {
+            Inner::Whole(bytes) => Some(Self(Inner::Whole(bytes.clone()))),
+            Inner::Kept(kept) => Some(Self(Inner::Kept(kept.clone()))),
+            Inner::File(_) | Inner::Ahead(_) | Inner::Observed(_) | Inner::Stream(_) => None,
+        }
+    }
+
+    /// Lets a body that may be read ahead take what has come. For whoever cannot take more of it now.
+    pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) {
+        match &mut self.0 {
+            Inner::Ahead(ahead) => ahead.read_ahead(cx),
+            Inner::Observed(observed) => observed.inner().read_ahead(cx),
+            Inner::Whole(_) | Inner::File(_) | Inner::Kept(_) | Inner::Stream(_) => {}
+        }
+    }
+
     /// Returns the slice of a file that comes next, where it is one that the system can copy to a
     /// connection by itself. Whoever takes it tells by [`Self::sent`], [`Self::broke`] or
     /// [`Self::refuse_slices`] what became of it.
@@ -198,7 +227,7 @@ impl Body {
         match &mut self.0 {
             Inner::File(file) => file.slice(),
             Inner::Observed(observed) => observed.inner().slice(),
-            Inner::Whole(_) | Inner::Stream(_) => None,
+            Inner::Whole(_) | Inner::Kept(_) | Inner::Ahead(_) | Inner::Stream(_) => None,
         }
     }
 
@@ -207,7 +236,7 @@ impl Body {
         match &mut self.0 {
             Inner::File(file) => file.advance(bytes),
             Inner::Observed(observed) => observed.sent(bytes),
-            Inner::Whole(_) | Inner::Stream(_) => {}
+            Inner::Whole(_) | Inner::Kept(_) | Inner::Ahead(_) | Inner::Stream(_) => {}
         }
     }
 
@@ -223,7 +252,7 @@ impl Body {
         match &mut self.0 {
             Inner::File(file) => file.refuse_slices(),
             Inner::Observed(observed) => observed.inner().refuse_slices(),
-            Inner::Whole(_) | Inner::Stream(_) => {}
+            Inner::Whole(_) | Inner::Kept(_) | Inner::Ahead(_) | Inner::Stream(_) => {}
         }
     }
 }
@@ -237,6 +266,8 @@ impl HttpBody for Body {
             Inner::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Inner::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Inner::File(body) => Pin::new(&mut **body).poll_frame(cx),
+            Inner::Kept(kept) => Poll::Ready(kept.take().map(|piece| Ok(Frame::data(piece)))),
+            Inner::Ahead(body) => Pin::new(&mut **body).poll_frame(cx),
             Inner::Observed(body) => body.poll(cx),
             Inner::Stream(body) => body.as_mut().poll_frame(cx),
         }
@@ -246,6 +277,8 @@ impl HttpBody for Body {
         match &self.0 {
             Inner::Whole(bytes) => bytes.is_empty(),
             Inner::File(body) => body.is_end_stream(),
+            Inner::Kept(kept) => kept.left() == 0,
+            Inner::Ahead(body) => body.is_end_stream(),
             Inner::Observed(body) => body.is_ended(),
             Inner::Stream(body) => body.is_end_stream(),
         }
@@ -255,6 +288,8 @@ impl HttpBody for Body {
         match &self.0 {
             Inner::Whole(bytes) => SizeHint::with_exact(length(bytes)),
             Inner::File(body) => body.size_hint(),
+            Inner::Kept(kept) => SizeHint::with_exact(kept.left()),
+            Inner::Ahead(body) => body.size_hint(),
             Inner::Observed(body) => body.size(),
             Inner::Stream(body) => body.size_hint(),
         }

@@ -27,12 +27,18 @@ pub struct EdgeConfig {
     /// The name servers that are asked for the addresses of upstreams, and nobody else; with none,
     /// names are looked up as the machine does.
     pub name_servers: Vec<SocketAddr>,
+    /// The memory in bytes for bodies that are read ahead of whoever takes them, of all requests
+    /// together.
+    pub body_memory: u64,
     /// Whose traces are continued, and where the spans of requests go.
     pub spans: RequestSpans,
 }
 
 /// The time for requests in flight to end, unless set.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
+
+/// The memory for bodies that are read ahead, unless set.
+pub const DEFAULT_BODY_MEMORY: u64 = 256_000_000;
 
 impl EdgeConfig {
     /// Returns the settings of an edge that keeps everything below one folder and listens nowhere.
@@ -47,6 +53,7 @@ impl EdgeConfig {
             workers: None,
             drain: DEFAULT_DRAIN,
             name_servers: Vec::new(),
+            body_memory: DEFAULT_BODY_MEMORY,
             spans: RequestSpans::default(),
         }
     }

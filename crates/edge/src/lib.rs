@@ -38,7 +38,7 @@ mod tls;
 mod worker;
 
 pub use crate::{
-    config::{DEFAULT_DRAIN, EdgeConfig},
+    config::{DEFAULT_BODY_MEMORY, DEFAULT_DRAIN, EdgeConfig},
     content::StateError,
     control::ControlError,
     listener::BindError,

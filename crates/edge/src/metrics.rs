@@ -25,6 +25,7 @@ use prometheus_client::registry::Registry;
 
 use self::collect::Collected;
 pub(crate) use self::upstreams::SiteUpstreams;
+use crate::body::Memory;
 
 /// The upper bounds of the duration's buckets, in seconds; the last bucket has none.
 const BOUNDS: [f64; 14] =
@@ -70,17 +71,20 @@ struct Counts {
     listeners: Mutex<BTreeMap<SocketAddr, ListenerConnections>>,
     handshake_failures: AtomicU64,
     log_dropped: Arc<AtomicU64>,
+    memory: Arc<Memory>,
 }
 
 impl Metrics {
-    /// Returns metrics that count from zero. The log counts its lost lines by itself.
-    pub(crate) fn new(version: &str, log_dropped: Arc<AtomicU64>) -> Self {
+    /// Returns metrics that count from zero. The log counts its lost lines by itself, and the memory
+    /// of bodies what it holds.
+    pub(crate) fn new(version: &str, log_dropped: Arc<AtomicU64>, memory: Arc<Memory>) -> Self {
         Self(Arc::new(Counts {
             version: version.to_owned(),
             sites: Mutex::default(),
             listeners: Mutex::default(),
             handshake_failures: AtomicU64::new(0),
             log_dropped,
+            memory,
         }))
     }
 
@@ -307,6 +311,6 @@ mod tests {
 
     fn metrics() -> (Metrics, Arc<AtomicU64>) {
         let dropped = Arc::<AtomicU64>::default();
-        (Metrics::new("1.2.3", Arc::clone(&dropped)), dropped)
+        (Metrics::new("1.2.3", Arc::clone(&dropped), Memory::new(0)), dropped)
     }
 }

@@ -88,6 +88,10 @@ pub(crate) struct Tunnel {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OffersUpgrade;
 
+/// Stands in the extensions of an answer that may be read ahead of its reader: up to so many bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadAhead(pub(crate) u64);
+
 /// Answers a request.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
@@ -205,7 +209,7 @@ async fn stages(
     inbound.upgrade = asks_upgrade(&inbound.parts);
     let accept_encoding = inbound.parts.headers.get(header::ACCEPT_ENCODING).cloned();
     let outcome = actions::act(worker, inbound, body, (&site, route), exchange).await?;
-    Ok(finish_response(outcome, route, accept_encoding.as_ref()))
+    Ok(finish_response(worker, outcome, route, accept_encoding.as_ref()))
 }
 
 impl Inbound<'_> {
@@ -455,8 +459,10 @@ fn speaks_http_after(headers: &HeaderMap) -> bool {
         .any(|item| matches!(item.split('/').next(), Some("h2c" | "h2" | "http" | "tls")))
 }
 
-/// The answer's headers as the route wants them, then compression.
+/// The answer's headers as the route wants them, then compression. What is read ahead is compressed
+/// already.
 fn finish_response(
+    worker: &Worker,
     outcome: Outcome,
     route: &CompiledRoute,
     accept_encoding: Option<&HeaderValue>,
@@ -466,6 +472,9 @@ fn finish_response(
             route.response_headers.apply(response.headers_mut());
             if route.compress {
                 response = compress::compress(accept_encoding, response);
+            }
+            if let Some(ReadAhead(most)) = response.extensions_mut().remove() {
+                response = response.map(|body| body::ahead(body, most, &worker.shared.memory));
             }
             Outcome::Answer(response)
         }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::Authenticator,
+    body::Memory,
     checks::{self, Handed, Tools},
     config::EdgeConfig,
     content::{Content, StateError},
@@ -109,10 +110,12 @@ pub async fn start(
     let bound = bind_all(&config, workers)?;
     let listeners: Vec<ListenerStatus> = bound.iter().map(|bound| bound.status.clone()).collect();
     let stop = shutdown.child_token();
+    let memory = Memory::new(config.body_memory);
     let shared = Arc::new(Shared {
         tls: TlsAcceptor::new(Arc::clone(&content)).map_err(EdgeError::Tls)?,
         content,
-        metrics: Metrics::new(env!("CARGO_PKG_VERSION"), logs.dropped()),
+        metrics: Metrics::new(env!("CARGO_PKG_VERSION"), logs.dropped(), Arc::clone(&memory)),
+        memory,
         spans: config.spans.clone(),
         logs: logs.clone(),
         authenticator: Authenticator::new(workers.div_ceil(2)),

@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::Authenticator,
-    body,
+    body::{self, Memory},
     content::Content,
     files::Shelf,
     http1, http2,
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) logs: Logs,
     /// Counters.
     pub(crate) metrics: Metrics,
+    /// The memory for bodies that are read ahead.
+    pub(crate) memory: Arc<Memory>,
     /// Places in traces.
     pub(crate) spans: RequestSpans,
     /// Passwords.

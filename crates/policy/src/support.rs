@@ -2,10 +2,7 @@
 //! out is named when the site is planned, and the edge refuses the site: nothing is dropped in
 //! silence.
 
-use portway_model::{
-    FieldPath, FindingCode, Findings,
-    site::{Action, Route, Upstream},
-};
+use portway_model::{FieldPath, FindingCode, Findings, site::Route};
 
 /// Adds a finding for each setting that the edge does not carry out. `at` tells where a route
 /// stands in what was written.
@@ -19,27 +16,7 @@ pub fn refuse_by_edge(routes: &[Route], at: impl Fn(usize) -> FieldPath, finding
     for (index, route) in routes.iter().enumerate() {
         let at = at(index);
         refuse(route.filters.mirror.is_some(), &at.key("mirror"), "does not copy requests");
-        match &route.action {
-            Action::Proxy(upstream) => refuse_upstream(upstream, &at.key("to"), &mut refuse),
-            Action::Split(split) => {
-                for (index, side) in split.sides.iter().enumerate() {
-                    let at = at.key("split").key("sides").index(index).key("to");
-                    refuse_upstream(&side.upstream, &at, &mut refuse);
-                }
-            }
-            Action::Files(_) | Action::Redirect(_) | Action::Respond(_) => {}
-        }
     }
-}
-
-fn refuse_upstream(
-    upstream: &Upstream,
-    at: &FieldPath,
-    refuse: &mut impl FnMut(bool, &FieldPath, &str),
-) {
-    let usual = Upstream::new(upstream.targets.clone(), upstream.protocol);
-    let is_set = upstream.buffer != usual.buffer && upstream.buffer.0 != 0;
-    refuse(is_set, &at.key("buffer"), "does not read bodies ahead");
 }
 
 #[cfg(test)]
@@ -74,6 +51,7 @@ mod tests {
             r#"{"hosts": ["a.example"], "to": {"targets": [{"to": "a:80", "weight": 3}, "b:80"],
                 "balance": "two_choices", "sticky": true, "slow_start": "5s",
                 "max_in_flight_per_target": 3, "retries": {"attempts": 5}}}"#,
+            r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "buffer": "2MB"}}"#,
             r#"{"hosts": ["a.example"], "split": [{"to": "5000"}, {"to": "6000"}]}"#,
             r#"{"hosts": ["a.example"], "files": "/srv"}"#,
             r#"{"hosts": ["a.example"], "to": "a:80", "limits": {"headers": 50}}"#,
@@ -87,10 +65,7 @@ mod tests {
 
     #[test]
     fn what_the_edge_would_leave_out_is_refused_by_name() {
-        let spec = r#"{"hosts": ["a.example"], "to": {"targets": ["a:80"], "buffer": "2MB"}}"#;
-        assert_eq!(refused(spec), ["routes[0].to.buffer"]);
-        let spec = r#"{"hosts": ["a.example"], "split": [{"to": "5000"},
-            {"to": {"targets": ["a:80"], "buffer": "2MB"}}]}"#;
-        assert_eq!(refused(spec), ["routes[0].split.sides[1].to.buffer"]);
+        let spec = r#"{"hosts": ["a.example"], "to": "5000", "mirror": {"to": "6000"}}"#;
+        assert_eq!(refused(spec), ["routes[0].mirror"]);
     }
 }

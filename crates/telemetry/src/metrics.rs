@@ -34,6 +34,10 @@ pub enum EdgeMetric {
     QueueLength,
     /// Requests that got no place, by `site` and `reason`.
     QueueRefused,
+    /// Memory of bodies that are read ahead.
+    BodyMemory,
+    /// Bodies that were not read ahead because the memory was used up.
+    BodyMemoryRefused,
     /// Lines that no log could take.
     LogDropped,
     /// TLS handshakes that failed.
@@ -46,7 +50,7 @@ pub enum EdgeMetric {
 
 impl EdgeMetric {
     /// Every metric.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Info,
         Self::Sites,
         Self::Requests,
@@ -61,6 +65,8 @@ impl EdgeMetric {
         Self::Retries,
         Self::QueueLength,
         Self::QueueRefused,
+        Self::BodyMemory,
+        Self::BodyMemoryRefused,
         Self::LogDropped,
         Self::HandshakeFailures,
     ];
@@ -80,6 +86,8 @@ impl EdgeMetric {
             Self::Retries => "portway_edge_retries_total",
             Self::QueueLength => "portway_edge_queue_length",
             Self::QueueRefused => "portway_edge_queue_refused_total",
+            Self::BodyMemory => "portway_edge_body_memory_bytes",
+            Self::BodyMemoryRefused => "portway_edge_body_memory_refused_total",
             Self::LogDropped => "portway_edge_log_dropped_total",
             Self::HandshakeFailures => "portway_edge_handshake_failures_total",
             Self::Info => "portway_edge_info",
@@ -115,6 +123,10 @@ impl EdgeMetric {
             Self::QueueRefused => {
                 "Requests that found the queue full (full) or waited too long (late)."
             }
+            Self::BodyMemory => "Memory of bodies that are read ahead of who takes them.",
+            Self::BodyMemoryRefused => {
+                "Bodies that were not read ahead, or no further, because the memory was used up."
+            }
             Self::LogDropped => "Log lines lost because the queue or the disk was full.",
             Self::HandshakeFailures => "TLS handshakes that failed.",
             Self::Info => "The version of the edge.",
@@ -129,6 +141,7 @@ impl EdgeMetric {
             | Self::Bytes
             | Self::Retries
             | Self::QueueRefused
+            | Self::BodyMemoryRefused
             | Self::LogDropped
             | Self::HandshakeFailures => MetricType::Counter,
             Self::RequestDuration => MetricType::Histogram,
@@ -139,6 +152,7 @@ impl EdgeMetric {
             | Self::UpstreamInFlight
             | Self::UpstreamPanic
             | Self::QueueLength
+            | Self::BodyMemory
             | Self::Sites => MetricType::Gauge,
             Self::Info => MetricType::Info,
         }

@@ -68,6 +68,7 @@ fn configuration(args: &Edge, paths: &Paths, machine: Machine) -> Result<EdgeCon
         public_https_port: listeners.public_https_port,
         workers: listeners.workers,
         name_servers: listeners.name_servers,
+        body_memory: usual.body_memory,
         drain: DEFAULT_DRAIN,
     })
 }

@@ -3,7 +3,8 @@
 
 use std::{cell::Cell, sync::Arc};
 
-use http::{HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response, header};
+use http_body::Body as _;
 use jiff::Timestamp;
 use portway_model::PathPrefix;
 use portway_telemetry::access::ErrorLevel;
@@ -11,15 +12,15 @@ use portway_telemetry::access::ErrorLevel;
 use super::outgoing;
 use crate::{
     balance::{Change, Notice, Target},
-    body::Body,
+    body::{self, Body},
     clock::Clock,
     content::{CompiledRoute, CompiledSite, CompiledSplit, CompiledUpstream},
     exchange::{Exchange, Refusal},
     headers::{self, REQUEST_ID},
     metrics::SiteMetrics,
     pages::Fault,
-    pipeline::{Inbound, Outcome},
-    proxy::{Forwarding, Observer, Peer, ProxyError, Reply},
+    pipeline::{Inbound, Outcome, ReadAhead},
+    proxy::{BodyFault, Forwarding, Observer, Peer, ProxyError, Reply},
     worker::Worker,
 };
 
@@ -35,6 +36,7 @@ pub(super) async fn to_upstream(
     let clock = worker.shared.content.clock;
     let facts = upstream.balancer.facts(inbound.origin.client, &inbound.parts.headers);
     let https = inbound.origin.https;
+    let body = gathered(worker, upstream, &inbound, body).await?;
     let outgoing = outgoing(inbound, body, route)?;
     let metrics = || worker.shared.metrics.site(site.name.as_str());
     let metrics = site.runtime.metrics.get_or_init(metrics);
@@ -49,6 +51,7 @@ pub(super) async fn to_upstream(
     let cookie = upstream.balancer.set_cookie(reply.target, &facts, cookie_path(route), https);
     let mut outcome = into_outcome(reply);
     add_cookie(&mut outcome, cookie);
+    allow_ahead(&mut outcome, upstream);
     Ok(outcome)
 }
 
@@ -73,6 +76,40 @@ pub(super) async fn to_side(
     let cookie = || split.splitter.set_cookie(chosen.side, cookie_path(route), https);
     add_cookie(&mut outcome, chosen.is_new.then(cookie).flatten());
     Ok(outcome)
+}
+
+/// Reads the body before a target is taken, as far as the upstream's rules say. The messages of a
+/// gRPC call are answered one by one, so the next may never come before.
+async fn gathered(
+    worker: &Worker,
+    upstream: &CompiledUpstream,
+    inbound: &Inbound<'_>,
+    body: Body,
+) -> Result<Body, Refusal> {
+    let most = upstream.balancer.settings().buffer.0;
+    if most == 0 || body.is_end_stream() || is_of_type(&inbound.parts.headers, "application/grpc") {
+        return Ok(body);
+    }
+    let gathered = body::gather(body, most, &worker.shared.memory).await;
+    gathered.map_err(|error| ProxyError::Body(BodyFault::from(&error)).into())
+}
+
+/// Lets the answer be read ahead of its reader, as far as the upstream's rules say. Who sends events
+/// wants to know when nobody takes them.
+fn allow_ahead(outcome: &mut Outcome, upstream: &CompiledUpstream) {
+    let most = upstream.balancer.settings().buffer.0;
+    if let Outcome::Answer(response) = outcome
+        && most > 0
+        && !is_of_type(response.headers(), "text/event-stream")
+    {
+        response.extensions_mut().insert(ReadAhead(most));
+    }
+}
+
+fn is_of_type(headers: &HeaderMap, begins: &str) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let start = value.and_then(|value| value.get(..begins.len()));
+    start.is_some_and(|start| start.eq_ignore_ascii_case(begins.as_bytes()))
 }
 
 /// Returns the path below which a cookie is sent back: that of the route, so that routes with

@@ -16,7 +16,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    body::{Body, BodyError, FramePoll},
+    body::{self, Body, BodyError, FramePoll},
     http1::Deadline,
     stall::Patience,
 };
@@ -40,20 +40,32 @@ struct Shared {
     ended: Cell<Instant>,
 }
 
-/// What is known of an answer on its way.
-#[derive(Default)]
+/// An answer on its way.
 pub(super) struct Watch {
     patience: Rc<Patience>,
+    /// What of the answer hyper has not asked for yet.
+    body: RefCell<Body>,
     /// Counts the pieces that were handed over.
     handed: Cell<u64>,
     /// Whether the last one waits for the client to open its window.
     waits: Cell<bool>,
 }
 
+impl Watch {
+    fn new(patience: Rc<Patience>) -> Rc<Self> {
+        Rc::new(Self {
+            patience,
+            body: RefCell::new(body::empty()),
+            handed: Cell::default(),
+            waits: Cell::default(),
+        })
+    }
+}
+
 impl Streams {
     /// Begins a request.
     pub(super) fn begin(&self, patience: Rc<Patience>) -> Rc<Watch> {
-        let watch = Rc::new(Watch { patience, ..Watch::default() });
+        let watch = Watch::new(patience);
         self.0.next.replace(Some(Rc::clone(&watch)));
         watch
     }
@@ -75,7 +87,7 @@ impl Streams {
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, future: F) {
-        let watch = self.0.next.take().unwrap_or_default();
+        let watch = self.0.next.take().unwrap_or_else(|| Watch::new(Rc::default()));
         self.0.running.set(self.0.running.get() + 1);
         let running = Running(self.clone());
         tokio::task::spawn_local(async move {
@@ -119,6 +131,7 @@ async fn watched(future: impl Future<Output = ()>, watch: Rc<Watch>) {
         if !watch.waits.get() {
             return Poll::Pending;
         }
+        watch.body.borrow_mut().read_ahead(cx);
         if armed != watch.handed.get() {
             armed = watch.handed.get();
             deadline.set(Instant::now() + watch.patience.limit());
@@ -132,7 +145,6 @@ async fn watched(future: impl Future<Output = ()>, watch: Rc<Watch>) {
 
 /// The body of an answer: it is asked for its next piece when the client has taken the last one.
 pub(super) struct Taken {
-    body: Body,
     rest: Bytes,
     watch: Rc<Watch>,
 }
@@ -140,7 +152,8 @@ pub(super) struct Taken {
 impl Taken {
     /// Watches a body.
     pub(super) fn new(body: Body, watch: Rc<Watch>) -> Self {
-        Self { body, rest: Bytes::new(), watch }
+        watch.body.replace(body);
+        Self { rest: Bytes::new(), watch }
     }
 
     fn hand_over(&mut self, mut data: Bytes) -> Frame<Bytes> {
@@ -164,7 +177,7 @@ impl HttpBody for Taken {
             let rest = std::mem::take(&mut this.rest);
             return Poll::Ready(Some(Ok(this.hand_over(rest))));
         }
-        let polled = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let polled = ready!(Pin::new(&mut *this.watch.body.borrow_mut()).poll_frame(cx));
         Poll::Ready(polled.map(|frame| {
             Ok(match frame?.into_data() {
                 Ok(data) => this.hand_over(data),
@@ -174,16 +187,23 @@ impl HttpBody for Taken {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.rest.is_empty() && self.watch.body.borrow().is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.body.size_hint();
+        let mut hint = self.watch.body.borrow().size_hint();
         let rest = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
         match hint.exact() {
             Some(exact) => hint.set_exact(exact.saturating_add(rest)),
             None => hint.set_lower(hint.lower().saturating_add(rest)),
         }
         hint
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        // The watch may outlive the answer; what the answer holds does not.
+        drop(self.watch.body.replace(body::empty()));
     }
 }

@@ -63,6 +63,8 @@ impl Collector for Collected {
                 EdgeMetric::QueueLength => upstreams::sites(encoder, found, |it| it.waiting),
                 EdgeMetric::Retries => retries(encoder, &sites),
                 EdgeMetric::QueueRefused => queue_refused(encoder, &sites),
+                EdgeMetric::BodyMemory => gauge(encoder, counts.memory.used()),
+                EdgeMetric::BodyMemoryRefused => count(encoder, counts.memory.refused()),
                 EdgeMetric::LogDropped => counter(encoder, &counts.log_dropped),
                 EdgeMetric::HandshakeFailures => counter(encoder, &counts.handshake_failures),
             }?;
@@ -93,8 +95,16 @@ fn info(mut encoder: MetricEncoder<'_>, version: &str) -> Result<(), Error> {
     encoder.encode_info(&[("version", version)])
 }
 
-fn counter(mut encoder: MetricEncoder<'_>, value: &AtomicU64) -> Result<(), Error> {
-    encoder.encode_counter::<NoLabelSet, _, u64>(&value.load(Relaxed), None)
+fn counter(encoder: MetricEncoder<'_>, value: &AtomicU64) -> Result<(), Error> {
+    count(encoder, value.load(Relaxed))
+}
+
+fn count(mut encoder: MetricEncoder<'_>, value: u64) -> Result<(), Error> {
+    encoder.encode_counter::<NoLabelSet, _, u64>(&value, None)
+}
+
+fn gauge(mut encoder: MetricEncoder<'_>, value: u64) -> Result<(), Error> {
+    encoder.encode_gauge(&value)
 }
 
 fn requests(mut encoder: MetricEncoder<'_>, sites: &Sites) -> Result<(), Error> {

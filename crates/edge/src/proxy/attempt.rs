@@ -1,8 +1,8 @@
 //! The way of one request through an upstream's targets.
 //!
-//! A request is sent again only where that is safe: not a byte of it had left, or it has no body, may
-//! be repeated by its method, and the connection broke before the first byte of an answer. So a POST
-//! never arrives twice. A connection that was kept and turns out to be dead says nothing about its
+//! A request is sent again only where that is safe: not a byte of it had left, or it may be repeated by
+//! its method, all of its body is there, and the connection broke before the first byte of an answer.
+//! So a POST never arrives twice. A connection that was kept and turns out to be dead says nothing about its
 //! target, which is asked once more over a fresh one; any other failure is the target's, and leads to
 //! another one as far as the upstream's rules allow. An answer that took too long is not asked for
 //! again: the next target would most likely take as long.
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     balance::{Change, Moment, Pick, QueueFull, Refusal, Tried},
-    body::{self, Body},
+    body::Body,
     http1::client::{Answered, Conn, SendError, Unanswered},
 };
 
@@ -56,7 +56,7 @@ struct Lost {
 /// Methods that RFC 9110 §9.2.2 calls idempotent, without a body that would be spent.
 pub(super) fn is_repeatable(outgoing: &Outgoing) -> bool {
     !outgoing.upgrade
-        && outgoing.body.is_end_stream()
+        && outgoing.body.again().is_some()
         && matches!(
             outgoing.method,
             Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
@@ -225,6 +225,7 @@ impl<O: Observer> Attempt<'_, O> {
             outgoing;
         headers.insert(header::HOST, self.host(peer, host.as_ref())?);
         let framing = framing(&method, &body);
+        let spare = body.again().filter(|_| self.repeatable);
         let mut head = RequestHead {
             method,
             target: Target::Origin(path_and_query),
@@ -242,9 +243,8 @@ impl<O: Observer> Attempt<'_, O> {
         };
         let Unanswered { error, unsent, silent } = unanswered;
         let lost = matches!(error, SendError::Broken(_) | SendError::Closed);
-        let body = match unsent {
+        let body = match unsent.or_else(|| spare.filter(|_| silent)) {
             Some(body) if lost => body,
-            _ if lost && silent && self.repeatable => body::empty(),
             _ => return Err(self.fault(peer, error)),
         };
         head.headers.remove(header::HOST);

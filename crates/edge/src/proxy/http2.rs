@@ -30,7 +30,8 @@ impl<O: Observer> Attempt<'_, O> {
         mut outgoing: Outgoing,
     ) -> Result<Sent, ProxyError> {
         let host = self.host(peer, outgoing.host.as_ref())?;
-        let spare = self.repeatable.then(|| outgoing.headers.clone());
+        let body = outgoing.body.again().filter(|_| self.repeatable);
+        let spare = body.map(|body| (outgoing.headers.clone(), body));
         let (progress, watched) =
             Progress::watch(std::mem::replace(&mut outgoing.body, body::empty()));
         let headers = std::mem::take(&mut outgoing.headers);
@@ -79,14 +80,14 @@ impl Unanswered {
     fn revive(
         self,
         mut outgoing: Outgoing,
-        spare: Option<HeaderMap>,
+        spare: Option<(HeaderMap, Body)>,
     ) -> Result<(Outgoing, BoxError), BoxError> {
         (outgoing.headers, outgoing.body) = match (self.unsent, spare) {
             (Some(request), _) => {
                 let (parts, body) = request.into_parts();
                 (parts.headers, body)
             }
-            (None, Some(headers)) => (headers, body::empty()),
+            (None, Some(spare)) => spare,
             (None, None) => return Err(Box::new(self.error)),
         };
         Ok((outgoing, Box::new(self.error)))

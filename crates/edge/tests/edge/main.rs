@@ -11,6 +11,7 @@
 mod access;
 mod backend;
 mod balance;
+mod bodies;
 mod changes;
 mod checks;
 mod claims;

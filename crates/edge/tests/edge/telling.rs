@@ -1,6 +1,10 @@
 //! What the edge tells of requests: the ends of those that a client broke off, and counts that go
 //! with the sites and targets that are gone.
 
+use portway_model::{
+    ByteSize,
+    site::{Action, Upstream},
+};
 use portway_policy::{SitePolicy, bundle::Change};
 use portway_testkit::origin::{Origin, Speaks};
 use tokio::{
@@ -8,13 +12,14 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{TestEdge, change, eventually, id, respond, route, site, to};
+use crate::support::{TestEdge, change, eventually, id, respond, route, site, to, upstream};
 
 #[tokio::test]
 async fn a_client_that_leaves_during_its_upload_is_logged_as_gone() {
     let edge = TestEdge::start().await;
     let origin = Origin::tcp(Speaks::Http1).await.unwrap();
-    edge.put(vec![site("a", &["a.example"], vec![route("/", to(&origin))])]).await;
+    let streaming = Upstream { buffer: ByteSize(0), ..upstream(&origin) };
+    edge.put(vec![site("a", &["a.example"], vec![route("/", Action::Proxy(streaming))])]).await;
     for head in ["content-length: 1000", "transfer-encoding: chunked"] {
         let mut stream = TcpStream::connect(edge.http()).await.unwrap();
         let begun =

@@ -136,6 +136,7 @@ impl Answer {
         S: AsyncRead + AsyncWrite + SendFile + Unpin,
     {
         while self.stage == Stage::Body {
+            ready!(self.poll_room(cx, link))?;
             ready!(self.poll_slices(cx, link))?;
             if self.stage != Stage::Body {
                 break;
@@ -148,17 +149,35 @@ impl Answer {
                     Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
                 };
             };
-            let mut link = link.borrow_mut();
             // Whoever watches the body has written down why it broke off.
-            if self.take(&mut link.wire, frame).is_err() {
+            if self.take(&mut link.borrow_mut().wire, frame).is_err() {
                 self.stage = Stage::Broken;
-            }
-            if link.wire.waiting() >= FULL {
-                ready!(link.wire.poll_drain(cx)).map_err(|_| Unsent)?;
             }
         }
         ready!(link.borrow_mut().wire.poll_flush(cx)).map_err(|_| Unsent)?;
         Poll::Ready(if self.stage == Stage::Broken { Err(Unsent) } else { Ok(self.persistent) })
+    }
+
+    /// Waits until more of the body may be put behind what waits to be written. Meanwhile the body is
+    /// read ahead, so that who sends it is done with it before a slow client is.
+    fn poll_room<S>(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &RefCell<Link<S>>,
+    ) -> Poll<Result<(), Unsent>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut link = link.borrow_mut();
+        if link.wire.waiting() < FULL {
+            return Poll::Ready(Ok(()));
+        }
+        let drained = link.wire.poll_drain(cx);
+        drop(link);
+        if drained.is_pending() {
+            self.body.read_ahead(cx);
+        }
+        drained.map_err(|_| Unsent)
     }
 
     /// Lets the system copy what comes next to the connection, for as long as it can.
