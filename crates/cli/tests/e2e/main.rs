@@ -17,6 +17,7 @@ mod life;
 mod logs;
 mod postgres;
 mod settings;
+mod strict;
 mod support;
 mod traces;
 mod upstreams;
