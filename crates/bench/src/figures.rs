@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod changes;
+pub(crate) mod edge;
 pub(crate) mod kills;
 pub(crate) mod memory;
 pub(crate) mod publish;

@@ -47,6 +47,8 @@ enum Figure {
     Changes(figures::changes::Options),
     /// What is lost when the manager is killed again and again
     Kills(figures::kills::Options),
+    /// What a request costs the edge, beside its peers
+    Edge(figures::edge::Options),
     /// How much memory manager and edge take
     Memory(figures::memory::Options),
 }
@@ -91,6 +93,7 @@ async fn measure(figure: Figure, settings: &Settings) -> anyhow::Result<Report> 
         Figure::Api(options) => Box::pin(figures::api::run(settings, &options)).await,
         Figure::Changes(options) => Box::pin(figures::changes::run(settings, &options)).await,
         Figure::Kills(options) => Box::pin(figures::kills::run(settings, &options)).await,
+        Figure::Edge(options) => Box::pin(figures::edge::run(settings, &options)).await,
         Figure::Memory(options) => Box::pin(figures::memory::run(settings, &options)).await,
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Portway {
     program: PathBuf,
     folder: TempDir,
     database: Option<String>,
+    /// The cores it may use; all unless some are named.
+    cores: Option<String>,
     http: u16,
     https: u16,
     api: u16,
@@ -62,10 +64,24 @@ pub(crate) struct Portway {
 impl Portway {
     /// Starts one, on SQLite unless a database is named.
     pub(crate) async fn start(program: &Path, database: Option<String>) -> anyhow::Result<Self> {
+        Self::begin(program, database, None).await
+    }
+
+    /// Starts one on some cores, such as `0,1`.
+    pub(crate) async fn start_on(program: &Path, cores: &str) -> anyhow::Result<Self> {
+        Self::begin(program, None, Some(cores.to_owned())).await
+    }
+
+    async fn begin(
+        program: &Path,
+        database: Option<String>,
+        cores: Option<String>,
+    ) -> anyhow::Result<Self> {
         let mut portway = Self {
             program: program.to_owned(),
             folder: tempfile::Builder::new().prefix("portway-bench-").tempdir()?,
             database,
+            cores,
             http: ports::take()?,
             https: ports::take()?,
             api: ports::take()?,
@@ -80,7 +96,7 @@ impl Portway {
     pub(crate) async fn serve(&mut self) -> anyhow::Result<()> {
         let log = self.log();
         let file = File::options().create(true).append(true).open(&log)?;
-        let mut command = Command::new(&self.program);
+        let mut command = self.command();
         command
             .env_clear()
             .env("HOME", self.folder.path())
@@ -113,6 +129,13 @@ impl Portway {
             }
             tokio::time::sleep(EVERY).await;
         }
+    }
+
+    fn command(&self) -> Command {
+        let Some(cores) = &self.cores else { return Command::new(&self.program) };
+        let mut command = Command::new("taskset");
+        command.args(["-c", cores]).arg(&self.program);
+        command
     }
 
     /// Ends the manager without a chance to tidy up. The edge runs on.

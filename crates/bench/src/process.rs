@@ -9,6 +9,9 @@ use tokio::time::Instant;
 /// How often a condition is looked at.
 pub(crate) const EVERY: Duration = Duration::from_millis(10);
 
+/// In how many parts Linux counts a second of a process (`USER_HZ`, the same wherever it runs).
+const TICKS: u32 = 100;
+
 /// How much memory a process takes, in KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Memory {
@@ -26,6 +29,51 @@ impl Memory {
         let field = |name| kib(&text, name).with_context(|| format!("{path} has no {name}"));
         Ok(Self { rss: field("Rss:")?, pss: field("Pss:")? })
     }
+}
+
+/// How much time of cores a process and its children have spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CpuTime(Duration);
+
+impl CpuTime {
+    /// Reads what a process and its children have spent by now, those that have ended included.
+    pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
+        let mut ticks = 0;
+        for pid in family(pid)? {
+            let path = format!("/proc/{pid}/stat");
+            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+            ticks += spent(&text).with_context(|| format!("{path} has no times"))?;
+        }
+        Ok(Self(Duration::from_secs(ticks) / TICKS))
+    }
+
+    /// Returns what was spent since another time.
+    pub(crate) fn since(self, before: Self) -> Duration {
+        self.0.saturating_sub(before.0)
+    }
+}
+
+/// Reads user and system time, of the process and of children that it waited for (proc(5)).
+fn spent(stat: &str) -> Option<u64> {
+    // The name in brackets may hold anything.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let times = fields.split(' ').skip(11).take(4);
+    times.map(|ticks| ticks.parse::<u64>().ok()).sum()
+}
+
+/// Returns a process and its descendants.
+pub(crate) fn family(pid: u32) -> anyhow::Result<Vec<u32>> {
+    let mut all = vec![pid];
+    let mut next = 0;
+    while let Some(pid) = all.get(next).copied() {
+        next += 1;
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            // A thread may end meanwhile.
+            let children = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
+            all.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        }
+    }
+    Ok(all)
 }
 
 fn kib(text: &str, name: &str) -> Option<u64> {
@@ -75,6 +123,25 @@ mod tests {
     fn memory_of_this_process_is_known() {
         let memory = Memory::of(std::process::id()).unwrap();
         assert!(memory.rss >= memory.pss && memory.pss > 0, "{memory:?}");
+    }
+
+    #[test]
+    fn time_is_read_of_a_process_with_an_odd_name() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 9 8 7 6 12 30 2 1 20 0 5 0 99";
+        assert_eq!(spent(stat), Some(45));
+        let before = CpuTime::of(std::process::id()).unwrap();
+        let mut sum = 0_u64;
+        while CpuTime::of(std::process::id()).unwrap().since(before) < Duration::from_millis(20) {
+            sum = std::hint::black_box(sum + 1);
+        }
+    }
+
+    #[test]
+    fn children_belong_to_the_family() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(family(std::process::id()).unwrap().contains(&child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[tokio::test]

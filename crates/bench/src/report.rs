@@ -29,6 +29,12 @@ pub(crate) enum Cell {
     Time(Duration),
     /// How much memory, in KiB.
     Memory(u64),
+    /// How much memory, in bytes.
+    Bytes(u64),
+    /// How much time for each of many.
+    Cost(Duration),
+    /// How many times as much.
+    Ratio(f64),
     /// Not measured.
     Nothing,
 }
@@ -98,6 +104,12 @@ impl Cell {
         Self::Count(u64::try_from(count).unwrap_or(u64::MAX))
     }
 
+    /// Returns how many times as much one amount is as another.
+    #[expect(clippy::cast_precision_loss, reason = "three digits of it are told")]
+    pub(crate) fn ratio(amount: u64, other: u64) -> Self {
+        Self::Ratio(amount as f64 / other as f64)
+    }
+
     /// Returns number, median, 99th percentile and maximum, for four columns.
     pub(crate) fn of(samples: &Samples) -> [Self; 4] {
         let time = |duration: Option<Duration>| duration.map_or(Self::Nothing, Self::Time);
@@ -115,6 +127,9 @@ impl Cell {
             Self::Count(count) => json!(count),
             Self::Time(duration) => json!({ "ms": duration.as_secs_f64() * 1000.0 }),
             Self::Memory(kib) => json!({ "kib": kib }),
+            Self::Bytes(bytes) => json!({ "bytes": bytes }),
+            Self::Cost(cost) => json!({ "us": cost.as_secs_f64() * 1e6 }),
+            Self::Ratio(ratio) => json!(ratio),
             Self::Nothing => Value::Null,
         }
     }
@@ -127,6 +142,9 @@ impl std::fmt::Display for Cell {
             Self::Count(count) => f.write_str(&grouped(*count)),
             Self::Time(duration) => write!(f, "{:.1} ms", duration.as_secs_f64() * 1000.0),
             Self::Memory(kib) => write!(f, "{}.{} MiB", kib / 1024, (kib % 1024) * 10 / 1024),
+            Self::Bytes(bytes) => write!(f, "{}.{} KiB", bytes / 1024, (bytes % 1024) * 10 / 1024),
+            Self::Cost(cost) => write!(f, "{:.1} µs", cost.as_secs_f64() * 1e6),
+            Self::Ratio(ratio) => write!(f, "{ratio:.2}"),
             Self::Nothing => f.write_str("–"),
         }
     }
@@ -164,20 +182,27 @@ mod tests {
             Cell::Time(Duration::from_micros(1_250)),
             Cell::Memory(1_536),
         ]);
-        report.row([Cell::text("two"), Cell::Nothing, Cell::Nothing, Cell::Nothing]);
+        report.row([
+            Cell::text("two"),
+            Cell::Cost(Duration::from_nanos(13_460)),
+            Cell::ratio(3, 2),
+            Cell::Bytes(1_536),
+        ]);
         report.note("So it is.");
 
         let text = report.markdown();
         assert!(text.contains("| what | many | long | large |\n|---|---|---|---|\n"), "{text}");
         assert!(
-            text.contains("| one | 12,345 | 1.2 ms | 1.5 MiB |\n| two | – | – | – |"),
+            text.contains(
+                "| one | 12,345 | 1.2 ms | 1.5 MiB |\n| two | 13.5 µs | 1.50 | 1.5 KiB |"
+            ),
             "{text}"
         );
         assert!(text.ends_with("So it is.\n"), "{text}");
         let json = report.json();
         assert_eq!(json["rows"][0]["many"], 12_345);
         assert_eq!(json["rows"][0]["long"]["ms"], 1.25);
-        assert_eq!(json["rows"][1]["many"], Value::Null);
+        assert_eq!(json["rows"][1]["long"], 1.5);
     }
 
     #[test]
