@@ -61,7 +61,7 @@ fn main() {
         report(&format!("  the same, with its map recycled ({name})"), || {
             let mut input = received(bytes);
             let head = parser.parse(&mut input, &limits).unwrap().unwrap();
-            parser.recycle(black_box(head).headers);
+            portway_http1::recycle(black_box(head).headers);
         });
         report(&format!("  httparse and a map ({name})"), || {
             black_box(with_httparse(received(bytes)));

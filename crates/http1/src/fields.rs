@@ -10,6 +10,10 @@ use crate::{
     scan::Line,
 };
 
+/// For as many more headers than were sent there is room, as a proxy adds some: to let the map grow
+/// then would cost more than the memory.
+pub(crate) const MORE: usize = 10;
+
 /// One header line, taken apart.
 pub(crate) struct Field {
     pub(crate) name: HeaderName,

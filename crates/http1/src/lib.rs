@@ -100,6 +100,7 @@ mod names;
 mod octet;
 mod reject;
 mod scan;
+mod spare;
 mod target;
 mod write;
 
@@ -112,6 +113,7 @@ pub use crate::{
     limits::Limits,
     meaning::{Framing, Version},
     reject::{Kind, Reject},
+    spare::recycle,
     target::Target,
     write::WriteError,
 };

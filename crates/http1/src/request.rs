@@ -15,6 +15,7 @@ use crate::{
     names::Role,
     reject::{Kind, Reject},
     scan::{Line, Scanner, Section},
+    spare,
     target::Target,
 };
 
@@ -51,7 +52,6 @@ pub struct Parser {
     scanner: Scanner,
     /// Bytes of an empty line in front of the request that was passed over.
     skipped: u64,
-    spare: Option<HeaderMap>,
     refused: Option<Reject>,
 }
 
@@ -90,12 +90,6 @@ impl Parser {
         parsed
     }
 
-    /// Gives the memory of headers that are no longer needed to the next head.
-    pub fn recycle(&mut self, mut headers: HeaderMap) {
-        headers.clear();
-        self.spare = Some(headers);
-    }
-
     fn skip_empty_line(&mut self, input: &mut BytesMut) {
         if self.skipped == 0 && input.starts_with(b"\r\n") {
             input.advance(2);
@@ -117,7 +111,7 @@ impl Parser {
             Err(reject) => return Err(self.first_fault(input, limits).unwrap_or(reject)),
         };
         let head = input.split_to(end).freeze();
-        let headers = self.spare.take().unwrap_or_default();
+        let headers = spare::take();
         self.read_lines(&head, headers, limits)?.finish(end)
     }
 
@@ -143,7 +137,7 @@ impl Parser {
         let mut lines = self.scanner.lines(head);
         let first = lines.next().unwrap_or(Line { start: 0, text: &[] });
         let (method, target, version) = line::parse(head, first, limits)?;
-        headers.reserve(self.scanner.count());
+        headers.reserve(self.scanner.count() + fields::MORE);
         let mut draft = Draft { method, target, headers, meaning: Meaning::new(version) };
         for (count, line) in lines.enumerate() {
             if count == limits.fields {
@@ -248,7 +242,7 @@ mod tests {
         for path in ["/1", "/2"] {
             let head = parse(&mut parser, &mut input).unwrap().unwrap();
             assert_eq!(head.target.clone().into_uri().path(), path);
-            parser.recycle(head.headers);
+            spare::recycle(head.headers);
         }
         assert_eq!(parse(&mut parser, &mut input), Ok(None));
         assert_eq!(input, "GET /3");
@@ -259,7 +253,7 @@ mod tests {
         let mut parser = Parser::new();
         let mut input = BytesMut::from("GET / HTTP/1.1\r\nHost: a\r\nSecret: x\r\n\r\n");
         let head = parse(&mut parser, &mut input).unwrap().unwrap();
-        parser.recycle(head.headers);
+        spare::recycle(head.headers);
         let mut input = BytesMut::from("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         let head = parse(&mut parser, &mut input).unwrap().unwrap();
         assert_eq!(head.headers.len(), 1);

@@ -15,6 +15,7 @@ use crate::{
     reject::{Kind, Reject},
     request::RequestHead,
     scan::{Line, Scanner, Section},
+    spare,
 };
 
 /// The head of a response.
@@ -110,7 +111,6 @@ pub enum Answer {
 pub struct Parser {
     scanner: Scanner,
     interim: u32,
-    spare: Option<HeaderMap>,
     refused: Option<Reject>,
 }
 
@@ -138,12 +138,6 @@ impl Parser {
         self.parse_head(input, asked, limits).inspect_err(|reject| self.refused = Some(*reject))
     }
 
-    /// Gives the memory of headers that are no longer needed to the next head.
-    pub fn recycle(&mut self, mut headers: HeaderMap) {
-        headers.clear();
-        self.spare = Some(headers);
-    }
-
     fn parse_head(
         &mut self,
         input: &mut BytesMut,
@@ -158,7 +152,7 @@ impl Parser {
             Err(reject) => return Err(self.first_fault(input, limits).unwrap_or(reject)),
         };
         let head = input.split_to(end).freeze();
-        let headers = self.spare.take().unwrap_or_default();
+        let headers = spare::take();
         let answer = self.read_lines(&head, headers, limits)?.finish(asked)?;
         self.scanner.clear();
         self.count(&answer, limits)?;
@@ -196,7 +190,7 @@ impl Parser {
         let mut lines = self.scanner.lines(head);
         let first = lines.next().unwrap_or(Line { start: 0, text: &[] });
         let (version, status) = line::parse(first)?;
-        headers.reserve(self.scanner.count());
+        headers.reserve(self.scanner.count() + fields::MORE);
         let mut draft = Draft { status, headers, meaning: Meaning::new(version), framed_at: 0 };
         for (count, line) in lines.enumerate() {
             if count == limits.fields {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::meaning::{Framing, Version};
@@ -68,7 +68,7 @@ impl Options {
     }
 
     /// Writes the header, unless there is nothing to say.
-    pub(crate) fn write(self, out: &mut BytesMut) {
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
         let options = [
             (self.close, "close"),
             (self.keep_alive, "keep-alive"),
@@ -113,17 +113,19 @@ pub(crate) fn part(name: &HeaderName) -> Part {
     }
 }
 
-/// Makes room for headers and what the codec adds to them, so that writing does not allocate again.
-pub(crate) fn reserve(out: &mut BytesMut, headers: &HeaderMap, first_line: usize) {
+/// Returns memory for headers and what the codec adds to them, so that writing allocates once. A
+/// head is put together there and then appended at once: a vector takes its many small parts with
+/// less ado than the buffer of a connection.
+pub(crate) fn room(headers: &HeaderMap, first_line: usize) -> Vec<u8> {
     /// Bytes for what the codec writes itself, at most.
     const OWN: usize = 160;
     let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
-    out.reserve(first_line + OWN + headers.iter().map(line).sum::<usize>());
+    Vec::with_capacity(first_line + OWN + headers.iter().map(line).sum::<usize>())
 }
 
 /// Writes one header line.
 #[inline]
-pub(crate) fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
+pub(crate) fn field(out: &mut impl BufMut, name: &str, value: &[u8]) {
     out.put_slice(name.as_bytes());
     out.put_slice(b": ");
     out.put_slice(value);
@@ -131,7 +133,7 @@ pub(crate) fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
 }
 
 /// Writes the header that frames the body.
-pub(crate) fn framing(out: &mut BytesMut, framing: Framing) {
+pub(crate) fn framing(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::None | Framing::UntilClose => {}
         Framing::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
@@ -144,7 +146,7 @@ pub(crate) fn framing(out: &mut BytesMut, framing: Framing) {
 }
 
 /// Writes a number in decimal digits.
-pub(crate) fn decimal(out: &mut BytesMut, mut number: u64) {
+pub(crate) fn decimal(out: &mut Vec<u8>, mut number: u64) {
     /// As many as the largest number has.
     const MOST: usize = 20;
     let mut text = [b'0'; MOST];
@@ -184,7 +186,7 @@ mod tests {
     #[test]
     fn numbers_are_written_as_the_standard_library_would() {
         for number in [0, 1, 9, 10, 15, 16, 255, 4096, u64::from(u32::MAX), u64::MAX] {
-            let mut out = BytesMut::new();
+            let mut out = Vec::new();
             decimal(&mut out, number);
             assert_eq!(out, number.to_string().as_bytes());
             let mut line = [0; 18];
@@ -196,9 +198,9 @@ mod tests {
     #[test]
     fn connection_is_written_only_when_there_is_something_to_say() {
         let text = |options: Options| {
-            let mut out = BytesMut::new();
+            let mut out = Vec::new();
             options.write(&mut out);
-            String::from_utf8(out.to_vec()).unwrap()
+            String::from_utf8(out).unwrap()
         };
         assert_eq!(text(Options::new(Version::Http11, true)), "");
         assert_eq!(text(Options::new(Version::Http11, false)), "connection: close\r\n");

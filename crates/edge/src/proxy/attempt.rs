@@ -238,7 +238,10 @@ impl<O: Observer> Attempt<'_, O> {
         };
         let timeouts = &self.settings().timeouts;
         let unanswered = match conn.send(&head, body, timeouts).await {
-            Ok(answered) => return Ok(Sent::Answered(Answer::Http1(answered))),
+            Ok(answered) => {
+                portway_http1::recycle(head.headers);
+                return Ok(Sent::Answered(Answer::Http1(answered)));
+            }
             Err(unanswered) => *unanswered,
         };
         let Unanswered { error, unsent, silent } = unanswered;

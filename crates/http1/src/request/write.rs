@@ -22,22 +22,23 @@ use crate::{
 pub fn write(head: &RequestHead, out: &mut BytesMut) -> Result<(), WriteError> {
     let host = check(head)?;
     let target = target_text(&head.target, &head.method)?;
-    write::reserve(out, &head.headers, head.method.as_str().len() + target.len());
-    out.put_slice(head.method.as_str().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(target.as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(head.version.as_str().as_bytes());
-    out.put_slice(b"\r\n");
+    let mut text = write::room(&head.headers, head.method.as_str().len() + target.len());
+    text.put_slice(head.method.as_str().as_bytes());
+    text.put_u8(b' ');
+    text.put_slice(target.as_bytes());
+    text.put_u8(b' ');
+    text.put_slice(head.version.as_str().as_bytes());
+    text.put_slice(b"\r\n");
     if let Some(host) = host {
-        write::field(out, "host", host.as_bytes());
+        write::field(&mut text, "host", host.as_bytes());
     }
-    write_fields(head, out);
-    out.put_slice(b"\r\n");
+    write_fields(head, &mut text);
+    text.put_slice(b"\r\n");
+    out.extend_from_slice(&text);
     Ok(())
 }
 
-fn write_fields(head: &RequestHead, out: &mut BytesMut) {
+fn write_fields(head: &RequestHead, out: &mut Vec<u8>) {
     let mut options = Options::new(head.version, head.persistent);
     options.upgrade = head.upgrade;
     for (name, value) in &head.headers {

@@ -18,19 +18,20 @@ pub fn write(head: &ResponseHead, asked: &Asked, out: &mut BytesMut) -> Result<(
     let kind = asked.kind_of(head.status);
     check(head, kind, asked)?;
     let reason = head.status.canonical_reason().unwrap_or_default();
-    write::reserve(out, &head.headers, reason.len());
-    out.put_slice(head.version.as_str().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(head.status.as_str().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(reason.as_bytes());
-    out.put_slice(b"\r\n");
-    write_fields(head, kind, out);
-    out.put_slice(b"\r\n");
+    let mut text = write::room(&head.headers, reason.len());
+    text.put_slice(head.version.as_str().as_bytes());
+    text.put_u8(b' ');
+    text.put_slice(head.status.as_str().as_bytes());
+    text.put_u8(b' ');
+    text.put_slice(reason.as_bytes());
+    text.put_slice(b"\r\n");
+    write_fields(head, kind, &mut text);
+    text.put_slice(b"\r\n");
+    out.extend_from_slice(&text);
     Ok(())
 }
 
-fn write_fields(head: &ResponseHead, kind: AnswerKind, out: &mut BytesMut) {
+fn write_fields(head: &ResponseHead, kind: AnswerKind, out: &mut Vec<u8>) {
     let persistent = head.persistent && head.framing != Framing::UntilClose;
     let mut options = match kind {
         // Neither speaks of the connection's end.

@@ -117,6 +117,7 @@ impl Answer {
             head.headers.insert(header::DATE, date());
         }
         response::write(&head, &ask.asked, wire.output())?;
+        portway_http1::recycle(head.headers);
         Ok(Self {
             body,
             encoder: Encoder::new(framing),
