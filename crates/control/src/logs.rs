@@ -241,7 +241,10 @@ impl Wanted {
             }
         } else {
             match AccessRecord::read(text) {
-                Ok(record) => (Some(record.time), Some(record.request_id), Some(record.status)),
+                Ok(record) => {
+                    let request_id = record.request_id.into_owned();
+                    (Some(record.time), Some(request_id), Some(record.status))
+                }
                 Err(_) => (None, None, None),
             }
         };

@@ -4,7 +4,7 @@ mod forward;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use http::{HeaderValue, Response, StatusCode, header, uri::PathAndQuery};
+use http::{HeaderValue, Response, StatusCode, header};
 use portway_model::PathPrefix;
 use portway_telemetry::access::{ErrorKind, ErrorLevel};
 
@@ -40,8 +40,8 @@ pub(crate) async fn act(
             let rest = canonical::decode(rest(&inbound, route)).map_err(|fault| {
                 Refusal::of_request(Fault::BadRequest(fault), fault.to_string())
             })?;
-            let served =
-                files::serve(&worker.files, root, &rest, &inbound.path, &inbound.parts).await;
+            let path = inbound.path.as_str();
+            let served = files::serve(&worker.files, root, &rest, path, &inbound.parts).await;
             served.map(Outcome::Answer).map_err(Refusal::from)
         }
         CompiledAction::Redirect(target) => send_on(target, &inbound, route),
@@ -63,17 +63,12 @@ fn rest<'a>(inbound: &'a Inbound<'_>, route: &CompiledRoute) -> &'a str {
 /// Writes the request that an upstream is to see.
 fn outgoing(inbound: Inbound<'_>, body: Body, route: &CompiledRoute) -> Result<Outgoing, Refusal> {
     let stripped = route.prefix.as_ref().filter(|prefix| route.strip_prefix && !prefix.is_root());
-    let path = if stripped.is_some() { rest(&inbound, route) } else { &inbound.path };
-    let path_and_query = match inbound.parts.uri.query() {
-        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
-        None => PathAndQuery::try_from(path),
+    let path_and_query = match stripped {
+        Some(_) => inbound.path.rest(rest(&inbound, route)),
+        None => inbound.path.whole(),
     };
     let path_and_query = path_and_query.map_err(|error| {
         Refusal::of_edge(Fault::Internal, format!("cannot write the path: {error}"))
-    })?;
-    let host = Some(inbound.host_text()).filter(|host| !host.is_empty());
-    let host = host.map(HeaderValue::try_from).transpose().map_err(|error| {
-        Refusal::of_edge(Fault::Internal, format!("cannot write the Host header: {error}"))
     })?;
     let passage = passage(&inbound);
     let mut sent = inbound.parts.headers;
@@ -88,8 +83,8 @@ fn outgoing(inbound: Inbound<'_>, body: Body, route: &CompiledRoute) -> Result<O
     let default_port = if inbound.origin.https { 443 } else { 80 };
     let arrival = Arrival {
         origin: inbound.origin,
-        peer: inbound.connection.peer.ip().to_canonical(),
-        host: host.as_ref(),
+        peer: &inbound.connection.peer_value,
+        host: inbound.host_value.as_ref(),
         port: inbound.host.port.unwrap_or(default_port),
         stripped: stripped.map(PathPrefix::as_str),
     };
@@ -99,7 +94,7 @@ fn outgoing(inbound: Inbound<'_>, body: Body, route: &CompiledRoute) -> Result<O
         method: inbound.parts.method,
         path_and_query,
         headers: sent,
-        host,
+        host: inbound.host_value,
         body,
         upgrade: inbound.upgrade,
         passage,

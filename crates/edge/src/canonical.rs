@@ -6,10 +6,12 @@
 mod host;
 mod path;
 mod readings;
+mod request_path;
 
 pub(crate) use host::{HostName, RequestHost, host};
-pub(crate) use path::{Spellings, decode, path, spelled};
+pub(crate) use path::{Spellings, decode, path};
 pub(crate) use readings::readings;
+pub(crate) use request_path::RequestPath;
 
 /// Why a request is refused before it is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

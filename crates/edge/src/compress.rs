@@ -4,7 +4,7 @@
 mod coder;
 
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{
         ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
         CONTENT_TYPE, ETAG, VARY,
@@ -17,6 +17,14 @@ use crate::{
     body::Body,
     coding::{Accepted, Coding},
 };
+
+/// Headers that hold a sum over the bytes of the answer.
+const SEALS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
 
 /// Smaller bodies gain nothing.
 const MIN_LENGTH: u64 = 1024;
@@ -69,11 +77,10 @@ fn is_open_to_coding(parts: &Parts) -> bool {
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
     let partial =
         status == StatusCode::PARTIAL_CONTENT || parts.headers.contains_key(CONTENT_RANGE);
-    let sealed = ["content-digest", "repr-digest", "digest", "content-md5"];
     !bodiless
         && !partial
         && !parts.headers.contains_key(CONTENT_ENCODING)
-        && !sealed.iter().any(|name| parts.headers.contains_key(*name))
+        && !SEALS.iter().any(|name| parts.headers.contains_key(name))
         && !lists(&parts.headers, CACHE_CONTROL, "no-transform")
         // Every event must arrive at once and most are tiny.
         && media_type(&parts.headers) != Some("text/event-stream")
@@ -151,7 +158,7 @@ fn add_vary(headers: &mut HeaderMap) {
     }
 }
 
-fn lists(headers: &HeaderMap, name: http::HeaderName, item: &str) -> bool {
+fn lists(headers: &HeaderMap, name: HeaderName, item: &str) -> bool {
     headers
         .get_all(name)
         .iter()

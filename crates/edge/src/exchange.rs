@@ -2,15 +2,15 @@
 //! of it. However it ends, it ends in exactly one record.
 
 use std::{
+    borrow::Cow,
+    cell::Cell,
+    net::IpAddr,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use jiff::Timestamp;
 use portway_telemetry::{
     Answer, Ended, Place,
@@ -19,11 +19,13 @@ use portway_telemetry::{
 
 use crate::{
     body::{self, Body, BodyEnd, BodyOutcome, Side},
+    canonical::RequestPath,
     content::{CompiledRoute, CompiledSite},
     headers::{Origin, TRACESTATE},
     log::SiteLog,
     pages::Fault,
-    proxy::{Passed, TunnelError},
+    proxy::{Passed, Peer, TunnelError},
+    request_id::RequestId,
     stall::Patience,
     worker::{Connection, Shared},
 };
@@ -31,27 +33,66 @@ use crate::{
 /// What nginx and others after it log when the client went away before its answer.
 const CLIENT_GONE: u16 = 499;
 
+/// What stands in the log for what is not known.
+const NOTHING: &str = "-";
+
 /// The code of a client that went away.
 const GONE: &str = "client_gone";
 
 /// The code of a client that stays and takes nothing.
 const STALLED: &str = "client_stalled";
 
-/// A request on its way.
+/// A request on its way. What it holds is shared with the request, not copied, until it is written.
 pub(crate) struct Exchange {
     shared: Arc<Shared>,
     begun: Instant,
-    record: AccessRecord,
+    asked: Asked,
     log: Arc<SiteLog>,
     site: Option<Arc<CompiledSite>>,
-    received: Arc<AtomicU64>,
+    route: Option<Arc<str>>,
+    user: Option<String>,
+    upstream: Option<(Arc<Peer>, Duration)>,
+    tries: u32,
+    side: Option<Box<str>>,
+    received: Option<Rc<Cell<u64>>>,
     patience: Option<Rc<Patience>>,
     place: Place,
-    tracestate: Option<String>,
+    status: u16,
+    sent: u64,
     /// The code of what went wrong last.
     fault: Option<&'static str>,
     answer: Answer,
     ended: bool,
+}
+
+/// What was asked, and by whom.
+struct Asked {
+    time: Timestamp,
+    request_id: RequestId,
+    client: IpAddr,
+    https: bool,
+    tls: Option<&'static str>,
+    /// Nothing for what is no request.
+    request: Option<Request>,
+}
+
+/// A request, as it came until it is understood.
+struct Request {
+    method: Method,
+    version: Version,
+    host: Option<HeaderValue>,
+    target: Target,
+    referer: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    tracestate: Option<HeaderValue>,
+}
+
+/// What a request is for.
+enum Target {
+    /// As it came.
+    Sent(Uri),
+    /// In its one form.
+    Understood(RequestPath),
 }
 
 /// Why a request is not answered by its site.
@@ -71,48 +112,19 @@ impl Exchange {
         connection: &Connection,
         origin: &Origin,
         parts: &http::request::Parts,
-    ) -> Self {
-        let text = |name| parts.headers.get(name).map(|value| lossy(value.as_bytes()));
-        let record = AccessRecord {
-            time: Timestamp::now(),
-            request_id: origin.request_id.clone(),
-            client: origin.client,
-            method: parts.method.to_string(),
-            scheme: if origin.https { "https" } else { "http" }.to_owned(),
-            host: text(header::HOST).unwrap_or_default(),
-            path: parts.uri.path().to_owned(),
-            query: parts.uri.query().map(str::to_owned),
-            protocol: format!("{:?}", parts.version),
-            status: CLIENT_GONE,
-            bytes_in: 0,
-            bytes_out: 0,
-            duration_ms: 0.0,
-            user: None,
-            referer: text(header::REFERER),
-            user_agent: text(header::USER_AGENT),
-            route: None,
-            upstream: None,
-            tries: None,
-            side: None,
-            upstream_ms: None,
-            tls: connection.tls.as_ref().map(|tls| tls.version.to_owned()),
-            trace_id: Some(origin.place.trace_id().to_string()),
-        };
+    ) -> Box<Self> {
+        let header = |name| parts.headers.get(name).cloned();
         let exported = origin.place.is_exported();
-        Self {
-            shared: Arc::clone(shared),
-            begun: Instant::now(),
-            record,
-            log: Arc::clone(shared.logs.edge()),
-            site: None,
-            received: Arc::default(),
-            patience: None,
-            place: origin.place,
-            tracestate: exported.then(|| text(TRACESTATE)).flatten(),
-            fault: None,
-            answer: Answer::None,
-            ended: false,
-        }
+        let request = Request {
+            method: parts.method.clone(),
+            version: parts.version,
+            host: header(header::HOST),
+            target: Target::Sent(parts.uri.clone()),
+            referer: header(header::REFERER),
+            user_agent: header(header::USER_AGENT),
+            tracestate: exported.then(|| header(TRACESTATE)).flatten(),
+        };
+        Self::of(shared, connection, origin, Some(request))
     }
 
     /// Begins with what is no request.
@@ -120,15 +132,44 @@ impl Exchange {
         shared: &Arc<Shared>,
         connection: &Connection,
         origin: &Origin,
-    ) -> Self {
-        let (parts, ()) = http::Request::new(()).into_parts();
-        let mut exchange = Self::begin(shared, connection, origin, &parts);
-        for field in
-            [&mut exchange.record.method, &mut exchange.record.path, &mut exchange.record.protocol]
-        {
-            "-".clone_into(field);
-        }
-        exchange
+    ) -> Box<Self> {
+        Self::of(shared, connection, origin, None)
+    }
+
+    fn of(
+        shared: &Arc<Shared>,
+        connection: &Connection,
+        origin: &Origin,
+        request: Option<Request>,
+    ) -> Box<Self> {
+        let asked = Asked {
+            time: origin.time,
+            request_id: origin.request_id.clone(),
+            client: origin.client,
+            https: origin.https,
+            tls: connection.tls.as_ref().map(|tls| tls.version),
+            request,
+        };
+        Box::new(Self {
+            shared: Arc::clone(shared),
+            begun: Instant::now(),
+            asked,
+            log: Arc::clone(shared.logs.edge()),
+            site: None,
+            route: None,
+            user: None,
+            upstream: None,
+            tries: 0,
+            side: None,
+            received: None,
+            patience: None,
+            place: origin.place,
+            status: CLIENT_GONE,
+            sent: 0,
+            fault: None,
+            answer: Answer::None,
+            ended: false,
+        })
     }
 
     /// The client is watched while it takes the answer.
@@ -137,9 +178,11 @@ impl Exchange {
     }
 
     /// The canonical host and path are known.
-    pub(crate) fn understood(&mut self, host: &str, path: &str) {
-        host.clone_into(&mut self.record.host);
-        path.clone_into(&mut self.record.path);
+    pub(crate) fn understood(&mut self, host: Option<&HeaderValue>, path: &RequestPath) {
+        if let Some(request) = &mut self.asked.request {
+            request.host = host.cloned();
+            request.target = Target::Understood(path.clone());
+        }
     }
 
     /// The site is known.
@@ -151,28 +194,27 @@ impl Exchange {
     /// The route is known.
     pub(crate) fn found_route(&mut self, route: &CompiledRoute) {
         self.log = Arc::clone(&route.log);
-        self.record.route = Some(route.label.to_string());
+        self.route = Some(Arc::clone(&route.label));
     }
 
     /// The user is known.
     pub(crate) fn found_user(&mut self, user: String) {
-        self.record.user = Some(user);
+        self.user = Some(user);
     }
 
     /// A target answered.
-    pub(crate) fn answered(&mut self, target: String, waited: Duration) {
-        self.record.upstream = Some(target);
-        self.record.upstream_ms = Some(milliseconds(waited));
+    pub(crate) fn answered(&mut self, peer: Arc<Peer>, waited: Duration) {
+        self.upstream = Some((peer, waited));
     }
 
     /// So many targets were tried.
     pub(crate) fn tried(&mut self, count: u32) {
-        self.record.tries = (count > 1).then_some(count);
+        self.tries = count;
     }
 
     /// The side of a split is known.
     pub(crate) fn found_side(&mut self, side: &str) {
-        self.record.side = Some(side.to_owned());
+        self.side = Some(side.into());
     }
 
     /// Writes what the request brought to light of its upstream.
@@ -181,9 +223,9 @@ impl Exchange {
     }
 
     /// Counts the bytes of the request's body.
-    pub(crate) fn count_received(&self, body: Body) -> Body {
-        let received = Arc::clone(&self.received);
-        body::observe(body, move |end| received.store(end.bytes, Ordering::Relaxed))
+    pub(crate) fn count_received(&mut self, body: Body) -> Body {
+        let received = Rc::clone(self.received.get_or_insert_default());
+        body::observe(body, move |end| received.set(end.bytes))
     }
 
     /// Writes why a request is refused.
@@ -195,23 +237,23 @@ impl Exchange {
     }
 
     /// Follows an answer to its last byte.
-    pub(crate) fn finish(mut self, response: Response<Body>) -> Response<Body> {
+    pub(crate) fn finish(mut self: Box<Self>, response: Response<Body>) -> Response<Body> {
         // Where the client broke off its request, nobody reads the answer.
         if self.fault != Some(GONE) {
-            self.record.status = response.status().as_u16();
+            self.status = response.status().as_u16();
             self.answer = Answer::Sent;
         }
         response.map(|body| body::observe(body, move |end| self.sent(end)))
     }
 
     /// Follows a tunnel: what passed through it counts as its bodies.
-    pub(crate) fn tunnel_ended(mut self, ended: Result<Passed, TunnelError>) {
-        self.record.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
+    pub(crate) fn tunnel_ended(mut self: Box<Self>, ended: Result<Passed, TunnelError>) {
+        self.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
         self.answer = Answer::Sent;
         match ended {
             Ok(passed) => {
-                self.received.store(passed.up, Ordering::Relaxed);
-                self.record.bytes_out = passed.down;
+                self.received.get_or_insert_default().set(passed.up);
+                self.sent = passed.down;
             }
             Err(error) => {
                 let message = body::chain(&error);
@@ -222,7 +264,7 @@ impl Exchange {
     }
 
     fn sent(&mut self, end: BodyEnd) {
-        self.record.bytes_out = end.bytes;
+        self.sent = end.bytes;
         match end.outcome {
             BodyOutcome::Complete => {}
             BodyOutcome::Abandoned if self.fault == Some(GONE) => {}
@@ -258,13 +300,14 @@ impl Exchange {
     }
 
     fn write_error(&self, kind: ErrorKind, level: ErrorLevel, code: &'static str, message: String) {
+        let host = self.asked.request.as_ref().map(Request::host);
         let record = ErrorRecord {
             time: Timestamp::now(),
             level,
             kind,
-            request_id: Some(self.record.request_id.clone()),
-            client: Some(self.record.client),
-            host: Some(self.record.host.clone()),
+            request_id: Some(self.asked.request_id.as_str().to_owned()),
+            client: Some(self.asked.client),
+            host: Some(host.unwrap_or_default().into_owned()),
             code: code.to_owned(),
             message,
         };
@@ -275,29 +318,68 @@ impl Exchange {
     fn end(&mut self) {
         self.ended = true;
         let duration = self.begun.elapsed();
-        self.record.bytes_in = self.received.load(Ordering::Relaxed);
-        self.record.duration_ms = milliseconds(duration);
+        let received = self.received.as_ref().map_or(0, |received| received.get());
         if let Some(site) = &self.site {
             let metrics =
                 site.runtime.metrics.get_or_init(|| self.shared.metrics.site(site.name.as_str()));
             // 499 is no status of HTTP, but a valid number of the same class.
-            let status =
-                StatusCode::from_u16(self.record.status).unwrap_or(StatusCode::BAD_REQUEST);
-            metrics.request(status, duration, self.record.bytes_in, self.record.bytes_out);
+            let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
+            metrics.request(status, duration, received, self.sent);
         }
-        self.shared.logs.access(&self.log, &self.record);
-        self.end_span(duration);
+        if self.log.takes_access() || self.place.is_exported() {
+            let trace = self.place.trace_id().digits();
+            let record = self.record(duration, received, &trace);
+            self.shared.logs.access(&self.log, &record);
+            self.end_span(duration, &record);
+        }
     }
 
-    fn end_span(&self, duration: Duration) {
+    fn record<'a>(
+        &'a self,
+        duration: Duration,
+        received: u64,
+        trace: &'a [u8],
+    ) -> AccessRecord<'a> {
+        let request = self.asked.request.as_ref();
+        let upstream = self.upstream.as_ref();
+        AccessRecord {
+            time: self.asked.time,
+            request_id: self.asked.request_id.as_str().into(),
+            client: self.asked.client,
+            method: request.map_or(NOTHING, |request| request.method.as_str()).into(),
+            scheme: if self.asked.https { "https" } else { "http" }.into(),
+            host: request.map(Request::host).unwrap_or_default(),
+            path: request.map_or(NOTHING, |request| request.target.path()).into(),
+            query: request.and_then(|request| request.target.query()).map(Cow::from),
+            protocol: request.map_or(NOTHING, |request| protocol(request.version)).into(),
+            status: self.status,
+            bytes_in: received,
+            bytes_out: self.sent,
+            duration_ms: milliseconds(duration),
+            user: self.user.as_deref().map(Cow::from),
+            referer: request.and_then(|request| request.referer.as_ref()).map(lossy),
+            user_agent: request.and_then(|request| request.user_agent.as_ref()).map(lossy),
+            route: self.route.as_deref().map(Cow::from),
+            upstream: upstream.map(|(peer, _)| Cow::from(&*peer.label)),
+            tries: Some(self.tries).filter(|tries| *tries > 1),
+            side: self.side.as_deref().map(Cow::from),
+            upstream_ms: upstream.map(|(_, waited)| milliseconds(*waited)),
+            tls: self.asked.tls.map(Cow::from),
+            trace_id: std::str::from_utf8(trace).ok().map(Cow::from),
+        }
+    }
+
+    fn end_span(&self, duration: Duration, record: &AccessRecord<'_>) {
         if !self.place.is_exported() {
             return;
         }
+        let tracestate = self.asked.request.as_ref().and_then(|it| it.tracestate.as_ref());
+        let tracestate = tracestate.map(lossy);
         let ended = Ended {
-            record: &self.record,
+            record,
             duration,
             site: self.site.as_ref().map(|site| site.name.as_str()),
-            tracestate: self.tracestate.as_deref(),
+            tracestate: tracestate.as_deref(),
             fault: self.fault,
             answer: self.answer,
         };
@@ -305,10 +387,32 @@ impl Exchange {
     }
 }
 
+impl Request {
+    fn host(&self) -> Cow<'_, str> {
+        self.host.as_ref().map(lossy).unwrap_or_default()
+    }
+}
+
+impl Target {
+    fn path(&self) -> &str {
+        match self {
+            Self::Sent(uri) => uri.path(),
+            Self::Understood(path) => path.as_str(),
+        }
+    }
+
+    fn query(&self) -> Option<&str> {
+        match self {
+            Self::Sent(uri) => uri.query(),
+            Self::Understood(path) => path.query(),
+        }
+    }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.ended {
-            self.record.status = CLIENT_GONE;
+            self.status = CLIENT_GONE;
             self.client_gone("the client left before the answer");
             self.end();
         }
@@ -337,9 +441,21 @@ impl Refusal {
     }
 }
 
-/// Returns the bytes of a header as text; what is not UTF-8 is shown as such.
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+/// Returns a header as text; what is not UTF-8 is shown as such.
+fn lossy(value: &HeaderValue) -> Cow<'_, str> {
+    String::from_utf8_lossy(value.as_bytes())
+}
+
+/// Returns the name of a version, as logs have it.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => NOTHING,
+    }
 }
 
 /// Returns the length that a message says its body has.

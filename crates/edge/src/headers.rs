@@ -10,8 +10,11 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use portway_telemetry::{Caller, Onward, Place, RequestSpans, TraceContext, trace};
 
-/// The header by which a request is found in logs.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+use crate::{
+    random,
+    request_id::{REQUEST_ID, RequestId},
+};
+
 /// See <https://www.w3.org/TR/trace-context/>.
 const TRACEPARENT: HeaderName = HeaderName::from_static(trace::TRACEPARENT);
 /// See [`TRACEPARENT`].
@@ -22,22 +25,6 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
-/// Headers of one connection (RFC 9110 §7.6.1), whatever `Connection` says.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    HTTP2_SETTINGS,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
 /// Who really asks, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
@@ -47,8 +34,10 @@ pub(crate) struct Origin {
     pub(crate) trusted: bool,
     /// Whether the client speaks HTTPS, with us or with a trusted proxy in front.
     pub(crate) https: bool,
+    /// When the request began.
+    pub(crate) time: Timestamp,
     /// The id of the request.
-    pub(crate) request_id: String,
+    pub(crate) request_id: RequestId,
     /// Where it stands in its trace.
     pub(crate) place: Place,
 }
@@ -69,25 +58,19 @@ impl Origin {
             if trusted { last_stranger(headers, peer, trusts) } else { (peer, None) };
         let claimed = trusted.then(|| text(headers, &FORWARDED_PROTO)).flatten();
         let claimed = claimed.map(|proto| proto.eq_ignore_ascii_case("https")).or(hop_https);
-        let request_id = trusted.then(|| text(headers, &REQUEST_ID)).flatten();
-        let request_id = request_id.filter(|id| is_request_id(id)).map(str::to_owned);
+        let request_id = trusted.then(|| RequestId::given(headers)).flatten();
+        let time = Timestamp::now();
         let caller = if trusted { Caller::Trusted } else { Caller::Stranger };
         let incoming = TraceContext::from_headers(headers.get_all(TRACEPARENT));
         Self {
             client,
             trusted,
             https: claimed.unwrap_or(tls),
-            request_id: request_id.unwrap_or_else(new_request_id),
-            place: spans.place(incoming, caller, rand::random()),
+            time,
+            request_id: request_id.unwrap_or_else(|| RequestId::new(time)),
+            place: spans.place(incoming, caller, random::unique()),
         }
     }
-}
-
-/// Returns an id that sorts by time (RFC 9562 §5.7).
-fn new_request_id() -> String {
-    let milliseconds = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
-    let id = uuid::Builder::from_unix_timestamp_millis(milliseconds, &rand::random());
-    id.into_uuid().simple().to_string()
 }
 
 /// The right-most address that is no trusted proxy; what stands left of it may be invented. Where
@@ -134,27 +117,49 @@ fn parse_address(text: &str) -> Option<IpAddr> {
     address.or_else(with_port).map(|address: IpAddr| address.to_canonical())
 }
 
-fn is_request_id(id: &str) -> bool {
-    (8..=128).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-}
-
 /// Removes the headers of one connection, and those that `Connection` names.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.to_str().unwrap_or_default().split(','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    let ending: Vec<HeaderName> =
+        headers.keys().filter(|name| is_hop_by_hop(name.as_str())).cloned().collect();
+    if ending.is_empty() {
+        return;
+    }
+    for name in named_by_connection(headers) {
         headers.remove(name);
     }
     let trailers = names(headers, &header::TE, "trailers");
-    headers.remove(header::TE);
+    for name in ending {
+        headers.remove(name);
+    }
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Tells whether a header is one connection's (RFC 9110 §7.6.1), whatever `Connection` says.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "http2-settings"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// Returns the headers that `Connection` names, but for words that are hardly ever headers.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lists = headers.get_all(header::CONNECTION).iter().map(HeaderValue::to_str);
+    let options = lists.flat_map(|list| list.unwrap_or_default().split(',')).map(str::trim);
+    options
+        .filter(|option| !matches!(*option, "close" | "keep-alive" | "Keep-Alive"))
+        .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
+        .collect()
 }
 
 /// Tells whether a header that holds a list holds this word.
@@ -167,8 +172,8 @@ pub(crate) fn names(headers: &HeaderMap, header: &HeaderName, word: &str) -> boo
 pub(crate) struct Arrival<'a> {
     /// Who asks.
     pub(crate) origin: &'a Origin,
-    /// The other end of the connection.
-    pub(crate) peer: IpAddr,
+    /// The address of the other end of the connection.
+    pub(crate) peer: &'a HeaderValue,
     /// Host and port as the client named them.
     pub(crate) host: Option<&'a HeaderValue>,
     /// The port that the client uses.
@@ -192,28 +197,28 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, arrival: &Arrival<'_>) {
     } else {
         None
     };
-    chain.push(arrival.peer.to_string());
     drop_claims(headers, origin.trusted);
     if let Some(forwarded) = forwarded {
-        set(headers, header::FORWARDED, &forwarded);
+        set(headers, header::FORWARDED, forwarded.as_bytes());
     }
-    set(headers, FORWARDED_FOR, &chain.join(", "));
-    set(headers, REAL_IP, &origin.client.to_string());
-    set(headers, FORWARDED_PROTO, if origin.https { "https" } else { "http" });
+    headers.insert(FORWARDED_FOR, continued(&chain, arrival.peer));
+    headers.insert(REAL_IP, real_ip(arrival));
+    let scheme = if origin.https { "https" } else { "http" };
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     if !headers.contains_key(&FORWARDED_HOST)
         && let Some(host) = arrival.host
     {
         headers.insert(FORWARDED_HOST, host.clone());
     }
     if !headers.contains_key(&FORWARDED_PORT) {
-        headers.insert(FORWARDED_PORT, HeaderValue::from(arrival.port));
+        headers.insert(FORWARDED_PORT, port(arrival.port));
     }
     if let Some(prefix) = arrival.stripped {
         let outer = origin.trusted.then(|| text(headers, &FORWARDED_PREFIX)).flatten();
         let whole = format!("{}{prefix}", outer.unwrap_or_default().trim_end_matches('/'));
-        set(headers, FORWARDED_PREFIX, &whole);
+        set(headers, FORWARDED_PREFIX, whole.as_bytes());
     }
-    set(headers, REQUEST_ID, &origin.request_id);
+    headers.insert(REQUEST_ID, origin.request_id.value());
     set_trace(headers, origin.place.onward());
 }
 
@@ -225,12 +230,12 @@ fn continue_forwarded(
     chain: &mut Vec<String>,
     arrival: &Arrival<'_>,
 ) -> String {
-    let peer = arrival.peer.to_string();
+    let peer = arrival.peer.to_str().unwrap_or_default();
     let host = arrival.host.and_then(|host| host.to_str().ok());
     if !arrival.origin.trusted {
-        return forwarded::write(&peer, host, Some(arrival.origin.https));
+        return forwarded::write(peer, host, Some(arrival.origin.https));
     }
-    let own = forwarded::write(&peer, host, None);
+    let own = forwarded::write(peer, host, None);
     let hops = forwarded::parse(headers);
     let told = chain.iter().flat_map(|list| list.split(',')).map(|item| item.trim().to_owned());
     let told: Vec<String> = told.collect();
@@ -252,13 +257,46 @@ fn continue_forwarded(
     text
 }
 
+/// Returns what a trusted proxy says of those in front of it, continued by itself.
+fn continued(chain: &[String], peer: &HeaderValue) -> HeaderValue {
+    if chain.is_empty() {
+        return peer.clone();
+    }
+    let whole = [chain.join(", ").as_bytes(), b", ", peer.as_bytes()].concat();
+    // Parts of headers, joined by what may stand in one.
+    HeaderValue::try_from(whole).unwrap_or_else(|_| peer.clone())
+}
+
+fn real_ip(arrival: &Arrival<'_>) -> HeaderValue {
+    if !arrival.origin.trusted {
+        // The client is the other end of the connection.
+        return arrival.peer.clone();
+    }
+    address_value(arrival.origin.client)
+}
+
+/// Returns an address as a header's value.
+pub(crate) fn address_value(address: IpAddr) -> HeaderValue {
+    // The text of an address is a header's value.
+    let value = HeaderValue::try_from(address.to_string());
+    value.unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+fn port(port: u16) -> HeaderValue {
+    match port {
+        80 => HeaderValue::from_static("80"),
+        443 => HeaderValue::from_static("443"),
+        port => HeaderValue::from(port),
+    }
+}
+
 fn set_trace(headers: &mut HeaderMap, onward: Onward) {
     match onward {
         Onward::AsItCame => {}
-        Onward::Continued(context) => set(headers, TRACEPARENT, &context.to_string()),
+        Onward::Continued(context) => set(headers, TRACEPARENT, &context.header()),
         Onward::Begun(context) => {
             headers.remove(TRACESTATE);
-            set(headers, TRACEPARENT, &context.to_string());
+            set(headers, TRACEPARENT, &context.header());
         }
     }
 }
@@ -298,8 +336,8 @@ fn is_claim(name: &str) -> bool {
     }
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
+    if let Ok(value) = HeaderValue::from_bytes(value) {
         headers.insert(name, value);
     }
 }
@@ -435,13 +473,9 @@ mod tests {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let origin = Origin::of(&headers, peer, false, &trusted, &RequestSpans::default());
         let host = HeaderValue::from_static("a.example");
-        let arrival = Arrival {
-            origin: &origin,
-            peer: peer.ip(),
-            host: Some(&host),
-            port: 80,
-            stripped: None,
-        };
+        let peer = address_value(peer.ip());
+        let arrival =
+            Arrival { origin: &origin, peer: &peer, host: Some(&host), port: 80, stripped: None };
         set_forwarded(&mut headers, &arrival);
         (origin, headers)
     }

@@ -31,6 +31,8 @@ mod pages;
 mod pipeline;
 mod proxy;
 mod quality;
+mod random;
+mod request_id;
 mod sendfile;
 mod stall;
 mod start;

@@ -86,6 +86,11 @@ impl SiteLog {
     pub(crate) fn new(folder: impl Into<String>, name: &Name, settings: LogSettings) -> Self {
         Self { folder: folder.into(), name: name.as_str().to_owned(), settings }
     }
+
+    /// Tells whether requests are logged.
+    pub(crate) fn takes_access(&self) -> bool {
+        self.settings.access
+    }
 }
 
 impl Logs {
@@ -123,8 +128,8 @@ impl Logs {
     }
 
     /// Logs a request, unless the site logs none.
-    pub(crate) fn access(&self, log: &Arc<SiteLog>, record: &AccessRecord) {
-        if !log.settings.access {
+    pub(crate) fn access(&self, log: &Arc<SiteLog>, record: &AccessRecord<'_>) {
+        if !log.takes_access() {
             return;
         }
         self.hand_over(log, Kind::Access, record.time, |line| match log.settings.format {

@@ -1,6 +1,6 @@
 //! The way of a request through the edge, written once, as a list: see [`stages`].
 
-use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body as _;
@@ -12,13 +12,14 @@ use crate::{
     actions,
     balance::Pick,
     body::{self, Body},
-    canonical::{self, HostName, RequestFault, RequestHost, Spellings},
+    canonical::{self, HostName, RequestFault, RequestHost, RequestPath, Spellings},
     compress,
     content::{CompiledRoute, CompiledSite, HostEntry, HostTable, LoadError, Located, Reading},
     exchange::{Exchange, Refusal, content_length},
-    headers::{Origin, REQUEST_ID},
+    headers::Origin,
     pages::{self, Fault},
     proxy::Switched,
+    request_id::REQUEST_ID,
     stall::Patience,
     worker::{Connection, Worker},
 };
@@ -45,8 +46,10 @@ pub(crate) struct Inbound<'a> {
     pub(crate) origin: &'a Origin,
     /// The host that is meant.
     pub(crate) host: RequestHost,
+    /// The host as logs and upstreams see it; nothing when the client named none.
+    pub(crate) host_value: Option<HeaderValue>,
     /// The path in its one form.
-    pub(crate) path: String,
+    pub(crate) path: RequestPath,
     /// What of it programs understand differently.
     pub(crate) spellings: Spellings,
     /// The request as it came, without its body.
@@ -80,7 +83,7 @@ pub(crate) struct Tunnel {
     /// The place among the requests in flight.
     pub(crate) pick: Pick,
     /// What is to be told when it ends.
-    pub(crate) exchange: Exchange,
+    pub(crate) exchange: Box<Exchange>,
 }
 
 /// Stands in the extensions of a request whose connection can leave HTTP, and whose client asks
@@ -109,14 +112,14 @@ pub(crate) async fn serve(
     let mut exchange = Exchange::begin(&worker.shared, &connection, &origin, &parts);
     exchange.answers_to(&arrived.patience);
     // For messages; what is exported is made of the access record (`Exchange::end`).
-    let span = tracing::debug_span!("request", request.id = %origin.request_id);
+    let span = tracing::debug_span!("request", request.id = origin.request_id.as_str());
     let request = (parts, incoming);
     let staged = stages(&worker, &connection, &origin, &mut exchange, request, &arrived);
     // Boxed, as the future of everything that can happen to a request is large.
     let outcome = Box::pin(staged.instrument(span)).await;
     let outcome = outcome.unwrap_or_else(|refusal| {
         exchange.refused(&refusal);
-        Outcome::Answer(pages::error(&refusal.fault, &origin.request_id, accept.as_ref()))
+        Outcome::Answer(pages::error(&refusal.fault, origin.request_id.as_str(), accept.as_ref()))
     });
     match outcome {
         Outcome::Answer(response) => {
@@ -145,7 +148,7 @@ pub(crate) async fn refuse(
         exchange.found_site(&site);
     }
     exchange.refused(&Refusal::of_request(fault.clone(), reason));
-    exchange.finish(with_id(pages::error(fault, &origin.request_id, None), &origin))
+    exchange.finish(with_id(pages::error(fault, origin.request_id.as_str(), None), &origin))
 }
 
 async fn meant_by(worker: &Worker, connection: &Connection) -> Option<Arc<CompiledSite>> {
@@ -172,9 +175,7 @@ impl Served {
 }
 
 fn with_id<B>(mut response: Response<B>, origin: &Origin) -> Response<B> {
-    if let Ok(id) = HeaderValue::from_str(&origin.request_id) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
+    response.headers_mut().insert(REQUEST_ID, origin.request_id.value());
     response
 }
 
@@ -188,7 +189,7 @@ async fn stages(
     arrived: &Arrived,
 ) -> Result<Outcome, Refusal> {
     let mut inbound = understand(connection, origin, parts)?;
-    exchange.understood(&inbound.host_text(), &inbound.path);
+    exchange.understood(inbound.host_value.as_ref(), &inbound.path);
     refuse_method(&inbound.parts.method)?;
     let (entry, table) = find_host(worker, &inbound).await?;
     let (site, located) = find_site(&table, &inbound)?;
@@ -212,13 +213,6 @@ async fn stages(
     Ok(finish_response(worker, outcome, route, accept_encoding.as_ref()))
 }
 
-impl Inbound<'_> {
-    /// Returns the host as logs and upstreams see it; empty when the client named none.
-    pub(crate) fn host_text(&self) -> String {
-        host_text(&self.host)
-    }
-}
-
 /// One canonical host and path, computed once.
 fn understand<'a>(
     connection: &'a Connection,
@@ -226,13 +220,23 @@ fn understand<'a>(
     parts: Parts,
 ) -> Result<Inbound<'a>, Refusal> {
     let host = canonical::host(&parts).map_err(bad_request)?;
-    let (path, spellings) = canonical::spelled(parts.uri.path()).map_err(bad_request)?;
-    let path = path.into_owned();
-    Ok(Inbound { connection, origin, host, path, spellings, parts, upgrade: false })
+    let host_value = host_value(&host, parts.headers.get(header::HOST));
+    let (path, spellings) = RequestPath::of(&parts.uri).map_err(bad_request)?;
+    Ok(Inbound { connection, origin, host, host_value, path, spellings, parts, upgrade: false })
 }
 
 fn bad_request(fault: RequestFault) -> Refusal {
     Refusal::of_request(Fault::BadRequest(fault), fault.to_string())
+}
+
+/// Returns a host as it stands in headers: what was sent, where that is its one form.
+fn host_value(host: &RequestHost, sent: Option<&HeaderValue>) -> Option<HeaderValue> {
+    if host.name == HostName::Nothing {
+        return None;
+    }
+    let sent = sent.filter(|sent| sent.to_str().is_ok_and(|text| host.is_written(text)));
+    // The text of a host is a header's value.
+    sent.cloned().or_else(|| HeaderValue::try_from(host.to_string()).ok())
 }
 
 /// A tunnel by CONNECT is a forward proxy's, and TRACE shows credentials to scripts.
@@ -276,7 +280,7 @@ fn find_site(
     let tls = inbound.connection.tls.is_some();
     let serves = |site: &CompiledSite| !tls || site.https.is_some();
     // Read as the upstream will read it, so that no spelling of a path leads past its rules.
-    let path = canonical::decode(&inbound.path).map_err(bad_request)?;
+    let path = canonical::decode(inbound.path.as_str()).map_err(bad_request)?;
     let located = table.find(&path, &inbound.parts, serves);
     let site = match &located {
         Some(located) => &located.site,
@@ -300,7 +304,9 @@ fn refuse_odd_path(
         return Err(bad_request(fault));
     }
     let tls = inbound.connection.tls.is_some();
-    for reading in canonical::readings(&inbound.path, inbound.spellings).map_err(bad_request)? {
+    for reading in
+        canonical::readings(inbound.path.as_str(), inbound.spellings).map_err(bad_request)?
+    {
         let other = table.find(&reading, &inbound.parts, |site| !tls || site.https.is_some());
         if !Located::are_same(other.as_ref(), located) {
             return Err(bad_request(RequestFault::TwoRoutes));
@@ -386,9 +392,9 @@ fn redirect_to_https(
         name @ (HostName::Dns(_) | HostName::Ip(_)) => name.clone(),
     };
     let port = Some(worker.shared.https_port).filter(|port| *port != 443);
-    let host = host_text(&RequestHost { name: host, port });
+    let host = RequestHost { name: host, port };
     let query = inbound.parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let location = format!("https://{host}{}{query}", inbound.path);
+    let location = format!("https://{host}{}{query}", inbound.path.as_str());
     let status = match inbound.parts.method {
         Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
         _ => StatusCode::PERMANENT_REDIRECT,
@@ -426,7 +432,7 @@ fn denied(denied: Denied) -> Refusal {
 fn limit_body(
     inbound: &Inbound<'_>,
     (site, route): (&CompiledSite, &CompiledRoute),
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     incoming: Body,
 ) -> Result<Body, Refusal> {
     if incoming.is_end_stream() {
@@ -482,20 +488,6 @@ fn finish_response(
             route.response_headers.apply(response.headers_mut());
             Outcome::Tunnel(response, upstream, pick)
         }
-    }
-}
-
-/// Returns a host as it stands in headers and addresses.
-fn host_text(host: &RequestHost) -> String {
-    let name = match &host.name {
-        HostName::Dns(name) => name.clone(),
-        HostName::Ip(IpAddr::V6(address)) => format!("[{address}]"),
-        HostName::Ip(address @ IpAddr::V4(_)) => address.to_string(),
-        HostName::Nothing => return String::new(),
-    };
-    match host.port {
-        Some(port) => format!("{name}:{port}"),
-        None => name,
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
 use jiff::Timestamp;
 use portway_telemetry::{
     RequestSpans,
@@ -26,7 +27,7 @@ use crate::{
     body::{self, Memory},
     content::Content,
     files::Shelf,
-    http1, http2,
+    headers, http1, http2,
     log::Logs,
     metrics::{ConnectionGuard, ListenerConnections, Metrics},
     proxy::{Dns, NameServers, Pool},
@@ -91,6 +92,8 @@ pub(crate) struct Listener {
 pub(crate) struct Connection {
     /// The other end.
     pub(crate) peer: SocketAddr,
+    /// Its address, as headers tell it.
+    pub(crate) peer_value: HeaderValue,
     /// Our end.
     pub(crate) local: SocketAddr,
     /// TLS, where it is spoken.
@@ -182,7 +185,8 @@ async fn connect(
     };
     let patience = Rc::<Patience>::default();
     let stream = StallGuard::new(stream, Rc::clone(&patience));
-    let mut connection = Connection { peer, local, tls: None, patience };
+    let peer_value = headers::address_value(peer.ip().to_canonical());
+    let mut connection = Connection { peer, peer_value, local, tls: None, patience };
     if !tls {
         return http1::server::serve(worker, Rc::new(connection), stream).await;
     }

@@ -5,34 +5,34 @@
 mod combined;
 mod json;
 
-use std::{net::IpAddr, time::Duration};
+use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// One request.
+/// One request. It borrows its words from whoever writes it, and owns them when it was read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AccessRecord {
+pub struct AccessRecord<'a> {
     /// When it began.
     #[serde(serialize_with = "json::milliseconds")]
     pub time: Timestamp,
     /// Its id.
-    pub request_id: String,
+    pub request_id: Cow<'a, str>,
     /// Whose it was.
     pub client: IpAddr,
     /// The method.
-    pub method: String,
+    pub method: Cow<'a, str>,
     /// `http` or `https`.
-    pub scheme: String,
+    pub scheme: Cow<'a, str>,
     /// The host it meant.
-    pub host: String,
+    pub host: Cow<'a, str>,
     /// The path.
-    pub path: String,
+    pub path: Cow<'a, str>,
     /// The query, without its question mark.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub query: Option<String>,
+    pub query: Option<Cow<'a, str>>,
     /// The protocol, such as `HTTP/2.0`.
-    pub protocol: String,
+    pub protocol: Cow<'a, str>,
     /// The status of the answer; 499 when the client went away before it.
     pub status: u16,
     /// The bytes of the request's body.
@@ -43,34 +43,34 @@ pub struct AccessRecord {
     pub duration_ms: f64,
     /// The user who logged in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
+    pub user: Option<Cow<'a, str>>,
     /// Where the client came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub referer: Option<String>,
+    pub referer: Option<Cow<'a, str>>,
     /// What the client says it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Cow<'a, str>>,
     /// The match of the route that took it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route: Option<String>,
+    pub route: Option<Cow<'a, str>>,
     /// The target that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upstream: Option<String>,
+    pub upstream: Option<Cow<'a, str>>,
     /// How many targets were tried, where it was more than one; one may count more than once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tries: Option<u32>,
     /// The side of a split to which it went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub side: Option<String>,
+    pub side: Option<Cow<'a, str>>,
     /// How long the target took to begin its answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_ms: Option<f64>,
     /// The TLS version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<String>,
+    pub tls: Option<Cow<'a, str>>,
     /// The trace it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace_id: Option<String>,
+    pub trace_id: Option<Cow<'a, str>>,
 }
 
 /// Something that went wrong with a connection or request.
@@ -137,10 +137,10 @@ pub enum LineError {
     Unknown,
 }
 
-impl AccessRecord {
+impl AccessRecord<'_> {
     /// Appends the record as a line of JSON.
     pub fn write_json(&self, line: &mut Vec<u8>) {
-        json::write(self, line);
+        json::write_access(self, line);
     }
 
     /// Appends the record as a line of nginx's `combined` format, in UTC.
@@ -149,7 +149,7 @@ impl AccessRecord {
     }
 
     /// Reads a line of either format. What the combined format does not hold stays empty.
-    pub fn read(line: &str) -> Result<Self, LineError> {
+    pub fn read(line: &str) -> Result<AccessRecord<'static>, LineError> {
         if line.starts_with('{') {
             return serde_json::from_str(line).map_err(LineError::Json);
         }
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_combined_line_is_read_back_as_far_as_it_goes() {
         let mut record = record();
-        record.user = Some("ann b".to_owned());
+        record.user = Some("ann b".into());
         let mut line = Vec::new();
         record.write_combined(&mut line);
         let line = String::from_utf8(line).unwrap();
@@ -214,9 +214,9 @@ mod tests {
     fn nothing_a_client_sends_makes_a_second_line_or_a_control_character() {
         let evil = "x\n{\"status\":200}\r\n\u{1b}[2J\u{9b}2J\u{7f}\u{2028}\u{202e}\0\"\\";
         let mut record = record();
-        record.path = evil.to_owned();
-        record.user = Some(evil.to_owned());
-        record.user_agent = Some(evil.to_owned());
+        record.path = evil.into();
+        record.user = Some(evil.into());
+        record.user_agent = Some(evil.into());
         let json = json_line(&record);
         let mut combined = Vec::new();
         record.write_combined(&mut combined);
@@ -263,36 +263,36 @@ mod tests {
         assert_eq!(milliseconds(Duration::from_nanos(1_234_567)).to_string(), "1.235");
     }
 
-    fn json_line(record: &AccessRecord) -> String {
+    fn json_line(record: &AccessRecord<'_>) -> String {
         let mut line = Vec::new();
         record.write_json(&mut line);
         String::from_utf8(line).unwrap()
     }
 
-    fn record() -> AccessRecord {
+    fn record() -> AccessRecord<'static> {
         AccessRecord {
             time: "2026-01-02T03:04:05.678Z".parse().unwrap(),
-            request_id: "0193a7".to_owned(),
+            request_id: "0193a7".into(),
             client: "192.0.2.7".parse().unwrap(),
-            method: "GET".to_owned(),
-            scheme: "https".to_owned(),
-            host: "a.example".to_owned(),
-            path: "/a".to_owned(),
-            query: Some("b=c".to_owned()),
-            protocol: "HTTP/2.0".to_owned(),
+            method: "GET".into(),
+            scheme: "https".into(),
+            host: "a.example".into(),
+            path: "/a".into(),
+            query: Some("b=c".into()),
+            protocol: "HTTP/2.0".into(),
             status: 200,
             bytes_in: 0,
             bytes_out: 99,
             duration_ms: 1.235,
             user: None,
             referer: None,
-            user_agent: Some("agent \"x\"".to_owned()),
-            route: Some("/".to_owned()),
+            user_agent: Some("agent \"x\"".into()),
+            route: Some("/".into()),
             upstream: None,
             tries: None,
             side: None,
             upstream_ms: None,
-            tls: Some("1.3".to_owned()),
+            tls: Some("1.3".into()),
             trace_id: None,
         }
     }

@@ -87,7 +87,7 @@ pub enum Onward {
 #[derive(Clone, Copy, Debug)]
 pub struct Ended<'a> {
     /// Its access record.
-    pub record: &'a AccessRecord,
+    pub record: &'a AccessRecord<'a>,
     /// How long it took.
     pub duration: Duration,
     /// The site that it meant.
@@ -223,7 +223,7 @@ fn links_to(stranger: Option<TraceContext>) -> SpanLinks {
 }
 
 /// A span's name has few values: never the path.
-fn name(record: &AccessRecord) -> String {
+fn name(record: &AccessRecord<'_>) -> String {
     let method = known_method(&record.method).unwrap_or("HTTP");
     match &record.route {
         Some(route) => format!("{method} {route}"),

@@ -65,7 +65,10 @@ impl TraceContext {
     /// Begins a trace from random bytes.
     pub fn begin(random: [u8; 24], sampling: Sampling) -> Self {
         let (mut trace, mut span) = ([0; 16], [0; 8]);
-        trace.iter_mut().chain(&mut span).zip(random).for_each(|(to, from)| *to = from);
+        if let Some((first, rest)) = random.split_first_chunk() {
+            trace = *first;
+            span.copy_from_slice(rest);
+        }
         Self { trace: TraceId::from_random(trace), span: SpanId::from_random(span), sampling }
     }
 
@@ -102,6 +105,24 @@ impl TraceContext {
     /// Tells whether spans may be recorded.
     pub const fn sampling(&self) -> Sampling {
         self.sampling
+    }
+
+    /// Returns the value of the header.
+    pub fn header(&self) -> [u8; LEN] {
+        let flags: &[u8; 2] = match self.sampling {
+            Sampling::Sampled => b"01",
+            Sampling::NotSampled => b"00",
+        };
+        let (trace, span) = (self.trace.digits(), self.span.digits());
+        let parts: [&[u8]; 7] = [b"00", b"-", &trace, b"-", &span, b"-", flags];
+        let mut header = [b'-'; LEN];
+        let mut rest = header.as_mut_slice();
+        for part in parts {
+            let Some((here, after)) = rest.split_at_mut_checked(part.len()) else { break };
+            here.copy_from_slice(part);
+            rest = after;
+        }
+        header
     }
 
     /// Makes a span a child of this one in what is exported. It must be called before anything
@@ -198,11 +219,7 @@ const fn digit(character: u8) -> Option<u8> {
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let flags = match self.sampling {
-            Sampling::Sampled => SAMPLED,
-            Sampling::NotSampled => 0,
-        };
-        write!(f, "00-{}-{}-{flags:02x}", self.trace, self.span)
+        f.write_str(text(&self.header()))
     }
 }
 
@@ -216,8 +233,23 @@ fn non_zero<const N: usize>(mut bytes: [u8; N]) -> [u8; N] {
     bytes
 }
 
-fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+/// Writes bytes in lower-case hexadecimal digits. Every request has some of these written, so the
+/// formatter, which writes digit by digit, is not asked.
+pub(crate) fn hexadecimal<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut digits = [b'0'; N];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[hexadecimal_digit(byte >> 4), hexadecimal_digit(byte & 15)]);
+    }
+    digits
+}
+
+const fn hexadecimal_digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' + (value - 10) }
+}
+
+/// Returns digits as text.
+pub(crate) fn text(digits: &[u8]) -> &str {
+    std::str::from_utf8(digits).unwrap_or_default()
 }
 
 impl TraceId {
@@ -227,6 +259,11 @@ impl TraceId {
 
     pub(crate) const fn bytes(self) -> [u8; 16] {
         self.0
+    }
+
+    /// Returns it in hexadecimal digits.
+    pub fn digits(self) -> [u8; 32] {
+        hexadecimal(&self.0)
     }
 }
 
@@ -238,29 +275,33 @@ impl SpanId {
     pub(crate) fn to_otel(self) -> OtelSpanId {
         OtelSpanId::from_bytes(self.0)
     }
+
+    fn digits(self) -> [u8; 16] {
+        hexadecimal(&self.0)
+    }
 }
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(&self.0, f)
+        f.write_str(text(&self.digits()))
     }
 }
 
 impl fmt::Debug for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(&self.0, f)
+        f.write_str(text(&self.digits()))
     }
 }
 
 impl fmt::Display for SpanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(&self.0, f)
+        f.write_str(text(&self.digits()))
     }
 }
 
 impl fmt::Debug for SpanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(&self.0, f)
+        f.write_str(text(&self.digits()))
     }
 }
 

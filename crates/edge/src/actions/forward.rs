@@ -16,11 +16,12 @@ use crate::{
     clock::Clock,
     content::{CompiledRoute, CompiledSite, CompiledSplit, CompiledUpstream},
     exchange::{Exchange, Refusal},
-    headers::{self, REQUEST_ID},
+    headers,
     metrics::SiteMetrics,
     pages::Fault,
     pipeline::{Inbound, Outcome, ReadAhead},
     proxy::{BodyFault, Forwarding, Observer, Peer, ProxyError, Reply},
+    request_id::REQUEST_ID,
     worker::Worker,
 };
 
@@ -47,7 +48,7 @@ pub(super) async fn to_upstream(
     exchange.tried(tries);
     metrics.retried(u64::from(tries.saturating_sub(1)));
     let reply = result.inspect_err(|error| count_refused(metrics, error))?;
-    exchange.answered(reply.peer.target.to_string(), reply.waited);
+    exchange.answered(Arc::clone(&reply.peer), reply.waited);
     let cookie = upstream.balancer.set_cookie(reply.target, &facts, cookie_path(route), https);
     let mut outcome = into_outcome(reply);
     add_cookie(&mut outcome, cookie);

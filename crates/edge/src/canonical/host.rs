@@ -57,6 +57,20 @@ pub(crate) fn host(request: &Parts) -> Result<RequestHost, RequestFault> {
     Ok(target)
 }
 
+impl RequestHost {
+    /// Tells whether a text is the one form of this host, where it is a name.
+    pub(crate) fn is_written(&self, text: &str) -> bool {
+        let HostName::Dns(name) = &self.name else { return false };
+        let Some(rest) = text.strip_prefix(name.as_str()) else { return false };
+        match self.port {
+            None => rest.is_empty(),
+            Some(port) => rest.strip_prefix(':').is_some_and(|digits| {
+                !digits.starts_with('0') && digits.parse::<u16>() == Ok(port)
+            }),
+        }
+    }
+}
+
 fn parse_header(value: &HeaderValue) -> Result<RequestHost, RequestFault> {
     parse(value.to_str().map_err(|_| RequestFault::BadHost)?)
 }
@@ -104,11 +118,14 @@ fn parse_name(host: &str) -> Result<HostName, RequestFault> {
             .ok_or(RequestFault::BadHost);
     }
     let host = host.strip_suffix('.').unwrap_or(host);
-    if let Ok(address) = host.parse::<IpAddr>() {
+    // Without brackets there is no colon, so an address ends with a digit.
+    let may_be_address = host.as_bytes().last().is_some_and(u8::is_ascii_digit);
+    if may_be_address && let Ok(address) = host.parse::<IpAddr>() {
         return Ok(HostName::Ip(address));
     }
-    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(is_name_byte);
-    if host.len() > MAX_NAME || !host.split('.').all(is_label) {
+    let is_label =
+        |label: &[u8]| (1..=63).contains(&label.len()) && label.iter().copied().all(is_name_byte);
+    if host.len() > MAX_NAME || !host.as_bytes().split(|byte| *byte == b'.').all(is_label) {
         return Err(RequestFault::BadHost);
     }
     Ok(HostName::Dns(host.to_ascii_lowercase()))

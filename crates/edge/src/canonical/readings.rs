@@ -102,7 +102,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::{decode, path::tests::pathlike, spelled},
+        super::{decode, path::spelled, path::tests::pathlike},
         *,
     };
 

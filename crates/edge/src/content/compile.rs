@@ -99,7 +99,7 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     /// Returns nothing where a finding says why.
     fn route(&mut self, route: Route, at: &FieldPath) -> Option<CompiledRoute> {
-        let label = route.matches.path.to_string().into_boxed_str();
+        let label = route.matches.path.to_string().into();
         let prefix = route.matches.path.prefix().cloned();
         let conditions = self.conditions(&route.matches, &at.key("match"));
         let filters = route.filters;

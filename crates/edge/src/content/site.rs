@@ -71,7 +71,7 @@ pub(crate) struct CompiledRoute {
     /// What must hold beside the path.
     pub(crate) conditions: Conditions,
     /// The path, as people write it.
-    pub(crate) label: Box<str>,
+    pub(crate) label: Arc<str>,
     /// The prefix, when the path is one.
     pub(crate) prefix: Option<PathPrefix>,
     /// The log of its requests.

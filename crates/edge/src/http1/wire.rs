@@ -1,6 +1,7 @@
 //! A connection with what was read from it and what is to be written to it.
 
 use std::{
+    cell::RefCell,
     io::{self, IoSlice},
     mem::MaybeUninit,
     pin::Pin,
@@ -59,6 +60,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Reads once behind what is there and returns how much; 0 is the end. A connection on which
     /// nothing happens holds no memory for it.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.appetite == FIRST_READ {
+            return self.poll_fill_little(cx);
+        }
         self.input.reserve(self.appetite);
         let polled = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input);
         let Poll::Ready(Ok(read)) = polled else {
@@ -73,6 +77,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.appetite = FIRST_READ.max(self.appetite / 2);
         }
         polled
+    }
+
+    /// Reads into memory that all connections of a thread share, and copies what came. What comes is
+    /// small mostly, and to copy it costs less than to get and to give back memory for the most that
+    /// could come, also when nothing does.
+    fn poll_fill_little(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        thread_local! {
+            static SHARED: RefCell<Vec<u8>> = RefCell::new(vec![0; FIRST_READ]);
+        }
+        SHARED.with_borrow_mut(|shared| {
+            let mut shared = ReadBuf::new(shared);
+            let polled = Pin::new(&mut self.stream).poll_read(cx, &mut shared);
+            let read = shared.filled();
+            if self.input.is_empty() {
+                // Of what was read before, others may hold parts; here nothing of it is kept.
+                self.input = BytesMut::from(read);
+            } else {
+                self.input.extend_from_slice(read);
+            }
+            if read.len() == FIRST_READ {
+                self.appetite = FIRST_READ * 2;
+            }
+            polled.map_ok(|()| read.len())
+        })
     }
 
     /// Returns where small things are written.

@@ -219,17 +219,17 @@ fn site_log(settings: LogSettings) -> Arc<SiteLog> {
     Arc::new(SiteLog::new("blog-1", &name(), settings))
 }
 
-fn access(request_id: &str, seconds: i64) -> AccessRecord {
+fn access(request_id: &str, seconds: i64) -> AccessRecord<'_> {
     AccessRecord {
         time: time(seconds),
-        request_id: request_id.to_owned(),
+        request_id: request_id.into(),
         client: "192.0.2.7".parse().unwrap(),
-        method: "GET".to_owned(),
-        scheme: "https".to_owned(),
-        host: "blog.example".to_owned(),
-        path: "/".to_owned(),
+        method: "GET".into(),
+        scheme: "https".into(),
+        host: "blog.example".into(),
+        path: "/".into(),
         query: None,
-        protocol: "HTTP/1.1".to_owned(),
+        protocol: "HTTP/1.1".into(),
         status: 200,
         bytes_in: 0,
         bytes_out: 5,

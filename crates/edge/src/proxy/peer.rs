@@ -19,6 +19,8 @@ use super::{
 pub(crate) struct Peer {
     /// Where it is.
     pub(crate) target: Target,
+    /// The same as logs tell it.
+    pub(crate) label: Box<str>,
     /// The same for connections that may stand in for each other.
     pub(crate) destination: Arc<Destination>,
     /// What is spoken with it.
@@ -61,6 +63,7 @@ impl Peer {
         let tls = tls.map(|tls| PeerTls::of(target, tls, upstream)).transpose()?;
         Ok(Self {
             target: target.clone(),
+            label: target.to_string().into(),
             destination: destination::of(key(target, upstream, guard)),
             protocol: upstream.protocol,
             authority: HeaderValue::from_str(&authority)

@@ -1,5 +1,7 @@
 //! Records as lines of nginx's `combined` format.
 
+use std::borrow::Cow;
+
 use jiff::{Timestamp, fmt::strtime};
 
 use super::AccessRecord;
@@ -8,7 +10,7 @@ const TIME: &str = "%d/%b/%Y:%H:%M:%S +0000";
 const TIME_WITH_OFFSET: &str = "%d/%b/%Y:%H:%M:%S %z";
 
 /// Appends a record as one line.
-pub(super) fn write(record: &AccessRecord, line: &mut Vec<u8>) {
+pub(super) fn write(record: &AccessRecord<'_>, line: &mut Vec<u8>) {
     let query = record.query.as_ref().map(|query| format!("?{}", quoted(query)));
     let formatted = format!(
         "{client} - {user} [{time}] \"{method} {path}{query} {protocol}\" {status} {bytes} \
@@ -45,7 +47,7 @@ fn or_dash(text: Option<&str>) -> String {
 }
 
 /// Reads a line; nothing when it is none.
-pub(super) fn read(line: &str) -> Option<AccessRecord> {
+pub(super) fn read(line: &str) -> Option<AccessRecord<'static>> {
     let (client, rest) = line.split_once(" - ")?;
     let (user, rest) = rest.split_once(" [")?;
     let (time, rest) = rest.split_once("] \"")?;
@@ -57,19 +59,19 @@ pub(super) fn read(line: &str) -> Option<AccessRecord> {
     let (method, rest) = request.split_once(' ')?;
     let (target, protocol) = rest.rsplit_once(' ')?;
     let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(unescape(query))),
+        Some((path, query)) => (path, Some(unescape(query).into())),
         None => (target, None),
     };
     Some(AccessRecord {
         time: read_time(time)?,
-        request_id: String::new(),
+        request_id: Cow::default(),
         client: client.parse().ok()?,
-        method: unescape(method),
-        scheme: String::new(),
-        host: String::new(),
-        path: unescape(path),
+        method: unescape(method).into(),
+        scheme: Cow::default(),
+        host: Cow::default(),
+        path: unescape(path).into(),
         query,
-        protocol: unescape(protocol),
+        protocol: unescape(protocol).into(),
         status: status.parse().ok()?,
         bytes_in: 0,
         bytes_out: bytes.parse().ok()?,
@@ -91,8 +93,8 @@ fn read_time(text: &str) -> Option<Timestamp> {
     strtime::parse(TIME_WITH_OFFSET, text).ok()?.to_timestamp().ok()
 }
 
-fn present(text: &str) -> Option<String> {
-    (text != "-").then(|| unescape(text))
+fn present(text: &str) -> Option<Cow<'static, str>> {
+    (text != "-").then(|| unescape(text).into())
 }
 
 fn unescape(text: &str) -> String {

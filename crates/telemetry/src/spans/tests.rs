@@ -119,7 +119,7 @@ fn only_what_the_server_did_wrong_is_its_error() {
 
 #[test]
 fn a_strangers_method_and_path_make_no_names() {
-    let odd = AccessRecord { method: "BREW".to_owned(), route: None, ..record() };
+    let odd = AccessRecord { method: "BREW".into(), route: None, ..record() };
     let span = span(&place(), &ended(&odd));
     assert_eq!(span.name, "HTTP");
     assert_eq!(attribute(&span, "http.request.method"), Some("_OTHER".into()));
@@ -161,7 +161,7 @@ fn place() -> Place {
     exporting(Continue::Trusted).place(None, Caller::Stranger, [7; 24])
 }
 
-fn ended(record: &AccessRecord) -> Ended<'_> {
+fn ended<'a>(record: &'a AccessRecord<'a>) -> Ended<'a> {
     Ended {
         record,
         duration: Duration::from_millis(5),
@@ -177,30 +177,30 @@ fn attribute(span: &SpanData, name: &str) -> Option<Value> {
     found.map(|attribute| attribute.value.clone())
 }
 
-fn record() -> AccessRecord {
+fn record() -> AccessRecord<'static> {
     AccessRecord {
         time: "2026-01-02T03:04:05.678Z".parse().unwrap(),
-        request_id: "0193a7".to_owned(),
+        request_id: "0193a7".into(),
         client: "192.0.2.7".parse().unwrap(),
-        method: "GET".to_owned(),
-        scheme: "https".to_owned(),
-        host: "a.example:8443".to_owned(),
-        path: "/api/x".to_owned(),
-        query: Some("token=secret".to_owned()),
-        protocol: "HTTP/2.0".to_owned(),
+        method: "GET".into(),
+        scheme: "https".into(),
+        host: "a.example:8443".into(),
+        path: "/api/x".into(),
+        query: Some("token=secret".into()),
+        protocol: "HTTP/2.0".into(),
         status: 200,
         bytes_in: 3,
         bytes_out: 99,
         duration_ms: 5.0,
         user: None,
         referer: None,
-        user_agent: Some("agent".to_owned()),
-        route: Some("/api".to_owned()),
-        upstream: Some("127.0.0.1:5000".to_owned()),
+        user_agent: Some("agent".into()),
+        route: Some("/api".into()),
+        upstream: Some("127.0.0.1:5000".into()),
         tries: None,
         side: None,
         upstream_ms: Some(4.0),
-        tls: Some("1.3".to_owned()),
+        tls: Some("1.3".into()),
         trace_id: None,
     }
 }
