@@ -1,6 +1,7 @@
 //! Who answers a request once it may: an upstream, files, a redirect, a fixed answer.
 
 mod forward;
+mod mirror;
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -7,6 +7,7 @@ mod file;
 mod gather;
 mod pace;
 mod store;
+mod tee;
 
 use std::{
     future::Future,
@@ -29,6 +30,7 @@ pub(crate) use self::{
     gather::gather,
     pace::{Pace, paced},
     store::Memory,
+    tee::{Copy, tee},
 };
 
 /// A body on its way through the edge. It stays on the thread of its connection.

@@ -7,6 +7,7 @@
 mod change;
 mod compile;
 mod conditions;
+mod mirror;
 mod reading;
 mod routes;
 mod site;
@@ -29,6 +30,7 @@ use portway_policy::{
 pub use self::state::StateError;
 pub(crate) use self::{
     change::{ChangeError, IncomingChange},
+    mirror::{CompiledMirror, MirrorPlace},
     reading::Reading,
     routes::{HostTable, Located},
     site::{

@@ -327,7 +327,7 @@ fn is_claim(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'x') => {
             name.get(..PREFIX.len()).is_some_and(|start| reads(start, PREFIX))
-                || ["x-real-ip", "x-request-id", "x-portway-edge"]
+                || ["x-real-ip", "x-request-id", "x-portway-edge", "x-portway-mirror"]
                     .iter()
                     .any(|claim| reads(name, claim))
         }

@@ -49,7 +49,21 @@ pub(crate) struct SiteMetrics {
     retries: AtomicU64,
     queue_full: AtomicU64,
     queue_late: AtomicU64,
+    copies: [AtomicU64; Copied::ALL.len()],
     targets: Mutex<BTreeMap<String, UpstreamState>>,
+}
+
+/// What became of a copy of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copied {
+    /// The mirror answered it.
+    Sent,
+    /// The mirror did not.
+    Failed,
+    /// Its body was too large to be copied.
+    TooLarge,
+    /// There was no place or memory for it.
+    Busy,
 }
 
 /// Whether a target takes connections; a cheap handle.
@@ -165,6 +179,12 @@ impl SiteMetrics {
         self.queue_late.fetch_add(1, Relaxed);
     }
 
+    /// Counts a copy of a request for a mirror.
+    pub(crate) fn copied(&self, copied: Copied) {
+        let place = Copied::ALL.iter().position(|one| *one == copied);
+        add(place.and_then(|place| self.copies.get(place)), 1);
+    }
+
     /// Returns the state of a target, taken to be up until it proves otherwise.
     pub(crate) fn upstream(&self, target: &str) -> UpstreamState {
         let mut targets = lock(&self.targets);
@@ -179,6 +199,20 @@ impl SiteMetrics {
     /// Forgets the targets that the site no longer has.
     pub(crate) fn keep_targets(&self, targets: &BTreeSet<String>) {
         lock(&self.targets).retain(|target, _| targets.contains(target));
+    }
+}
+
+impl Copied {
+    /// All that may become of one.
+    const ALL: [Self; 4] = [Self::Sent, Self::Failed, Self::TooLarge, Self::Busy];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::TooLarge => "too_large",
+            Self::Busy => "busy",
+        }
     }
 }
 

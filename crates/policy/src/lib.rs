@@ -8,7 +8,6 @@ pub mod bundle;
 mod compile;
 mod digest;
 mod site;
-mod support;
 
 pub use compile::{CompileInput, compile};
 pub use digest::{Digest, Index};
@@ -16,4 +15,3 @@ pub use site::{
     Blocked, CertificateObject, FORMAT, HttpsPolicy, NetworkGuard, NodeSettings, OLDEST_FORMAT,
     STICKY_SINCE, SitePolicy, StickyKey, StickyKeyError, log_folder,
 };
-pub use support::refuse_by_edge;

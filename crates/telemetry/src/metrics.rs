@@ -34,6 +34,8 @@ pub enum EdgeMetric {
     QueueLength,
     /// Requests that got no place, by `site` and `reason`.
     QueueRefused,
+    /// Copies of requests, by `site` and `outcome`.
+    MirrorRequests,
     /// Memory of bodies that are read ahead.
     BodyMemory,
     /// Bodies that were not read ahead because the memory was used up.
@@ -50,7 +52,7 @@ pub enum EdgeMetric {
 
 impl EdgeMetric {
     /// Every metric.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Info,
         Self::Sites,
         Self::Requests,
@@ -65,6 +67,7 @@ impl EdgeMetric {
         Self::Retries,
         Self::QueueLength,
         Self::QueueRefused,
+        Self::MirrorRequests,
         Self::BodyMemory,
         Self::BodyMemoryRefused,
         Self::LogDropped,
@@ -86,6 +89,7 @@ impl EdgeMetric {
             Self::Retries => "portway_edge_retries_total",
             Self::QueueLength => "portway_edge_queue_length",
             Self::QueueRefused => "portway_edge_queue_refused_total",
+            Self::MirrorRequests => "portway_edge_mirror_requests_total",
             Self::BodyMemory => "portway_edge_body_memory_bytes",
             Self::BodyMemoryRefused => "portway_edge_body_memory_refused_total",
             Self::LogDropped => "portway_edge_log_dropped_total",
@@ -123,6 +127,9 @@ impl EdgeMetric {
             Self::QueueRefused => {
                 "Requests that found the queue full (full) or waited too long (late)."
             }
+            Self::MirrorRequests => {
+                "Copies of requests for a mirror: answered (sent), not answered (failed), or not made (too_large, busy)."
+            }
             Self::BodyMemory => "Memory of bodies that are read ahead of who takes them.",
             Self::BodyMemoryRefused => {
                 "Bodies that were not read ahead, or no further, because the memory was used up."
@@ -141,6 +148,7 @@ impl EdgeMetric {
             | Self::Bytes
             | Self::Retries
             | Self::QueueRefused
+            | Self::MirrorRequests
             | Self::BodyMemoryRefused
             | Self::LogDropped
             | Self::HandshakeFailures => MetricType::Counter,

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portway_model::{
-    FieldPath, Finding, FindingCode, Findings, Id, Location, Name, ResourceKind, Role, Severity,
-    Site, SiteSpec, User, site::check,
+    FieldPath, Finding, FindingCode, Findings, Id, Location, Name, ResourceKind, Role, Site,
+    SiteSpec, User, site::check,
 };
-use portway_policy::refuse_by_edge;
 use portway_sitefile::SourceText;
 use portway_store::{SiteRow, SiteVersion};
 use serde_json::{Value, json};
@@ -79,19 +78,6 @@ impl Prepared {
     }
 }
 
-/// Returns what the edge cannot carry out of a site, as warnings: it is declared all the same, and the
-/// edge holds it.
-fn unsupported(site: &Site, spec: &SiteSpec) -> Vec<Finding> {
-    let root = FieldPath::root();
-    let at = |index: usize| {
-        if spec.routes.is_empty() { root.clone() } else { root.key("routes").index(index) }
-    };
-    let mut findings = Findings::about(ResourceKind::Site, site.name.as_str());
-    refuse_by_edge(&site.routes, at, &mut findings);
-    let warning = |finding| Finding { severity: Severity::Warning, ..finding };
-    findings.into_vec().into_iter().map(warning).collect()
-}
-
 impl Control {
     /// Returns whose a site is that `actor` makes, for `wanted` or for the actor itself.
     pub(super) async fn owner_of_new(
@@ -149,7 +135,6 @@ impl Control {
         if let Some(spec) = &spec {
             let (checked, found) = check(sent.name, spec);
             findings.extend(found);
-            findings.extend(checked.iter().flat_map(|site| unsupported(site, spec)));
             if let (Some(site), Some(client)) = (&checked, &sent.owner.client) {
                 findings.extend(bounds::judge(site, &client.bounds, &self.own_addresses()));
             }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use portway_model::PathPrefix;
 use portway_telemetry::access::ErrorLevel;
 
-use super::outgoing;
+use super::{mirror, outgoing};
 use crate::{
     balance::{Change, Notice, Target},
     body::{self, Body},
@@ -38,9 +38,11 @@ pub(super) async fn to_upstream(
     let facts = upstream.balancer.facts(inbound.origin.client, &inbound.parts.headers);
     let https = inbound.origin.https;
     let body = gathered(worker, upstream, &inbound, body).await?;
-    let outgoing = outgoing(inbound, body, route)?;
+    let client = inbound.origin.client;
+    let mut outgoing = outgoing(inbound, body, route)?;
     let metrics = || worker.shared.metrics.site(site.name.as_str());
     let metrics = site.runtime.metrics.get_or_init(metrics);
+    mirror::copy(worker, route, client, metrics, &mut outgoing);
     let watch = Watch { site, metrics, exchange, clock, tries: Cell::new(0) };
     let forwarding = Forwarding { pool: &worker.pool, upstream, facts, clock, observer: &watch };
     let result = forwarding.send(outgoing).await;

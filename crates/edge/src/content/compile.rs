@@ -11,14 +11,15 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use portway_model::{
     FieldPath, FindingCode, Findings, Name, ResourceKind,
     site::{
-        Access, Action, BasicAuth, HeaderEdits, HostHeader, LogSettings, Match, Password, Redirect,
-        Respond, Route, Split, Upstream, defaults,
+        Access, Action, BasicAuth, HeaderEdits, HostHeader, LogSettings, Match, Mirror, Password,
+        Redirect, Respond, Route, Split, Upstream, defaults,
     },
 };
-use portway_policy::{NetworkGuard, SitePolicy, refuse_by_edge};
+use portway_policy::{NetworkGuard, SitePolicy};
 
 use super::{
     conditions::{self, Conditions},
+    mirror::CompiledMirror,
     routes::RouteTable,
     site::{
         AccessRule, BasicRule, CompiledAction, CompiledRedirect, CompiledRespond, CompiledRoute,
@@ -57,7 +58,6 @@ pub(crate) fn compile(
         logs: HashMap::new(),
     };
     let at = FieldPath::root().key("routes");
-    refuse_by_edge(&policy.routes, |index| at.index(index), &mut compiler.findings);
     // The constant is a name; the site's own stands in where it were not.
     let log_name = defaults::LOG_NAME.parse().unwrap_or_else(|_| policy.name.clone());
     let log = compiler.named_log(&log_name);
@@ -110,6 +110,7 @@ impl Compiler<'_> {
         // Named by what it takes, so that a route keeps its states when others come and go.
         let place = format!("{:?}", route.matches);
         let action = self.action(route.action, &place, at)?;
+        let mirror = filters.mirror.map(|mirror| self.mirror(*mirror, &place, &at.key("mirror")));
         Some(CompiledRoute {
             conditions,
             label,
@@ -122,6 +123,7 @@ impl Compiler<'_> {
             response_headers,
             compress: filters.compress,
             action,
+            mirror: mirror.flatten(),
         })
     }
 
@@ -273,6 +275,16 @@ impl Compiler<'_> {
             sides.push((side.name, self.upstream(side.upstream, &place, &at)?));
         }
         Some(CompiledSplit { splitter: splitter?, sides })
+    }
+
+    fn mirror(
+        &mut self,
+        mirror: Mirror,
+        place: &str,
+        at: &FieldPath,
+    ) -> Option<Arc<CompiledMirror>> {
+        let upstream = self.upstream(mirror.upstream, &format!("{place} mirror"), &at.key("to"))?;
+        Some(Arc::new(CompiledMirror::new(upstream, mirror.percent, mirror.max_body.0)))
     }
 
     fn upstream(

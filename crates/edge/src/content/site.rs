@@ -16,7 +16,7 @@ use portway_model::{
 };
 use portway_policy::Blocked;
 
-use super::{conditions::Conditions, reading::Reading, routes::RouteTable};
+use super::{conditions::Conditions, mirror::CompiledMirror, reading::Reading, routes::RouteTable};
 use crate::{
     balance::{Balancer, Splitter, States},
     body::Pace,
@@ -90,6 +90,8 @@ pub(crate) struct CompiledRoute {
     pub(crate) compress: bool,
     /// Who answers.
     pub(crate) action: CompiledAction,
+    /// Who gets copies of the requests.
+    pub(crate) mirror: Option<Arc<CompiledMirror>>,
 }
 
 /// Who may use a route.
@@ -233,7 +235,10 @@ impl CompiledSite {
 
     /// Returns all its upstreams.
     pub(crate) fn upstreams(&self) -> impl Iterator<Item = &CompiledUpstream> {
-        self.routes.iter().flat_map(|route| route.action.upstreams())
+        self.routes.iter().flat_map(|route| {
+            let mirror = route.mirror.as_ref().map(|mirror| &mirror.upstream);
+            route.action.upstreams().into_iter().chain(mirror)
+        })
     }
 }
 

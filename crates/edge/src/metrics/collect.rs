@@ -15,7 +15,7 @@ use prometheus_client::{
 };
 
 use super::{
-    BOUNDS, CLASSES, Counts, SiteMetrics, SiteUpstreams, lock,
+    BOUNDS, CLASSES, Copied, Counts, SiteMetrics, SiteUpstreams, lock,
     upstreams::{self, TargetFigures},
 };
 
@@ -63,6 +63,7 @@ impl Collector for Collected {
                 EdgeMetric::QueueLength => upstreams::sites(encoder, found, |it| it.waiting),
                 EdgeMetric::Retries => retries(encoder, &sites),
                 EdgeMetric::QueueRefused => queue_refused(encoder, &sites),
+                EdgeMetric::MirrorRequests => mirrored(encoder, &sites),
                 EdgeMetric::BodyMemory => gauge(encoder, counts.memory.used()),
                 EdgeMetric::BodyMemoryRefused => count(encoder, counts.memory.refused()),
                 EdgeMetric::LogDropped => counter(encoder, &counts.log_dropped),
@@ -176,6 +177,21 @@ fn queue_refused(mut encoder: MetricEncoder<'_>, sites: &Sites) -> Result<(), Er
             let count = count.load(Relaxed);
             if count > 0 {
                 let labels = [("site", name.as_str()), ("reason", reason)];
+                encoder
+                    .encode_family(&labels)?
+                    .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn mirrored(mut encoder: MetricEncoder<'_>, sites: &Sites) -> Result<(), Error> {
+    for (name, site) in sites {
+        for (outcome, count) in Copied::ALL.iter().zip(&site.copies) {
+            let count = count.load(Relaxed);
+            if count > 0 {
+                let labels = [("site", name.as_str()), ("outcome", outcome.name())];
                 encoder
                     .encode_family(&labels)?
                     .encode_counter::<NoLabelSet, _, u64>(&count, None)?;

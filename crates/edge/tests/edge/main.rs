@@ -24,6 +24,7 @@ mod files;
 mod frames;
 mod http2;
 mod limits;
+mod mirrors;
 mod names;
 mod paths;
 mod proxying;
