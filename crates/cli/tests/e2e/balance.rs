@@ -26,7 +26,7 @@ async fn targets_share_clients_stay_and_the_dead_are_passed_over() {
         address(&heavy),
         address(&canary),
     );
-    ok(&manager, &["apply", &file(&manager, "sites.yaml", &text), "--yes"]).await;
+    ok(&manager, &["apply", "-f", &file(&manager, "sites.yaml", &text)]).await;
 
     let before = (heavy.seen().len(), light.seen().len());
     for n in 0..8 {
