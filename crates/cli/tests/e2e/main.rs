@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod balance;
+mod bodies;
 mod browser;
 mod cli;
 mod example;
