@@ -1,6 +1,7 @@
 //! The `portway` command: what is typed, what it asks the manager, and what it prints. It wires
 //! the crates of the product together; it holds no rules of its own.
 
+mod activation;
 mod args;
 mod cmd;
 mod config;
@@ -63,6 +64,9 @@ fn wish(no_color: bool) -> ColourWish {
 fn run(cli: Cli, out: Out) -> Outcome {
     // Another part of the process may have been first; it chose the same one.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    // Read while this process has one thread: it takes away variables of the environment.
+    let serves = matches!(cli.command, Command::Serve(_) | Command::Edge(_));
+    let sockets = if serves { activation::sockets()? } else { Vec::new() };
     // Whatever else is typed waits for one thing at a time; the edge has its own threads.
     let mut builder = if matches!(cli.command, Command::Serve(_)) {
         tokio::runtime::Builder::new_multi_thread()
@@ -73,7 +77,7 @@ fn run(cli: Cli, out: Out) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| Failure::failed("the machine gives no thread").because(&error))?;
-    let session = Session::new(cli.global, out);
+    let session = Session::new(cli.global, out).with_sockets(sockets);
     runtime.block_on(Box::pin(cmd::run(&session, cli.command)))
 }
 

@@ -1,6 +1,6 @@
 //! What a command works with: the output, the manager it speaks to, and where things are.
 
-use std::path::PathBuf;
+use std::{net::TcpListener, path::PathBuf, sync::Arc};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
@@ -20,13 +20,20 @@ use crate::{
 pub(crate) struct Session {
     /// Where it prints.
     pub(crate) out: Out,
+    /// Sockets that systemd opened for this process.
+    pub(crate) sockets: Vec<Arc<TcpListener>>,
     global: Global,
 }
 
 impl Session {
     /// Returns a session. Nothing is opened yet.
     pub(crate) fn new(global: Global, out: Out) -> Self {
-        Self { out, global }
+        Self { out, sockets: Vec::new(), global }
+    }
+
+    /// Adds sockets that systemd opened for this process.
+    pub(crate) fn with_sockets(self, sockets: Vec<Arc<TcpListener>>) -> Self {
+        Self { sockets, ..self }
     }
 
     /// Returns the time.

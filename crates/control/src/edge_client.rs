@@ -9,15 +9,17 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use portway_policy::{
     Digest,
-    bundle::{Change, ChangeReport, Conflict, IndexListing, Status},
+    bundle::{Change, ChangeReport, Conflict, IndexListing, SUCCEEDED, Status},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 /// The most an edge may answer: the index of a million sites.
 const MAX_ANSWER: usize = 256 << 20;
 /// An edge answers at once, except to the first change after a restart with many sites.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How soon the edge that took the place of another one is asked.
+const SOON: Duration = Duration::from_millis(5);
 
 /// Speaks with one edge.
 #[derive(Clone, Debug)]
@@ -46,6 +48,9 @@ pub enum EdgeClientError {
     /// The edge has other content than was believed.
     #[error("the edge has other content ({0}) than was believed")]
     Conflict(Digest),
+    /// Another edge has taken its place.
+    #[error("another edge has taken the place of this one")]
+    Succeeded,
     /// The edge refused the request as a whole.
     #[error("the edge refused the request ({status}): {text}")]
     Refused {
@@ -110,9 +115,16 @@ impl EdgeClient {
         path: &str,
         body: Bytes,
     ) -> Result<Bytes, EdgeClientError> {
-        tokio::time::timeout(DEADLINE, self.exchange_once(method, path, body))
-            .await
-            .map_err(|_| EdgeClientError::TimedOut)?
+        let exchange = async {
+            loop {
+                match self.exchange_once(method.clone(), path, body.clone()).await {
+                    // Nothing was done; the edge that took its place answers from now on.
+                    Err(EdgeClientError::Succeeded) => tokio::time::sleep(SOON).await,
+                    other => return other,
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, exchange).await.map_err(|_| EdgeClientError::TimedOut)?
     }
 
     async fn exchange_once(
@@ -155,12 +167,23 @@ impl EdgeClient {
                 let conflict: Conflict = serde_json::from_slice(&body).map_err(broken)?;
                 Err(EdgeClientError::Conflict(conflict.digest))
             }
+            StatusCode::SERVICE_UNAVAILABLE if is_succeeded(&body) => {
+                Err(EdgeClientError::Succeeded)
+            }
             status => {
                 let text = String::from_utf8_lossy(&body).trim().to_owned();
                 Err(EdgeClientError::Refused { status, text })
             }
         }
     }
+}
+
+fn is_succeeded(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Problem {
+        code: String,
+    }
+    serde_json::from_slice::<Problem>(body).is_ok_and(|problem| problem.code == SUCCEEDED)
 }
 
 fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EdgeClientError {

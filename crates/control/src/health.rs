@@ -119,10 +119,20 @@ impl Control {
         );
         match self.inner.deploy.fault() {
             Some(fault) => check(name, HealthStatus::Degraded, format!("{detail}; {fault}")),
+            None if let Some(failed) = &status.failed_upgrade => check(
+                name,
+                HealthStatus::Degraded,
+                format!(
+                    "{detail}; the upgrade to version {} at {} failed, and this one serves on: {}",
+                    failed.version, failed.at, failed.reason
+                ),
+            ),
             None if status.version != own => check(
                 name,
                 HealthStatus::Degraded,
-                format!("{detail}; the manager has version {own}: restart the edge"),
+                format!(
+                    "{detail}; the manager has version {own}: upgrade the edge, by `systemctl reload portway-edge` or `portway edge --upgrade`"
+                ),
             ),
             None => check(name, HealthStatus::Ok, detail),
         }

@@ -1,9 +1,17 @@
 //! What an edge is told when it is started. Everything else it is given over its control socket.
 
-use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use portway_policy::bundle::Invocation;
 use portway_telemetry::RequestSpans;
+
+use crate::herald::{Herald, Nobody};
 
 /// Where an edge listens, keeps its state and writes its logs.
 #[derive(Clone, Debug)]
@@ -30,6 +38,14 @@ pub struct EdgeConfig {
     /// The memory in bytes for bodies that are read ahead of whoever takes them, of all requests
     /// together.
     pub body_memory: u64,
+    /// How long they may take after another edge took its place.
+    pub drain_succeeded: Duration,
+    /// Listening sockets that somebody else opened, to be used for the addresses they have.
+    pub sockets: Vec<Arc<TcpListener>>,
+    /// How the edge was started, for those who start its successor.
+    pub invocation: Invocation,
+    /// Who is told of changes in the life of the process.
+    pub herald: Arc<dyn Herald>,
     /// Whose traces are continued, and where the spans of requests go.
     pub spans: RequestSpans,
 }
@@ -39,6 +55,10 @@ pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
 /// The memory for bodies that are read ahead, unless set.
 pub const DEFAULT_BODY_MEMORY: u64 = 256_000_000;
+
+/// The same after another edge took the place of one, unless set. Nobody waits for that one's end,
+/// and a long download or a WebSocket is worth a process that rests.
+pub const DEFAULT_DRAIN_SUCCEEDED: Duration = Duration::from_secs(600);
 
 impl EdgeConfig {
     /// Returns the settings of an edge that keeps everything below one folder and listens nowhere.
@@ -54,6 +74,10 @@ impl EdgeConfig {
             drain: DEFAULT_DRAIN,
             name_servers: Vec::new(),
             body_memory: DEFAULT_BODY_MEMORY,
+            drain_succeeded: DEFAULT_DRAIN_SUCCEEDED,
+            sockets: Vec::new(),
+            invocation: Invocation::default(),
+            herald: Arc::new(Nobody),
             spans: RequestSpans::default(),
         }
     }

@@ -16,7 +16,7 @@ mod state;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -56,6 +56,24 @@ pub(crate) struct Content {
     own_key: StickyKey,
     /// Where targets are handed over to be checked.
     checks: Checks,
+    /// Held by whoever changes something, or gives everything to another edge.
+    turn: Mutex<Turn>,
+}
+
+/// Whose turn it is to change things.
+enum Turn {
+    /// This edge's.
+    Ours,
+    /// This edge's, but the state has to be opened again before.
+    Astray,
+    /// The successor's.
+    Theirs,
+}
+
+/// Content that is being given to a successor. No change is made meanwhile; those that come wait.
+pub(crate) struct Giving<'a> {
+    content: &'a Content,
+    turn: MutexGuard<'a, Turn>,
 }
 
 /// The books of the one who changes things; requests never look here.
@@ -120,7 +138,31 @@ impl Content {
             clock: Clock::start(),
             own_key: StickyKey::new(rand::random()),
             checks,
+            turn: Mutex::new(Turn::Ours),
         })
+    }
+
+    /// Lets another process have the state. Waits for a change that is under way, and copies what
+    /// this one may still have to read. What is served does not change by it.
+    pub(crate) fn give(&self) -> Result<Giving<'_>, ChangeError> {
+        let mut turn = self.turn()?;
+        self.state.give()?;
+        *turn = Turn::Astray;
+        Ok(Giving { content: self, turn })
+    }
+
+    /// Waits until it is this edge's turn to change something.
+    fn turn(&self) -> Result<MutexGuard<'_, Turn>, ChangeError> {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        match *turn {
+            Turn::Ours => {}
+            Turn::Astray => {
+                self.state.take_back()?;
+                *turn = Turn::Ours;
+            }
+            Turn::Theirs => return Err(ChangeError::Succeeded),
+        }
+        Ok(turn)
     }
 
     /// Returns what is served now.
@@ -230,6 +272,21 @@ impl Content {
         let site = slot.compiled.get_or_init(|| Arc::new(site));
         site.begin_checks(&self.checks);
         Ok(Arc::clone(site))
+    }
+}
+
+impl Giving<'_> {
+    /// It is the successor's from now on.
+    pub(crate) fn conclude(mut self) {
+        *self.turn = Turn::Theirs;
+    }
+
+    /// The successor failed: the state is opened again. Where that does not succeed, the next
+    /// change tries again.
+    pub(crate) fn take_back(mut self) -> Result<(), StateError> {
+        self.content.state.take_back()?;
+        *self.turn = Turn::Ours;
+        Ok(())
     }
 }
 

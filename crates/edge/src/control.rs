@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
 use portway_policy::{
     FORMAT,
-    bundle::{Conflict, ListenerStatus, Status},
+    bundle::{Conflict, Invocation, ListenerStatus, SUCCEEDED, Status},
 };
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
@@ -31,8 +31,12 @@ use tokio_util::task::TaskTracker;
 use crate::{
     body,
     content::{ChangeError, IncomingChange},
+    succession::{self, Predecessor},
     worker::Shared,
 };
+
+/// The body of an answer.
+pub(crate) type Answer = Full<Bytes>;
 
 /// The largest change.
 const MAX_BODY: usize = 256 << 20;
@@ -89,6 +93,10 @@ pub(crate) struct Subject {
     pub(crate) listeners: Vec<ListenerStatus>,
     /// When it started.
     pub(crate) started_at: Timestamp,
+    /// How it was started.
+    pub(crate) invocation: Invocation,
+    /// What it has to give to an edge that takes its place.
+    pub(crate) predecessor: Arc<Predecessor>,
 }
 
 /// Opens the control socket, over a stale one if need be.
@@ -123,6 +131,19 @@ async fn remove_stale(path: &Utf8Path) -> Result<(), ControlError> {
 }
 
 impl Control {
+    /// Takes a socket that another edge opened.
+    pub(crate) fn given(socket: StdListener, path: &Utf8Path) -> Result<Self, ControlError> {
+        let failed = |source| ControlError::Open { path: path.to_owned(), source };
+        socket.set_nonblocking(true).map_err(failed)?;
+        Ok(Self { socket, path: path.to_owned() })
+    }
+
+    /// Returns a copy of the socket.
+    pub(crate) fn copy(&self) -> Result<StdListener, ControlError> {
+        let failed = |source| ControlError::Open { path: self.path.clone(), source };
+        self.socket.try_clone().map_err(failed)
+    }
+
     /// Answers until the edge stops.
     pub(crate) async fn serve(self, subject: Subject) -> io::Result<()> {
         let socket = UnixListener::from_std(self.socket)?;
@@ -146,7 +167,10 @@ impl Control {
                 }
             }
         }
-        if let Err(error) = fs::remove_file(&self.path) {
+        subject.predecessor.close();
+        if subject.shared.is_succeeded() {
+            tracing::debug!("the control socket is the successor's");
+        } else if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path, %error, "cannot remove the control socket");
         }
         connections.close();
@@ -159,6 +183,7 @@ impl Control {
 
 async fn converse(subject: Arc<Subject>, stream: UnixStream) {
     let stop = subject.shared.stop.clone();
+    let shared = Arc::clone(&subject.shared);
     let service = service_fn(move |request| {
         let subject = Arc::clone(&subject);
         async move { Ok::<_, Infallible>(answer(&subject, request).await) }
@@ -168,12 +193,17 @@ async fn converse(subject: Arc<Subject>, stream: UnixStream) {
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
     );
     // The connection is polled on after the branch that told it to end.
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
+            // A request that is on its way to an edge that was succeeded is answered, by a word
+            // that sends it to the successor.
+            if !shared.is_succeeded() {
+                connection.as_mut().graceful_shutdown();
+            }
             connection.await
         }
     };
@@ -182,7 +212,10 @@ async fn converse(subject: Arc<Subject>, stream: UnixStream) {
     }
 }
 
-async fn answer(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<Answer> {
+    if subject.shared.is_succeeded() {
+        return succeeded();
+    }
     let path = request.uri().path().to_owned();
     match (request.method(), path.as_str()) {
         (&Method::GET, "/v1/status") => json(StatusCode::OK, &status(subject)),
@@ -190,9 +223,10 @@ async fn answer(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<
         (&Method::GET, "/v1/targets") => json(StatusCode::OK, &subject.shared.content.targets()),
         (&Method::GET, "/v1/metrics") => metrics(subject),
         (&Method::POST, "/v1/change") => change(subject, request).await,
+        (&Method::POST, "/v1/succeed") => succession::accept(&subject.predecessor, request),
         (&Method::POST, "/v1/stop") => {
             tracing::info!("told to stop");
-            subject.shared.stop.cancel();
+            subject.shared.told.cancel();
             Response::builder()
                 .status(StatusCode::ACCEPTED)
                 .body(Full::default())
@@ -213,10 +247,20 @@ fn status(subject: &Subject) -> Status {
         sites,
         listeners: subject.listeners.clone(),
         connections: subject.shared.metrics.connections(),
+        invocation: subject.invocation.clone(),
+        failed_upgrade: subject.predecessor.failed(),
     }
 }
 
-fn metrics(subject: &Subject) -> Response<Full<Bytes>> {
+/// Whoever asks again reaches the edge that took the place of this one.
+fn succeeded() -> Response<Answer> {
+    let text = "another edge has taken the place of this one; ask again";
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, SUCCEEDED, text);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn metrics(subject: &Subject) -> Response<Answer> {
     let content = &subject.shared.content;
     let (_, sites) = content.summary();
     match subject.shared.metrics.encode(sites, content.upstreams()) {
@@ -232,7 +276,7 @@ const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Checks, writes and makes live on a thread that may block; once begun it is carried out even when
 /// the sender leaves.
-async fn change(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn change(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<Answer> {
     let bytes = match read(request).await {
         Ok(bytes) => bytes,
         Err(refusal) => return *refusal,
@@ -255,8 +299,9 @@ async fn change(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<
     }
 }
 
-fn change_problem(error: &ChangeError) -> Response<Full<Bytes>> {
+fn change_problem(error: &ChangeError) -> Response<Answer> {
     let (status, code) = match error {
+        ChangeError::Succeeded => return succeeded(),
         ChangeError::Conflict { digest } => {
             return json(StatusCode::CONFLICT, &Conflict { digest: *digest });
         }
@@ -270,7 +315,7 @@ fn change_problem(error: &ChangeError) -> Response<Full<Bytes>> {
     problem(status, code, &text)
 }
 
-async fn read(request: Request<Incoming>) -> Result<Bytes, Box<Response<Full<Bytes>>>> {
+async fn read(request: Request<Incoming>) -> Result<Bytes, Box<Response<Answer>>> {
     let reading = Limited::new(request.into_body(), MAX_BODY).collect();
     match tokio::time::timeout(BODY_TIMEOUT, reading).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -297,13 +342,14 @@ struct Problem<'a> {
     detail: &'a str,
 }
 
-fn problem(status: StatusCode, code: &str, detail: &str) -> Response<Full<Bytes>> {
+/// Returns an answer that says what is wrong.
+pub(crate) fn problem(status: StatusCode, code: &str, detail: &str) -> Response<Answer> {
     let problem = Problem { status: status.as_u16(), code, detail };
     let bytes = serde_json::to_vec(&problem).unwrap_or_default();
     with_type(status, "application/problem+json", bytes)
 }
 
-fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Full<Bytes>> {
+fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Answer> {
     match serde_json::to_vec(value) {
         Ok(bytes) => with_type(status, "application/json", bytes),
         Err(error) => {
@@ -313,7 +359,7 @@ fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Full<Bytes>> {
     }
 }
 
-fn with_type(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Response<Full<Bytes>> {
+fn with_type(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Response<Answer> {
     let mut response = Response::new(Full::from(bytes));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

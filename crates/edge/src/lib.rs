@@ -22,6 +22,7 @@ mod control;
 mod exchange;
 mod files;
 mod headers;
+mod herald;
 mod http1;
 mod http2;
 mod listener;
@@ -36,14 +37,17 @@ mod request_id;
 mod sendfile;
 mod stall;
 mod start;
+mod succession;
 mod tls;
 mod worker;
 
 pub use crate::{
-    config::{DEFAULT_BODY_MEMORY, DEFAULT_DRAIN, EdgeConfig},
+    config::{DEFAULT_BODY_MEMORY, DEFAULT_DRAIN, DEFAULT_DRAIN_SUCCEEDED, EdgeConfig},
     content::StateError,
     control::ControlError,
+    herald::{Herald, Nobody},
     listener::BindError,
     log::LogError,
-    start::{EdgeError, EdgeHandle, run, start},
+    start::{Before, EdgeError, EdgeHandle, Writes, run, start, succeed},
+    succession::SuccessionError,
 };

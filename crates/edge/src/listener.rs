@@ -1,21 +1,25 @@
-//! Listening sockets: one per worker and address, all bound before the first connection is taken.
+//! Listening sockets: one per worker and address, all bound before the first connection is taken,
+//! or given by whoever had them before: an edge that is succeeded, or systemd.
+//!
+//! A socket that is closed takes the connections that wait at it along. So every socket that was
+//! given is accepted from, however many workers there are.
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
 };
 
 use portway_policy::bundle::ListenerStatus;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
 
-/// An address with a socket for each worker.
+/// An address with its sockets.
 pub(crate) struct Bound {
     /// The address with its real port.
     pub(crate) status: ListenerStatus,
-    /// One socket per worker; the system spreads connections over them.
+    /// Different sockets, as a rule one per worker; the system spreads connections over them.
     pub(crate) sockets: Vec<TcpListener>,
 }
 
@@ -30,11 +34,99 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-/// Binds an address once for each worker.
-pub(crate) fn bind(address: SocketAddr, tls: bool, workers: usize) -> Result<Bound, BindError> {
+/// Sockets that somebody else opened, by address.
+#[derive(Default)]
+pub(crate) struct Given(Vec<GivenAddress>);
+
+struct GivenAddress {
+    address: SocketAddr,
+    /// What was spoken on it; nothing where that is not known.
+    tls: Option<bool>,
+    sockets: Vec<TcpListener>,
+}
+
+impl Given {
+    /// Adds the sockets of an edge that is succeeded.
+    pub(crate) fn put(&mut self, status: &ListenerStatus, sockets: Vec<TcpListener>) {
+        let (address, tls) = (status.address, Some(status.tls));
+        self.0.push(GivenAddress { address, tls, sockets });
+    }
+
+    /// Adds a socket of which nothing else is known.
+    pub(crate) fn add(&mut self, socket: TcpListener) -> Result<(), BindError> {
+        let unknown = |source| BindError { address: SocketAddr::from(([0; 4], 0)), source };
+        let address = socket.local_addr().map_err(unknown)?;
+        prepare(&socket, address).map_err(|source| BindError { address, source })?;
+        match self.0.iter_mut().find(|given| given.address == address && given.tls.is_none()) {
+            Some(given) => given.sockets.push(socket),
+            None => self.0.push(GivenAddress { address, tls: None, sockets: vec![socket] }),
+        }
+        Ok(())
+    }
+
+    /// Takes the sockets of an address; port 0 stands for any.
+    fn take(&mut self, wanted: SocketAddr, tls: bool) -> Option<GivenAddress> {
+        let same = |given: &GivenAddress| given.address == wanted;
+        let any = |given: &GivenAddress| {
+            wanted.port() == 0 && given.address.ip() == wanted.ip() && given.tls == Some(tls)
+        };
+        let place = self.0.iter().position(same).or_else(|| self.0.iter().position(any))?;
+        Some(self.0.swap_remove(place))
+    }
+
+    /// Returns the addresses that nobody took.
+    pub(crate) fn left(&self) -> Vec<SocketAddr> {
+        self.0.iter().map(|given| given.address).collect()
+    }
+}
+
+/// Makes a socket of systemd like our own. One that takes IPv4 connections for an IPv6 address
+/// stands in the way of a socket for IPv4.
+fn prepare(socket: &TcpListener, address: SocketAddr) -> io::Result<()> {
+    let about = SockRef::from(socket);
+    if !about.is_listener()? {
+        let why = "the socket that was given for it does not listen";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    if address.ip() == IpAddr::from([0_u16; 8]) && !about.only_v6()? {
+        let why = "the socket that was given for it takes IPv4 as well; \
+                   write BindIPv6Only=ipv6-only into its unit, and name the IPv4 address by itself";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    socket.set_nonblocking(true)
+}
+
+/// Listens on an address, by the sockets that were given for it, or else by a new one for each
+/// worker.
+pub(crate) fn bind(
+    address: SocketAddr,
+    tls: bool,
+    workers: usize,
+    given: &mut Given,
+) -> Result<Bound, BindError> {
+    if let Some(GivenAddress { address, mut sockets, .. }) = given.take(address, tls) {
+        complete(address, &mut sockets, workers);
+        return Ok(Bound { status: ListenerStatus { address, tls }, sockets });
+    }
     bind_all(address, workers)
         .map(|(address, sockets)| Bound { status: ListenerStatus { address, tls }, sockets })
         .map_err(|source| BindError { address, source })
+}
+
+/// Adds sockets until each worker has one of its own, where the system lets them share the address.
+/// Where it does not, workers share a socket.
+fn complete(address: SocketAddr, sockets: &mut Vec<TcpListener>, workers: usize) {
+    let shares =
+        sockets.first().is_some_and(|one| SockRef::from(one).reuse_port().unwrap_or(false));
+    while shares && sockets.len() < workers {
+        match bind_one(address, Sharing::Shared) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) => {
+                tracing::debug!(%address, %error, "workers share the sockets that were given");
+                return;
+            }
+        }
+    }
 }
 
 fn bind_all(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
@@ -92,9 +184,34 @@ mod tests {
     #[test]
     fn a_port_that_another_edge_shares_is_refused() {
         let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let bound = bind(free, false, 2).unwrap();
+        let bound = bind(free, false, 2, &mut Given::default()).unwrap();
         assert_eq!(bound.sockets.len(), 2);
-        let again = bind(bound.status.address, false, 1);
+        let again = bind(bound.status.address, false, 1, &mut Given::default());
         assert!(again.is_err_and(|error| error.source.kind() == io::ErrorKind::AddrInUse));
+    }
+    #[test]
+    fn sockets_that_are_given_are_all_used_and_completed() {
+        let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let bound = bind(free, true, 2, &mut Given::default()).unwrap();
+        let status = bound.status.clone();
+        let mut given = Given::default();
+        given.put(&status, bound.sockets);
+        assert!(given.take(free, false).is_none(), "it spoke TLS");
+        let more = bind(status.address, true, 3, &mut given).unwrap();
+        assert_eq!((more.sockets.len(), &more.status), (3, &status));
+        let mut given = Given::default();
+        given.put(&status, more.sockets);
+        assert_eq!(bind(free, true, 1, &mut given).unwrap().sockets.len(), 3, "none is closed");
+        assert_eq!(given.left(), []);
+    }
+
+    #[test]
+    fn a_socket_that_takes_both_families_is_refused_with_the_remedy() {
+        let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
+        socket.set_only_v6(false).unwrap();
+        socket.bind(&"[::]:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        socket.listen(1).unwrap();
+        let refused = Given::default().add(socket.into()).unwrap_err();
+        assert!(refused.source.to_string().contains("BindIPv6Only"), "{}", refused.source);
     }
 }

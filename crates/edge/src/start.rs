@@ -1,23 +1,30 @@
 //! From a configuration to a running edge, and to its end.
 
-use std::{io, net::SocketAddr, sync::Arc, thread};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    thread,
+};
 
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use portway_policy::bundle::ListenerStatus;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::Authenticator,
-    body::Memory,
+    body::{self, Memory},
     checks::{self, Handed, Tools},
     config::EdgeConfig,
     content::{Content, StateError},
     control::{self, Control, ControlError, Subject},
-    listener::{self, BindError, Bound},
+    listener::{self, BindError, Bound, Given},
     log::{LogError, Logs},
     metrics::Metrics,
     proxy::NameServers,
+    succession::{Outputs, Predecessor, Succession, SuccessionError, Ways},
     tls::TlsAcceptor,
     worker::{self, Listener, Shared},
 };
@@ -40,6 +47,9 @@ pub enum EdgeError {
     /// It cannot be controlled.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// It cannot take the place of another one.
+    #[error(transparent)]
+    Succession(#[from] SuccessionError),
     /// The cryptographic library does not work.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
@@ -63,22 +73,56 @@ pub enum EdgeError {
 pub struct EdgeHandle {
     listeners: Vec<ListenerStatus>,
     control_socket: Utf8PathBuf,
-    stop: CancellationToken,
+    told: CancellationToken,
+    outputs: Option<Outputs>,
     logs: Logs,
     workers: Vec<thread::JoinHandle<io::Result<()>>>,
     control: Option<thread::JoinHandle<io::Result<()>>>,
 }
 
-/// Runs an edge until `shutdown` is cancelled or it is told to stop. Calls `ready` once it serves.
+/// Which edge is there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// None.
+    Nobody,
+    /// The one that answers on the control socket; its place is taken.
+    Predecessor(Writes),
+}
+
+/// Where an edge that takes the place of another one writes its own log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// Where whoever started it wants that.
+    Here,
+    /// Where the other one writes: the command that started this one ends, and what it was given
+    /// ends with it.
+    WhereThePredecessorDid,
+}
+
+/// Runs an edge until `shutdown` is cancelled, it is told to stop, or another one takes its place.
 pub async fn run(
     config: EdgeConfig,
+    before: Before,
     shutdown: CancellationToken,
-    ready: impl FnOnce(),
 ) -> Result<(), EdgeError> {
     raise_file_limit();
-    let edge = start(config, shutdown).await?;
-    ready();
-    edge.wait().await
+    let herald = Arc::clone(&config.herald);
+    let edge = match before {
+        Before::Nobody => start(config, shutdown).await?,
+        Before::Predecessor(_) => succeed(config, shutdown).await?,
+    };
+    if before == Before::Predecessor(Writes::WhereThePredecessorDid) {
+        edge.write_where_the_predecessor_did();
+    }
+    herald.ready();
+    let told = edge.told.clone();
+    let mut ended = std::pin::pin!(edge.wait());
+    // The edge is waited for on, whichever comes first.
+    tokio::select! {
+        ended = &mut ended => return ended,
+        () = told.cancelled() => herald.stopping(),
+    }
+    ended.await
 }
 
 /// Every connection is an open file, and the usual limit of 1024 is soon reached. Up to the hard
@@ -97,19 +141,99 @@ pub async fn start(
     config: EdgeConfig,
     shutdown: CancellationToken,
 ) -> Result<EdgeHandle, EdgeError> {
-    let started_at = Timestamp::now();
     // The state is locked first: of two edges that start at once, one goes no further, and so
     // never takes away the other's socket.
+    let opened = open(&config).await?;
+    let control = control::open(&config.control_socket).await?;
+    let entrance = Entrance { control, given: Given::default(), outputs: None };
+    let prepared = prepare(config, shutdown, opened, entrance).await?;
+    prepared.serve()
+}
+
+/// Starts an edge in the place of the one that answers on the control socket. When this returns, it
+/// serves in that one's stead; when it fails, that one serves on.
+pub async fn succeed(
+    config: EdgeConfig,
+    shutdown: CancellationToken,
+) -> Result<EdgeHandle, EdgeError> {
+    let (socket, state) = (config.control_socket.clone(), config.state_dir.clone());
+    let stop = shutdown.clone();
+    let mut succession = blocking(move || Succession::ask(&socket, &state, stop)).await??;
+    match inherit(config, shutdown, &mut succession).await {
+        Ok(prepared) => {
+            let listeners = prepared.handle.listeners.clone();
+            blocking(move || succession.conclude(listeners)).await??;
+            prepared.serve()
+        }
+        Err(error) => {
+            let reason = body::chain(&error);
+            blocking(move || succession.refuse(reason)).await?;
+            Err(error)
+        }
+    }
+}
+
+async fn inherit(
+    config: EdgeConfig,
+    shutdown: CancellationToken,
+    succession: &mut Succession,
+) -> Result<Prepared, EdgeError> {
+    let inheritance = succession.inherit()?;
+    let control = Control::given(inheritance.control, &config.control_socket)?;
+    let opened = open(&config).await?;
+    let outputs = Some(inheritance.outputs);
+    let entrance = Entrance { control, given: inheritance.given, outputs };
+    prepare(config, shutdown, opened, entrance).await
+}
+
+/// Where others come in.
+struct Entrance {
+    control: Control,
+    given: Given,
+    outputs: Option<Outputs>,
+}
+
+/// An edge that serves as soon as it is let.
+struct Prepared {
+    handle: EdgeHandle,
+    control: Control,
+    subject: Subject,
+    handed: Handed,
+    /// Kept until the predecessor knows that they are not wanted.
+    _left: Given,
+}
+
+/// What is served, and the other end of where its targets are handed over to be checked.
+type Opened = (Arc<Content>, Handed);
+
+async fn open(config: &EdgeConfig) -> Result<Opened, EdgeError> {
     let state_dir = config.state_dir.clone();
     let (checks, handed) = checks::hand_over();
-    let opened = tokio::task::spawn_blocking(move || Content::open(&state_dir, checks)).await;
-    let content = Arc::new(opened.map_err(|error| EdgeError::Thread(io::Error::other(error)))??);
-    let control = control::open(&config.control_socket).await?;
+    let content = blocking(move || Content::open(&state_dir, checks)).await??;
+    Ok((Arc::new(content), handed))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, EdgeError> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.map_err(|error| EdgeError::Thread(io::Error::other(error)))
+}
+
+/// Makes everything ready, up to the moment before the first connection.
+async fn prepare(
+    config: EdgeConfig,
+    shutdown: CancellationToken,
+    (content, handed): Opened,
+    entrance: Entrance,
+) -> Result<Prepared, EdgeError> {
+    let started_at = Timestamp::now();
+    let Entrance { control, mut given, outputs } = entrance;
     let logs = Logs::start(&config.log_dir)?;
     let workers = config.worker_count();
-    let bound = bind_all(&config, workers)?;
+    let bound = bind_all(&config, workers, &mut given)?;
     let listeners: Vec<ListenerStatus> = bound.iter().map(|bound| bound.status.clone()).collect();
-    let stop = shutdown.child_token();
+    let told = shutdown.child_token();
     let memory = Memory::new(config.body_memory);
     let shared = Arc::new(Shared {
         tls: TlsAcceptor::new(Arc::clone(&content)).map_err(EdgeError::Tls)?,
@@ -120,27 +244,44 @@ pub async fn start(
         logs: logs.clone(),
         authenticator: Authenticator::new(workers.div_ceil(2)),
         https_port: https_port(&config, &listeners),
-        stop: stop.clone(),
+        open: CancellationToken::new(),
+        stop: told.child_token(),
+        told: told.clone(),
+        successor: OnceLock::new(),
         drain: config.drain,
         name_servers: name_servers(&config),
+        drain_succeeded: config.drain_succeeded,
     });
+    let ways = Ways { bound: copy(&bound)?, control: control.copy()? };
+    let predecessor = Arc::new(Predecessor::new(Arc::clone(&shared), &config, ways));
     let mut handle = EdgeHandle {
         listeners: listeners.clone(),
         control_socket: config.control_socket.clone(),
-        stop,
+        told,
+        outputs,
         logs,
         workers: Vec::with_capacity(workers),
         control: None,
     };
-    for (number, listeners) in spread(bound, workers, &shared.metrics).into_iter().enumerate() {
-        handle.workers.push(start_worker(number, Arc::clone(&shared), listeners)?);
+    let spread = spread(bound, workers, &shared.metrics)?;
+    start_workers(&mut handle, &shared, spread).await?;
+    let invocation = config.invocation.clone();
+    let subject = Subject { shared, listeners, started_at, invocation, predecessor };
+    Ok(Prepared { handle, control, subject, handed, _left: given })
+}
+
+impl Prepared {
+    /// Lets it serve.
+    fn serve(self) -> Result<EdgeHandle, EdgeError> {
+        let Self { mut handle, control, subject, handed, _left } = self;
+        let shared = Arc::clone(&subject.shared);
+        shared.open.cancel();
+        handle.control = Some(start_control(control, subject)?);
+        let (sites, workers) = (shared.content.summary().1, handle.workers.len());
+        handle.workers.push(start_checks(handed, &shared)?);
+        tracing::info!(sites, workers, listeners = ?handle.listeners, "the edge serves");
+        Ok(handle)
     }
-    handle.workers.push(start_checks(handed, &shared)?);
-    let sites = shared.content.summary().1;
-    let subject = Subject { shared, listeners, started_at };
-    handle.control = Some(start_control(control, subject)?);
-    tracing::info!(sites, workers, listeners = ?handle.listeners, "the edge serves");
-    Ok(handle)
 }
 
 impl EdgeHandle {
@@ -161,7 +302,16 @@ impl EdgeHandle {
 
     /// Tells it to stop after the requests in flight.
     pub fn stop(&self) {
-        self.stop.cancel();
+        self.told.cancel();
+    }
+
+    fn write_where_the_predecessor_did(&self) {
+        let Some(outputs) = &self.outputs else { return };
+        let turned = rustix::stdio::dup2_stdout(&outputs.out)
+            .and_then(|()| rustix::stdio::dup2_stderr(&outputs.err));
+        if let Err(error) = turned {
+            tracing::warn!(%error, "this edge does not write where the one before did");
+        }
     }
 
     /// Waits until it has stopped.
@@ -189,7 +339,7 @@ impl Drop for EdgeHandle {
         // A handle that was waited for has stopped already; the logs are told to once more at no
         // cost.
         if !self.workers.is_empty() || self.control.is_some() {
-            self.stop.cancel();
+            self.told.cancel();
         }
     }
 }
@@ -201,10 +351,37 @@ fn name_servers(config: &EdgeConfig) -> NameServers {
     }
 }
 
-fn bind_all(config: &EdgeConfig, workers: usize) -> Result<Vec<Bound>, BindError> {
+fn bind_all(
+    config: &EdgeConfig,
+    workers: usize,
+    given: &mut Given,
+) -> Result<Vec<Bound>, BindError> {
+    for socket in &config.sockets {
+        let unknown = |source| BindError { address: SocketAddr::from(([0; 4], 0)), source };
+        given.add(socket.try_clone().map_err(unknown)?)?;
+    }
     let plain = config.http.iter().map(|address| (*address, false));
     let tls = config.https.iter().map(|address| (*address, true));
-    plain.chain(tls).map(|(address, tls)| listener::bind(address, tls, workers)).collect()
+    let bound = plain
+        .chain(tls)
+        .map(|(address, tls)| listener::bind(address, tls, workers, given))
+        .collect::<Result<_, _>>()?;
+    for address in given.left() {
+        tracing::warn!(%address, "a socket was given for an address on which this edge is not to listen");
+    }
+    Ok(bound)
+}
+
+/// Copies the descriptors of sockets.
+fn copy(bound: &[Bound]) -> Result<Vec<Bound>, BindError> {
+    let copy_one = |bound: &Bound| {
+        let status = bound.status.clone();
+        let address = status.address;
+        let sockets = bound.sockets.iter().map(std::net::TcpListener::try_clone);
+        let sockets = sockets.collect::<Result<_, _>>();
+        Ok(Bound { status, sockets: sockets.map_err(|source| BindError { address, source })? })
+    };
+    bound.iter().map(copy_one).collect()
 }
 
 fn https_port(config: &EdgeConfig, listeners: &[ListenerStatus]) -> u16 {
@@ -215,28 +392,57 @@ fn https_port(config: &EdgeConfig, listeners: &[ListenerStatus]) -> u16 {
         .unwrap_or(HTTPS_PORT)
 }
 
-/// Gives each worker one socket of every address.
-fn spread(bound: Vec<Bound>, workers: usize, metrics: &Metrics) -> Vec<Vec<Listener>> {
+/// Gives each worker a socket of every address. Where there are more sockets than workers, some have
+/// several; where there are fewer, some share one.
+fn spread(
+    bound: Vec<Bound>,
+    workers: usize,
+    metrics: &Metrics,
+) -> Result<Vec<Vec<Listener>>, BindError> {
     let mut spread: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
-    for Bound { status, sockets } in bound {
-        let connections = metrics.listener(status.address);
-        for (listeners, socket) in spread.iter_mut().zip(sockets) {
-            let connections = connections.clone();
-            listeners.push(Listener { socket, tls: status.tls, connections });
+    for Bound { status, mut sockets } in bound {
+        let address = status.address;
+        let copies = workers.saturating_sub(sockets.len());
+        let originals = sockets.iter().cycle().take(copies).map(std::net::TcpListener::try_clone);
+        let copies = originals.collect::<Result<Vec<_>, _>>();
+        sockets.extend(copies.map_err(|source| BindError { address, source })?);
+        let connections = metrics.listener(address);
+        for (place, socket) in (0..workers).cycle().zip(sockets) {
+            let (status, connections) = (status.clone(), connections.clone());
+            if let Some(listeners) = spread.get_mut(place) {
+                listeners.push(Listener { socket, status, connections });
+            }
         }
     }
-    spread
+    Ok(spread)
 }
 
-fn start_worker(
-    number: usize,
-    shared: Arc<Shared>,
-    listeners: Vec<Listener>,
-) -> Result<thread::JoinHandle<io::Result<()>>, EdgeError> {
-    thread::Builder::new()
-        .name(format!("portway-edge-{number}"))
-        .spawn(move || worker::run(shared, listeners))
-        .map_err(EdgeError::Thread)
+/// Starts the workers, and returns when each could accept.
+async fn start_workers(
+    handle: &mut EdgeHandle,
+    shared: &Arc<Shared>,
+    spread: Vec<Vec<Listener>>,
+) -> Result<(), EdgeError> {
+    let (prepared, mut preparing) = mpsc::unbounded_channel();
+    for (number, listeners) in spread.into_iter().enumerate() {
+        let (shared, prepared) = (Arc::clone(shared), prepared.clone());
+        let worker = thread::Builder::new()
+            .name(format!("portway-edge-{number}"))
+            .spawn(move || worker::run(shared, listeners, prepared))
+            .map_err(EdgeError::Thread)?;
+        handle.workers.push(worker);
+    }
+    drop(prepared);
+    let mut ready = 0;
+    while preparing.recv().await.is_some() {
+        ready += 1;
+    }
+    if ready == handle.workers.len() {
+        return Ok(());
+    }
+    // One of them says why.
+    handle.told.cancel();
+    join_all(std::mem::take(&mut handle.workers).into_iter())
 }
 
 fn start_checks(

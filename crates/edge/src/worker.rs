@@ -5,18 +5,20 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use http::HeaderValue;
 use jiff::Timestamp;
+use portway_policy::bundle::ListenerStatus;
 use portway_telemetry::{
     RequestSpans,
     access::{ErrorKind, ErrorLevel, ErrorRecord},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::mpsc::UnboundedSender,
     task::LocalSet,
     time::{sleep, timeout},
 };
@@ -39,6 +41,11 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long, after another edge took the place of this one, a connection that is unused may still
+/// bring a request, which is then answered with `Connection: close`. Were it closed at once, a
+/// request that is under way would be lost.
+const LAST_CALL: Duration = Duration::from_secs(15);
+
 /// What all workers share.
 pub(crate) struct Shared {
     /// What is served.
@@ -57,12 +64,33 @@ pub(crate) struct Shared {
     pub(crate) authenticator: Authenticator,
     /// The port under which clients reach HTTPS.
     pub(crate) https_port: u16,
-    /// Set when the edge is to stop.
+    /// Set when connections are accepted.
+    pub(crate) open: CancellationToken,
+    /// Set when the edge was told to stop.
+    pub(crate) told: CancellationToken,
+    /// Set when the edge is to stop: it was told so, or another one took its place.
     pub(crate) stop: CancellationToken,
-    /// How long requests in flight may take to end then.
+    /// Where an edge that took the place of this one listens.
+    pub(crate) successor: OnceLock<Vec<ListenerStatus>>,
+    /// How long requests in flight may take to end when it was told to stop.
     pub(crate) drain: Duration,
     /// Where names of upstreams are looked up.
     pub(crate) name_servers: NameServers,
+    /// How long they may take after another one took its place.
+    pub(crate) drain_succeeded: Duration,
+}
+
+impl Shared {
+    /// Another edge takes the place of this one, and listens there.
+    pub(crate) fn succeeded(&self, listeners: Vec<ListenerStatus>) {
+        self.successor.get_or_init(|| listeners);
+        self.stop.cancel();
+    }
+
+    /// Tells whether another edge took the place of this one.
+    pub(crate) fn is_succeeded(&self) -> bool {
+        self.successor.get().is_some()
+    }
 }
 
 /// One thread's own.
@@ -75,14 +103,16 @@ pub(crate) struct Worker {
     pub(crate) files: Shelf,
     /// Connections of clients, and tunnels.
     pub(crate) tasks: TaskTracker,
+    /// Set when connections that are unused are to be closed.
+    pub(crate) last_call: CancellationToken,
 }
 
 /// A socket to accept from.
 pub(crate) struct Listener {
     /// The socket.
     pub(crate) socket: std::net::TcpListener,
-    /// Whether TLS is spoken on it.
-    pub(crate) tls: bool,
+    /// Its address, and whether TLS is spoken on it.
+    pub(crate) status: ListenerStatus,
     /// Its open connections.
     pub(crate) connections: ListenerConnections,
 }
@@ -102,55 +132,103 @@ pub(crate) struct Connection {
     pub(crate) patience: Rc<Patience>,
 }
 
-/// Runs a worker on this thread until the edge stops.
-pub(crate) fn run(shared: Arc<Shared>, listeners: Vec<Listener>) -> io::Result<()> {
+/// Runs a worker on this thread until the edge stops. Says so when nothing stands between it and
+/// its first connection.
+pub(crate) fn run(
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+    prepared: UnboundedSender<()>,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, work(shared, listeners))
+    LocalSet::new().block_on(&runtime, work(shared, listeners, prepared))
 }
 
-async fn work(shared: Arc<Shared>, listeners: Vec<Listener>) -> io::Result<()> {
+async fn work(
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+    prepared: UnboundedSender<()>,
+) -> io::Result<()> {
     let pool = Rc::new(Pool::new(Dns::new(&shared.name_servers)));
     let (files, tasks) = (Shelf::default(), TaskTracker::new());
-    let worker = Rc::new(Worker { shared, pool, files, tasks });
+    let last_call = CancellationToken::new();
+    let worker = Rc::new(Worker { shared, pool, files, tasks, last_call });
+    let mut doors = Vec::with_capacity(listeners.len());
+    for Listener { socket, status, connections } in listeners {
+        doors.push(Door { socket: TcpListener::from_std(socket)?, status, connections });
+    }
+    // Whoever does not wait for it has given up, and stops the edge.
+    prepared.send(()).ok();
+    drop(prepared);
+    let stop = worker.shared.stop.clone();
+    if stop.run_until_cancelled(worker.shared.open.cancelled()).await.is_none() {
+        return Ok(());
+    }
     // Both end with this thread at the latest.
     let sweep = tokio::task::spawn_local(Rc::clone(&worker.pool).sweep_forever());
     let mut accepting = tokio::task::JoinSet::new();
-    for listener in listeners {
-        let socket = TcpListener::from_std(listener.socket)?;
-        let (worker, connections) = (Rc::clone(&worker), listener.connections);
-        accepting.spawn_local(accept_forever(worker, socket, listener.tls, connections));
+    for door in doors {
+        accepting.spawn_local(accept_forever(Rc::clone(&worker), door));
     }
     while accepting.join_next().await.is_some() {}
-    worker.shared.stop.cancelled().await;
-    worker.tasks.close();
-    if timeout(worker.shared.drain, worker.tasks.wait()).await.is_err() {
-        let open = worker.tasks.len();
-        tracing::warn!(open, "closing connections whose requests did not end in time");
-    }
+    stop.cancelled().await;
+    drain(&worker).await;
     sweep.abort();
     Ok(())
 }
 
-/// Accepts until the edge stops. No error of one connection ends it.
-async fn accept_forever(
-    worker: Rc<Worker>,
+/// A socket that is accepted from.
+struct Door {
     socket: TcpListener,
-    tls: bool,
+    status: ListenerStatus,
     connections: ListenerConnections,
-) {
+}
+
+/// Lets what has begun come to its end, within the time there is for it.
+async fn drain(worker: &Worker) {
+    let shared = &worker.shared;
+    worker.tasks.close();
+    if shared.is_succeeded() && drain_succeeded(worker).await {
+        return;
+    }
+    worker.last_call.cancel();
+    let rest = if shared.told.is_cancelled() { shared.drain } else { Duration::ZERO };
+    if timeout(rest, worker.tasks.wait()).await.is_err() {
+        let open = worker.tasks.len();
+        tracing::warn!(open, "closing connections whose requests did not end in time");
+    }
+}
+
+/// After another edge took the place of this one, nobody waits for its end, and clients that come
+/// again reach the other one: there is time. Tells whether everything ended, rather than that the
+/// time is over or the edge was told to stop.
+async fn drain_succeeded(worker: &Worker) -> bool {
+    let shared = &worker.shared;
+    let last_call = LAST_CALL.min(shared.drain_succeeded);
+    let patiently = async {
+        if timeout(last_call, worker.tasks.wait()).await.is_ok() {
+            return true;
+        }
+        worker.last_call.cancel();
+        let rest = shared.drain_succeeded.saturating_sub(last_call);
+        timeout(rest, worker.tasks.wait()).await.is_ok()
+    };
+    shared.told.run_until_cancelled(patiently).await.unwrap_or(false)
+}
+
+/// Accepts until the edge stops. No error of one connection ends it.
+async fn accept_forever(worker: Rc<Worker>, door: Door) {
     let mut pause = FIRST_PAUSE;
     loop {
         // Accepting is cancel safe.
         let accepted = tokio::select! {
             biased;
-            () = worker.shared.stop.cancelled() => return,
-            accepted = socket.accept() => accepted,
+            () = worker.shared.stop.cancelled() => return accept_last(&worker, door),
+            accepted = door.socket.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
-                let guard = connections.connection();
-                worker.tasks.spawn_local(connect(Rc::clone(&worker), stream, peer, tls, guard));
+                welcome(&worker, &door.status, &door.connections, stream, peer);
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -158,6 +236,35 @@ async fn accept_forever(
                 sleep(pause).await;
                 pause = LONGEST_PAUSE.min(pause * 2);
             }
+        }
+    }
+}
+
+fn welcome(
+    worker: &Rc<Worker>,
+    status: &ListenerStatus,
+    connections: &ListenerConnections,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    let guard = connections.connection();
+    worker.tasks.spawn_local(connect(Rc::clone(worker), stream, peer, status.tls, guard));
+}
+
+/// Lets in who waits already: closing the socket would reset them. At a socket that another edge
+/// has now, they wait for that one.
+fn accept_last(worker: &Rc<Worker>, door: Door) {
+    let Door { socket, status, connections } = door;
+    let taken = worker.shared.successor.get();
+    if taken.is_some_and(|taken| taken.iter().any(|one| one.address == status.address)) {
+        return;
+    }
+    let Ok(socket) = socket.into_std() else { return };
+    // The first error says that nobody waits, as a rule.
+    while let Ok((stream, peer)) = socket.accept() {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            welcome(worker, &status, &connections, stream, peer);
         }
     }
 }

@@ -9,6 +9,10 @@
 //! | `GET /v1/targets` | list of [`TargetStatus`] |
 //! | `GET /v1/metrics` | Prometheus text |
 //! | `POST /v1/stop` | 202; the edge stops after the requests in flight |
+//! | `POST /v1/succeed` with `Upgrade: portway-succession` | 101; another edge takes its place, see `portway_edge` |
+//!
+//! An edge whose place another one has taken answers 503 with the code [`SUCCEEDED`]; the same
+//! request, sent again, reaches the other one.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +25,9 @@ use crate::{CertificateObject, Digest, NodeSettings, SitePolicy};
 /// The version of what is said over the control socket. The sites in it carry
 /// [a version of their own](crate::FORMAT), so that one of a later format is refused alone.
 pub const PROTOCOL: u32 = 1;
+
+/// The code of an answer by an edge whose place another one has taken: nothing was done.
+pub const SUCCEEDED: &str = "succeeded";
 
 /// What an edge says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +48,32 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     /// Open connections of clients.
     pub connections: u64,
+    /// How it was started; nothing is known of an edge of an earlier version.
+    #[serde(default)]
+    pub invocation: Invocation,
+    /// The last attempt to put another edge in its place, where that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_upgrade: Option<FailedUpgrade>,
+}
+
+/// How an edge was started.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Invocation {
+    /// The program that runs, as the file that it was: device, inode, size and time of writing.
+    pub program: String,
+    /// What was typed after the program.
+    pub arguments: Vec<String>,
+}
+
+/// An edge that was to take the place of another one, and did not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailedUpgrade {
+    /// When it failed.
+    pub at: Timestamp,
+    /// The version of its binary, as far as it is known.
+    pub version: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// What an edge found out about a target that is declared to be checked. Targets are checked from the

@@ -92,6 +92,23 @@ pub(crate) struct Edge {
     /// Tell the edge that runs to stop after the requests in flight
     #[arg(long)]
     pub(crate) stop: bool,
+    /// Put this program in the place of the edge that runs, without losing a request. It is given
+    /// the options of the edge that runs, unless others are given
+    #[arg(long, conflicts_with = "stop")]
+    pub(crate) upgrade: bool,
+    #[command(flatten)]
+    pub(crate) started: Started,
+}
+
+/// What one process says to an edge that it starts.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Started {
+    /// Take the place of the edge that answers on the control socket
+    #[arg(long, hide = true, conflicts_with_all = ["stop", "upgrade"])]
+    pub(crate) succeed: bool,
+    /// Write where that edge writes
+    #[arg(long, hide = true, requires = "succeed")]
+    pub(crate) same_outputs: bool,
     /// Leave the session of the process that started it
     #[arg(long, hide = true)]
     pub(crate) detached: bool,

@@ -11,6 +11,7 @@ mod ports;
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io,
+    net::TcpListener,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     sync::Arc,
 };
@@ -53,7 +54,8 @@ pub(super) async fn run(session: &Session, args: Serve) -> Outcome {
     let stop = CancellationToken::new();
     signals::listen(stop.clone())?;
     let started_at = session.now();
-    let manager = Manager { out: &session.out, settings, paths, readers, socket, started_at };
+    let (out, sockets) = (&session.out, session.sockets.as_slice());
+    let manager = Manager { out, sockets, settings, paths, readers, socket, started_at };
     let ended = manager.run(&stop).await;
     let flushed = tokio::task::spawn_blocking(move || guard.shutdown()).await;
     flushed.map_err(|error| Failure::failed("the last spans are lost").because(&error))?;
@@ -140,6 +142,8 @@ pub(super) fn lock(paths: &Paths) -> Result<File, Failure> {
 /// A manager that is about to run.
 struct Manager<'a> {
     out: &'a Out,
+    /// Opened by systemd.
+    sockets: &'a [Arc<TcpListener>],
     settings: Settings,
     paths: Paths,
     readers: Readers,
@@ -149,7 +153,7 @@ struct Manager<'a> {
 
 impl Manager<'_> {
     async fn run(mut self, stop: &CancellationToken) -> Result<(), Failure> {
-        let doors = Doors::open(self.settings.api, &self.socket, self.readers)?;
+        let doors = Doors::open(self.settings.api, &self.socket, self.readers, self.sockets)?;
         self.settings.api = doors.api();
         let helpers = TaskTracker::new();
         if self.settings.starts_edge {
@@ -159,6 +163,7 @@ impl Manager<'_> {
         }
         stop.run_until_cancelled(ports::learn(&mut self.settings)).await;
         let ended = self.serve(&doors, stop).await;
+        notify::stopping();
         stop.cancel();
         helpers.close();
         helpers.wait().await;

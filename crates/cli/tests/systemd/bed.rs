@@ -162,6 +162,19 @@ pub(crate) fn documented(heading: &str) -> Vec<String> {
     listing.lines().map(command).collect()
 }
 
+/// Returns the files that are shown below a heading of the documentation: paths and contents.
+pub(crate) fn shown_files(heading: &str) -> Vec<(String, String)> {
+    let text = fs::read_to_string(repository().join("docs/operations.md")).unwrap();
+    let section = text.split(&format!("{heading}\n")).nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let listings = section.split("```ini\n# ").skip(1);
+    let file = |listing: &str| {
+        let (path, rest) = listing.split_once('\n').unwrap();
+        (path.to_owned(), rest.split("```").next().unwrap().to_owned())
+    };
+    listings.map(file).collect()
+}
+
 fn ran(output: &Output) -> Ran {
     Ran {
         code: output.status.code().unwrap_or(-1),

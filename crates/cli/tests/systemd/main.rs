@@ -8,3 +8,4 @@ mod install;
 mod life;
 mod load;
 mod trust;
+mod upgrade;

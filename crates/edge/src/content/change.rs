@@ -61,6 +61,9 @@ pub(crate) enum ChangeError {
         /// Why.
         reason: String,
     },
+    /// Another edge took this one's place.
+    #[error("another edge has taken the place of this one, nothing was changed; send it again")]
+    Succeeded,
     /// The disk.
     #[error("the change could not be written, nothing was changed")]
     State(#[from] StateError),
@@ -142,6 +145,7 @@ impl From<Change> for IncomingChange {
 impl Content {
     /// Checks a change, writes it and makes it live. Blocks on the disk.
     pub(crate) fn change(&self, change: IncomingChange) -> Result<ChangeReport, ChangeError> {
+        let _turn = self.turn()?;
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let digest = ledger.index.digest();
         if change.base.is_some_and(|base| base != digest) {

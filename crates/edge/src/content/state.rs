@@ -4,9 +4,13 @@
 //! What routing needs of a site is kept apart from its policy (a [`Head`]), so that a start reads
 //! a few hundred bytes per site and parses no policy.
 
+mod archive;
+
 use std::{
     fs::{DirBuilder, OpenOptions},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    sync::{PoisonError, RwLock, RwLockReadGuard},
+    time::{Duration, Instant},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -21,6 +25,8 @@ use redb::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use self::archive::{Archive, Kind, Writing};
+
 /// The format of the file. A reader takes its own and the one before.
 const FORMAT: u32 = 1;
 
@@ -32,10 +38,25 @@ const SITES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("sites
 const POLICIES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("policies");
 const CERTIFICATES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("certificates");
 
-/// The open state of an edge. No other process can open it meanwhile.
+/// How long a process that was to succeed this one, and failed, may take to let go of the state.
+const LETTING_GO: Duration = Duration::from_secs(10);
+
+/// How often it is tried meanwhile.
+const EVERY: Duration = Duration::from_millis(20);
+
+/// The state of an edge. While it is open, no other process can open it.
 pub(crate) struct State {
-    database: Database,
+    source: RwLock<Source>,
+    folder: Utf8PathBuf,
     path: Utf8PathBuf,
+}
+
+/// Where objects are read.
+enum Source {
+    /// The state itself.
+    Open(Database),
+    /// A copy; the state is another process's.
+    Given(Archive),
 }
 
 /// What routing needs of a site before its policy is read.
@@ -146,6 +167,21 @@ pub enum StateError {
         #[source]
         source: serde_json::Error,
     },
+    /// It cannot be copied for the time after it was given away.
+    #[error("cannot copy {path} for the requests that are still to be answered")]
+    Copy {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another edge has taken it over.
+    #[error("the state in {path} was given to another edge")]
+    Given {
+        /// The file.
+        path: Utf8PathBuf,
+    },
     /// A value cannot be written as JSON.
     #[error("cannot write the {what} as JSON")]
     Encode {
@@ -173,19 +209,74 @@ impl State {
             .mode(0o600)
             .open(&path)
             .map_err(|source| create(&path, source))?;
-        let database = Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create(&path)
-            .map_err(|error| open_error(&path, error))?;
-        let state = Self { database, path };
+        let source = RwLock::new(Source::Open(open_database(&path)?));
+        let state = Self { source, folder: dir.to_owned(), path };
         state.prepare()?;
         Ok(state)
+    }
+
+    /// Lets another process open the state. What this one may still have to read it copies before.
+    pub(crate) fn give(&self) -> Result<(), StateError> {
+        let archive = {
+            let source = self.source();
+            let database = self.database(&source)?;
+            self.archive(database)?
+        };
+        // Dropping the database closes the file in order.
+        *self.source.write().unwrap_or_else(PoisonError::into_inner) = Source::Given(archive);
+        Ok(())
+    }
+
+    /// Opens the state again, after another process that could have had it failed.
+    pub(crate) fn take_back(&self) -> Result<(), StateError> {
+        let deadline = Instant::now() + LETTING_GO;
+        loop {
+            match open_database(&self.path) {
+                Err(StateError::InUse { .. }) if Instant::now() < deadline => {
+                    std::thread::park_timeout(EVERY);
+                }
+                Err(error) => return Err(error),
+                Ok(database) => {
+                    let mut source = self.source.write().unwrap_or_else(PoisonError::into_inner);
+                    *source = Source::Open(database);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn archive(&self, database: &Database) -> Result<Archive, StateError> {
+        let copy = |source| StateError::Copy { path: self.path.clone(), source };
+        let storage = |error: redb::Error| self.storage(error);
+        let mut writing = Writing::begin(&self.folder).map_err(copy)?;
+        let read = database.begin_read().map_err(|e| storage(e.into()))?;
+        for (kind, table) in [(Kind::Policy, POLICIES), (Kind::Certificate, CERTIFICATES)] {
+            let table = read.open_table(table).map_err(|e| storage(e.into()))?;
+            for entry in table.iter().map_err(|e| storage(e.into()))? {
+                let (key, value) = entry.map_err(|e| storage(e.into()))?;
+                let digest = Digest::from_bytes(*key.value());
+                writing.put(kind, digest, value.value()).map_err(copy)?;
+            }
+        }
+        writing.finish().map_err(copy)
+    }
+
+    fn source(&self) -> RwLockReadGuard<'_, Source> {
+        self.source.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn database<'a>(&self, source: &'a Source) -> Result<&'a Database, StateError> {
+        match source {
+            Source::Open(database) => Ok(database),
+            Source::Given(_) => Err(StateError::Given { path: self.path.clone() }),
+        }
     }
 
     /// Reads everything a start needs.
     pub(crate) fn load(&self) -> Result<Loaded, StateError> {
         let storage = |error: redb::Error| self.storage(error);
-        let read = self.database.begin_read().map_err(|e| storage(e.into()))?;
+        let source = self.source();
+        let read = self.database(&source)?.begin_read().map_err(|e| storage(e.into()))?;
         let meta = read.open_table(META).map_err(|e| storage(e.into()))?;
         let settings = match meta.get("settings").map_err(|e| storage(e.into()))? {
             Some(bytes) => serde_json::from_slice(bytes.value())
@@ -212,12 +303,12 @@ impl State {
 
     /// Returns the bytes of a policy.
     pub(crate) fn policy(&self, digest: Digest) -> Result<Option<Vec<u8>>, StateError> {
-        self.object(POLICIES, digest)
+        self.object(Kind::Policy, digest)
     }
 
     /// Returns the bytes of a certificate.
     pub(crate) fn certificate(&self, digest: Digest) -> Result<Option<Vec<u8>>, StateError> {
-        self.object(CERTIFICATES, digest)
+        self.object(Kind::Certificate, digest)
     }
 
     /// Writes a change. It is on the disk when this returns.
@@ -226,16 +317,19 @@ impl State {
         let heads = heads.collect::<Result<Vec<_>, _>>()?;
         let settings =
             batch.settings.as_ref().map(|settings| encode("settings", settings)).transpose()?;
-        self.write(batch, &heads, settings.as_deref()).map_err(|error| self.storage(error))
+        let source = self.source();
+        let database = self.database(&source)?;
+        Self::write(database, batch, &heads, settings.as_deref())
+            .map_err(|error| self.storage(error))
     }
 
     fn write(
-        &self,
+        database: &Database,
         batch: &Batch,
         heads: &[Vec<u8>],
         settings: Option<&[u8]>,
     ) -> Result<(), redb::Error> {
-        let mut write = self.database.begin_write()?;
+        let mut write = database.begin_write()?;
         // After a kill the file is opened at once instead of being scanned.
         write.set_quick_repair(true);
         {
@@ -266,13 +360,21 @@ impl State {
         Ok(())
     }
 
-    fn object(
-        &self,
-        table: TableDefinition<'static, &'static [u8; 32], &'static [u8]>,
-        digest: Digest,
-    ) -> Result<Option<Vec<u8>>, StateError> {
+    fn object(&self, kind: Kind, digest: Digest) -> Result<Option<Vec<u8>>, StateError> {
+        let source = self.source();
+        let database = match &*source {
+            Source::Open(database) => database,
+            Source::Given(archive) => {
+                let copy = |source| StateError::Copy { path: self.path.clone(), source };
+                return archive.get(kind, digest).map_err(copy);
+            }
+        };
+        let table = match kind {
+            Kind::Policy => POLICIES,
+            Kind::Certificate => CERTIFICATES,
+        };
         let read = || -> Result<Option<Vec<u8>>, redb::Error> {
-            let table = self.database.begin_read()?.open_table(table)?;
+            let table = database.begin_read()?.open_table(table)?;
             Ok(table.get(digest.as_bytes())?.map(|bytes| bytes.value().to_vec()))
         };
         read().map_err(|error| self.storage(error))
@@ -280,7 +382,9 @@ impl State {
 
     /// Makes the tables, or checks who made them.
     fn prepare(&self) -> Result<(), StateError> {
-        let found = self.prepare_tables().map_err(|error| self.storage(error))?;
+        let source = self.source();
+        let database = self.database(&source)?;
+        let found = Self::prepare_tables(database).map_err(|error| self.storage(error))?;
         if found == FORMAT {
             Ok(())
         } else {
@@ -288,8 +392,8 @@ impl State {
         }
     }
 
-    fn prepare_tables(&self) -> Result<u32, redb::Error> {
-        let write = self.database.begin_write()?;
+    fn prepare_tables(database: &Database) -> Result<u32, redb::Error> {
+        let write = database.begin_write()?;
         let found = {
             let mut meta = write.open_table(META)?;
             let found = meta.get("format")?.map(|bytes| {
@@ -353,6 +457,11 @@ fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, StateE
     serde_json::to_vec(value).map_err(|source| StateError::Encode { what, source })
 }
 
+fn open_database(path: &Utf8Path) -> Result<Database, StateError> {
+    let opened = Builder::new().set_cache_size(CACHE_BYTES).create(path);
+    opened.map_err(|error| open_error(path, error))
+}
+
 fn open_error(path: &Utf8Path, error: DatabaseError) -> StateError {
     if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
         return StateError::InUse { path: path.to_owned() };
@@ -390,6 +499,31 @@ mod tests {
         let path = Utf8Path::from_path(dir.path()).unwrap();
         let _first = State::open(path).unwrap();
         assert!(matches!(State::open(path), Err(StateError::InUse { .. })));
+    }
+
+    #[test]
+    fn what_was_given_away_is_still_read_and_is_written_once_it_is_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(dir.path()).unwrap();
+        let state = State::open(path).unwrap();
+        let put = |number: u128| Batch {
+            put: vec![(Id::from_uuid(uuid::Uuid::from_u128(number)), head(), b"policy".to_vec())],
+            ..Batch::default()
+        };
+        state.commit(&put(1)).unwrap();
+
+        state.give().unwrap();
+        let read = |state: &State| state.policy(head().digest).unwrap();
+        assert_eq!(read(&state).as_deref(), Some(b"policy".as_slice()));
+        assert!(matches!(state.commit(&put(2)), Err(StateError::Given { .. })));
+        let other = State::open(path).unwrap();
+        other.commit(&put(2)).unwrap();
+        drop(other);
+
+        state.take_back().unwrap();
+        state.commit(&put(3)).unwrap();
+        assert_eq!(state.load().unwrap().sites.len(), 3);
+        assert_eq!(read(&state).as_deref(), Some(b"policy".as_slice()));
     }
 
     fn head() -> Head {

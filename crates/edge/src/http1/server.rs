@@ -76,11 +76,11 @@ where
         connection,
     };
     server.deadline.set(Instant::now() + FIRST_BYTE_TIME);
-    let stop = server.worker.shared.stop.clone();
-    let mut stopped = pin!(stop.cancelled());
+    let last_call = server.worker.last_call.clone();
+    let mut last_call = pin!(last_call.cancelled());
     loop {
         server.read_as_sites_want();
-        match poll_fn(|cx| server.poll_next(cx, stopped.as_mut())).await {
+        match poll_fn(|cx| server.poll_next(cx, last_call.as_mut())).await {
             Next::Request(head, arrived) => match server.answer(*head, arrived).await {
                 After::Again => server.deadline.set(Instant::now() + IDLE_TIME),
                 After::Linger => return server.linger().await,
@@ -154,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static> Server<S> {
     }
 
     /// Reads the head of the next request.
-    fn poll_next(&mut self, cx: &mut Context<'_>, stopped: Pin<&mut impl Future>) -> Poll<Next> {
+    fn poll_next(&mut self, cx: &mut Context<'_>, last_call: Pin<&mut impl Future>) -> Poll<Next> {
         let mut link = self.link.borrow_mut();
         loop {
             if !link.wire.input.is_empty() {
@@ -192,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static> Server<S> {
             let reason = format!("the head of the request took more than {seconds} seconds");
             return Poll::Ready(Next::Refused(Fault::RequestTimeout, reason));
         }
-        if stopped.poll(cx).is_ready() || self.deadline.poll(cx).is_ready() {
+        if last_call.poll(cx).is_ready() || self.deadline.poll(cx).is_ready() {
             return Poll::Ready(Next::Nothing);
         }
         Poll::Pending

@@ -32,6 +32,7 @@ mod routing;
 mod secure;
 mod streams;
 mod strict;
+mod succession;
 mod support;
 mod telling;
 mod upstreams;

@@ -67,6 +67,11 @@ impl TestEdge {
         Self { handle, dir, temporary: None }
     }
 
+    /// An edge that took the place of this one.
+    pub(crate) fn like(&self, handle: EdgeHandle) -> Self {
+        Self { handle, dir: self.dir.clone(), temporary: None }
+    }
+
     pub(crate) fn http(&self) -> SocketAddr {
         self.handle.http()[0]
     }

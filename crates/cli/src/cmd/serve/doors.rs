@@ -9,6 +9,7 @@ use std::{
         fs::{PermissionsExt, chown},
         net::{UnixListener, UnixStream},
     },
+    sync::Arc,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -31,13 +32,19 @@ pub(super) struct Doors {
 }
 
 impl Doors {
-    /// Opens them.
+    /// Opens them. The address of the API may have been opened by systemd already.
     pub(super) fn open(
         api: SocketAddr,
         socket: &Utf8Path,
         readers: Readers,
+        given: &[Arc<TcpListener>],
     ) -> Result<Self, Failure> {
-        let first = TcpListener::bind(api).map_err(|error| {
+        let is_api = |one: &&Arc<TcpListener>| one.local_addr().is_ok_and(|at| at == api);
+        let open = || match given.iter().find(is_api) {
+            Some(given) => given.try_clone(),
+            None => TcpListener::bind(api),
+        };
+        let first = open().map_err(|error| {
             Failure::new(Exit::Failed, format!("the API cannot listen on {api}"))
                 .because(&error)
                 .help("choose another address by --api, for example --api 127.0.0.1:8901")

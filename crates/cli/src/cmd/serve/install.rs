@@ -149,7 +149,7 @@ impl Report {
             (has_changed(units::USERS), "systemd-sysusers"),
             (units, "systemctl daemon-reload"),
             (any, "systemctl restart portway.service"),
-            (edge, "systemctl restart portway-edge.service"),
+            (edge, "systemctl reload portway-edge.service"),
         ];
         steps.into_iter().filter_map(|(needed, step)| needed.then_some(step)).collect()
     }
@@ -207,14 +207,7 @@ fn describe_next(report: &Report, paint: Paint) -> String {
         return "\nNothing has changed.\n".to_owned();
     }
     let head = paint.bold("For it to take effect:");
-    let edge = report.next.iter().any(|step| step.contains("edge"));
-    let note = if edge {
-        "\nSites are served on while the manager restarts. The edge ends requests in flight first, \
-         and takes no new ones for that moment.\n"
-    } else {
-        "\nSites are served on meanwhile.\n"
-    };
-    format!("\n{head}\n{steps}{note}")
+    format!("\n{head}\n{steps}\nSites are served on meanwhile, and no request is lost.\n")
 }
 
 #[cfg(test)]
@@ -337,7 +330,7 @@ mod tests {
         let (same, changed) = (State::Same, State::Changed);
         assert_eq!(next(same, "", same), "");
         assert!(next(changed, units::MANAGER_UNIT, State::New).contains("enable --now"));
-        let both = "systemctl restart portway.service; systemctl restart portway-edge.service";
+        let both = "systemctl restart portway.service; systemctl reload portway-edge.service";
         assert_eq!(next(changed, "", same), both);
         assert_eq!(next(same, "/etc/a.env", changed), "systemctl restart portway.service");
         let manager = "systemctl daemon-reload; systemctl restart portway.service";

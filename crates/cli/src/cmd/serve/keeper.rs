@@ -1,5 +1,7 @@
 //! Keeps an edge running: adopts the one that runs, starts one where none does, and starts it
-//! again when it ends. The edge is never ended with the manager.
+//! again when it ends. The edge is never ended with the manager. One that was there before the
+//! manager, and is another program than the manager or listens elsewhere, is upgraded: no request
+//! is lost by that.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -20,10 +22,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{Readers, make_folder};
-use crate::{config::Settings, exit::Failure, out::clean_line, paths::Paths};
+use crate::{
+    cmd::edge::{SUCCEED, identity},
+    config::Settings,
+    exit::Failure,
+    out::clean_line,
+    paths::Paths,
+};
 
 /// How often an edge that somebody else started is looked at.
 const EVERY: Duration = Duration::from_millis(300);
+/// How often it is asked whether an upgrade is done.
+const SOON: Duration = Duration::from_millis(30);
 /// An edge that lived as long has not failed to start.
 const LONG_ENOUGH: Duration = Duration::from_secs(10);
 /// The longest pause between two attempts.
@@ -45,6 +55,13 @@ pub(super) struct Keeper {
 #[derive(Debug, Default)]
 struct Patience {
     failures: u32,
+}
+
+/// Whether the edge that starts takes the place of another one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Alone,
+    Succeeding,
 }
 
 /// Why the keeping of an edge ended.
@@ -78,12 +95,18 @@ impl Keeper {
     /// Keeps an edge running until the manager stops.
     pub(super) async fn keep(&self, stop: &CancellationToken) {
         let mut patience = Patience::default();
+        // An edge that comes later was put there by somebody who knew why.
+        let mut was_there = true;
         loop {
             let began = Instant::now();
             let end = match self.running().await {
+                Some(status) if std::mem::take(&mut was_there) && !self.is_as_wanted(&status) => {
+                    self.upgrade(&status, stop).await
+                }
                 Some(status) => self.watch(&status, stop).await,
                 None => self.start(stop).await,
             };
+            was_there = false;
             if let End::Stopped = end {
                 return;
             }
@@ -106,19 +129,17 @@ impl Keeper {
         }
     }
 
+    /// Tells whether an edge is the program that this manager is, and listens where it should.
+    fn is_as_wanted(&self, status: &Status) -> bool {
+        let is_same =
+            status.version == env!("CARGO_PKG_VERSION") && status.invocation.program == identity();
+        is_same && listens_as_wanted(&self.wanted, &status.listeners)
+    }
+
     /// Watches an edge that somebody else started.
     async fn watch(&self, status: &Status, stop: &CancellationToken) -> End {
         let (pid, version) = (status.pid, &status.version);
         info!(edge.pid = pid, edge.version = %version, sites = status.sites, "adopted the edge");
-        if version != env!("CARGO_PKG_VERSION") {
-            warn!("the edge has another version than the manager; `portway edge --stop` renews it");
-        }
-        if !listens_as_wanted(&self.wanted, &status.listeners) {
-            warn!("the edge listens elsewhere than it should now; it is started anew");
-            if let Err(fault) = self.client.stop().await {
-                warn!("the edge could not be told to stop: {fault}");
-            }
-        }
         let gone = async {
             while UnixStream::connect(self.client.socket()).await.is_ok() {
                 tokio::time::sleep(EVERY).await;
@@ -133,14 +154,59 @@ impl Keeper {
 
     /// Starts an edge and waits for its end.
     async fn start(&self, stop: &CancellationToken) -> End {
-        let mut child = match self.spawn() {
-            Ok(child) => child,
+        match self.spawn(How::Alone) {
+            Ok(child) => {
+                info!(edge.pid = child.id(), log = %self.log, "started the edge");
+                self.follow(child, stop).await
+            }
             Err(fault) => {
                 error!("the edge cannot be started: {fault}");
-                return End::Ended;
+                End::Ended
+            }
+        }
+    }
+
+    /// Puts a new edge in the place of the one that runs. If that fails, the one that runs is kept.
+    async fn upgrade(&self, before: &Status, stop: &CancellationToken) -> End {
+        let (pid, version) = (before.pid, &before.version);
+        info!(edge.pid = pid, edge.version = %version, "the edge is of another program than the manager, or listens elsewhere than it should; it is upgraded");
+        let mut child = match self.spawn(How::Succeeding) {
+            Ok(child) => child,
+            Err(fault) => {
+                error!("the edge cannot be upgraded, the one that runs is kept: {fault}");
+                return self.watch(before, stop).await;
             }
         };
-        info!(edge.pid = child.id(), log = %self.log, "started the edge");
+        let serves = async {
+            loop {
+                let status = self.client.status().await;
+                if status.is_ok_and(|status| Some(status.pid) == child.id()) {
+                    return None;
+                }
+                match child.try_wait() {
+                    Ok(Some(ended)) => return Some(Ok(ended)),
+                    Ok(None) => tokio::time::sleep(SOON).await,
+                    Err(fault) => return Some(Err(fault)),
+                }
+            }
+        };
+        match stop.run_until_cancelled(serves).await {
+            None => End::Stopped,
+            Some(None) => {
+                info!(edge.pid = child.id(), log = %self.log, "upgraded the edge");
+                self.follow(child, stop).await
+            }
+            Some(Some(ended)) => {
+                let how = ended.map_or_else(|fault| fault.to_string(), |status| status.to_string());
+                let last = last_lines(&self.log).unwrap_or_default();
+                error!(edge.pid = pid, log = %self.log, "the edge cannot be upgraded ({how}), the one that runs is kept; the new one last said: {last}");
+                self.watch(before, stop).await
+            }
+        }
+    }
+
+    /// Waits for the end of an edge that this manager started.
+    async fn follow(&self, mut child: tokio::process::Child, stop: &CancellationToken) -> End {
         // When the manager stops, the handle is dropped and the edge lives on.
         match stop.run_until_cancelled(child.wait()).await {
             None => End::Stopped,
@@ -151,11 +217,12 @@ impl Keeper {
         }
     }
 
-    fn spawn(&self) -> io::Result<tokio::process::Child> {
+    fn spawn(&self, how: How) -> io::Result<tokio::process::Child> {
         put_aside(&self.log)?;
         let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.log)?;
         Command::new(&self.program)
             .args(&self.arguments)
+            .args((how == How::Succeeding).then_some(SUCCEED))
             // What only the manager needs to know.
             .env_remove("PORTWAY_DATABASE")
             .env_remove("PORTWAY_TOKEN")
@@ -169,7 +236,7 @@ impl Keeper {
     fn tell(&self, ended: io::Result<ExitStatus>) {
         let how = match ended {
             Ok(status) if status.success() => {
-                info!("the edge has stopped, as it was told; it is started anew");
+                info!("the edge has ended, as it was told, or because another one took its place");
                 return;
             }
             Ok(status) => status.to_string(),

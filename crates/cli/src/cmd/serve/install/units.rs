@@ -54,6 +54,10 @@ fn users() -> String {
 fn edge(settings: &Settings, program: &Utf8Path) -> String {
     let options = listeners(&settings.listeners) + &log_format(settings);
     let hidden = HIDDEN.map(|folder| format!("-{folder}")).join(" ");
+    let start = format!(
+        "{program} edge --data /var/lib/portway-edge --state /var/lib/portway-edge/state \
+         --log-dir /var/log/portway-edge --control-socket /run/portway-edge/edge.sock{options}"
+    );
     format!(
         "# Written by `portway serve --install`.\n\
          [Unit]\n\
@@ -63,8 +67,11 @@ fn edge(settings: &Settings, program: &Utf8Path) -> String {
          \n\
          [Service]\n\
          Type=notify\n\
-         ExecStart={program} edge --data /var/lib/portway-edge --state /var/lib/portway-edge/state \
-         --log-dir /var/log/portway-edge --control-socket /run/portway-edge/edge.sock{options}\n\
+         # The process changes with an upgrade, and the new one says so as well.\n\
+         NotifyAccess=all\n\
+         ExecStart={start}\n\
+         # The program and the options that stand here take over; no request is lost.\n\
+         ExecReload={start} --upgrade\n\
          EnvironmentFile=-/etc/portway/edge.env\n\
          User=portway-edge\n\
          Group=portway-edge\n\
