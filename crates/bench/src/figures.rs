@@ -6,6 +6,7 @@ pub(crate) mod edge;
 pub(crate) mod kills;
 pub(crate) mod memory;
 pub(crate) mod publish;
+pub(crate) mod upgrade;
 
 use std::path::PathBuf;
 

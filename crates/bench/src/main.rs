@@ -45,6 +45,8 @@ enum Figure {
     Api(figures::api::Options),
     /// How many requests are lost by changes under load
     Changes(figures::changes::Options),
+    /// How many requests are lost by upgrades of the edge, and changes at the same time
+    Upgrade(figures::upgrade::Options),
     /// What is lost when the manager is killed again and again
     Kills(figures::kills::Options),
     /// What a request costs the edge, beside its peers
@@ -92,6 +94,7 @@ async fn measure(figure: Figure, settings: &Settings) -> anyhow::Result<Report> 
         Figure::Publish(options) => Box::pin(figures::publish::run(settings, &options)).await,
         Figure::Api(options) => Box::pin(figures::api::run(settings, &options)).await,
         Figure::Changes(options) => Box::pin(figures::changes::run(settings, &options)).await,
+        Figure::Upgrade(options) => Box::pin(figures::upgrade::run(settings, &options)).await,
         Figure::Kills(options) => Box::pin(figures::kills::run(settings, &options)).await,
         Figure::Edge(options) => Box::pin(figures::edge::run(settings, &options)).await,
         Figure::Memory(options) => Box::pin(figures::memory::run(settings, &options)).await,

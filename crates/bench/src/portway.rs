@@ -158,6 +158,28 @@ impl Portway {
         }
     }
 
+    /// Puts another process in the place of the edge, which was this one. Returns which it is.
+    pub(crate) async fn upgrade(&self, before: u32) -> anyhow::Result<u32> {
+        let upgraded = Command::new(&self.program)
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .args(["edge", "--upgrade", "--data"])
+            .arg(self.data())
+            .stdin(Stdio::null())
+            .output()
+            .await?;
+        let said = String::from_utf8_lossy(&upgraded.stderr);
+        anyhow::ensure!(upgraded.status.success(), "the edge was not upgraded: {said}");
+        let edge = self.edge_status().await?.pid;
+        anyhow::ensure!(edge != before, "the edge is the one that it was");
+        Ok(edge)
+    }
+
+    /// Notes which process the edge is after upgrades.
+    pub(crate) fn now_has(&mut self, edge: u32) {
+        self.edge = Some(edge);
+    }
+
     /// Returns the client of the local socket, which knows its caller as an administrator.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         Ok(Client::new(ClientConfig::new(Endpoint::Unix(self.data().join("portway.sock"))))?)

@@ -251,8 +251,21 @@ async fn answer(status: StatusCode, body: Incoming) -> Outcome {
 fn failed(mut error: TrySendError<Request<Full<Bytes>>>) -> Outcome {
     match error.take_message() {
         Some(_) => Outcome::NotSent,
-        None => Outcome::Lost(chain(&error.into_error())),
+        None => {
+            let error = error.into_error();
+            if is_sent_away(&error) { Outcome::NotSent } else { Outcome::Lost(chain(&error)) }
+        }
     }
+}
+
+/// Tells whether the server said that it did not look at the request, which is to be sent over
+/// another connection (GOAWAY, RFC 9113 §6.8).
+fn is_sent_away(error: &hyper::Error) -> bool {
+    let cause =
+        std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR)
+    })
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -57,7 +57,7 @@ pub(crate) struct Options {
 
 /// What became of the requests of all clients.
 #[derive(Debug, Default)]
-struct Tally {
+pub(super) struct Tally {
     stop: AtomicBool,
     answered: AtomicU64,
     lost: AtomicU64,
@@ -67,7 +67,7 @@ struct Tally {
 }
 
 /// Clients that post until they are told to stop.
-struct Load {
+pub(super) struct Load {
     tally: Arc<Tally>,
     clients: JoinSet<anyhow::Result<()>>,
 }
@@ -106,19 +106,9 @@ async fn portway(
     http2: bool,
     changes: usize,
 ) -> anyhow::Result<Arc<Tally>> {
-    let mut portway = Portway::start(&settings.program, None).await?;
-    let client = portway.client()?;
     let kind = if http2 { Kind::Tls } else { Kind::Plain };
-    let spec = loaded_site(origin, kind, 0);
-    let new = NewSite { name: Some("loaded".to_owned()), owner: None, spec, message: None };
-    let view = client.create_site(&new, Uuid::now_v7()).await?;
-    portway.wait(&client, view.summary.revision, Duration::from_secs(30)).await?;
-    let (port, speech) = if http2 {
-        (portway.https_port(), Speech::http2(&client.local_root().await?)?)
-    } else {
-        (portway.http_port(), Speech::Http1)
-    };
-    let load = Load::start(port, &speech).await;
+    let (mut portway, load) = loaded(settings, origin, kind).await?;
+    let client = portway.client()?;
     for number in 1..=changes {
         let revision = change(&client, origin, kind, number).await?;
         portway.wait(&client, revision, Duration::from_secs(30)).await?;
@@ -129,8 +119,28 @@ async fn portway(
     Ok(tally)
 }
 
+/// Starts a Portway with a site under load: over HTTP/1.1, or HTTP/2 and TLS.
+pub(super) async fn loaded(
+    settings: &Settings,
+    origin: &Origin,
+    kind: Kind,
+) -> anyhow::Result<(Portway, Load)> {
+    let portway = Portway::start(&settings.program, None).await?;
+    let client = portway.client()?;
+    let spec = loaded_site(origin, kind, 0);
+    let new = NewSite { name: Some("loaded".to_owned()), owner: None, spec, message: None };
+    let view = client.create_site(&new, Uuid::now_v7()).await?;
+    portway.wait(&client, view.summary.revision, Duration::from_secs(30)).await?;
+    let (port, speech) = match kind {
+        Kind::Tls => (portway.https_port(), Speech::http2(&client.local_root().await?)?),
+        Kind::Plain => (portway.http_port(), Speech::Http1),
+    };
+    let load = Load::start(port, &speech).await;
+    Ok((portway, load))
+}
+
 /// Changes the site under load and adds another, in turn. Returns the revision.
-async fn change(
+pub(super) async fn change(
     client: &Client,
     origin: &Origin,
     kind: Kind,
@@ -194,7 +204,8 @@ impl Load {
         Self { tally, clients }
     }
 
-    async fn stop(mut self) -> anyhow::Result<Arc<Tally>> {
+    /// Ends it.
+    pub(super) async fn stop(mut self) -> anyhow::Result<Arc<Tally>> {
         tokio::time::sleep(AROUND).await;
         self.tally.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.clients.join_next().await {
@@ -236,7 +247,14 @@ impl Tally {
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner).push(reason);
     }
 
-    fn into_row(self: Arc<Self>, report: &mut Report, proxy: &str, protocol: &str, changes: usize) {
+    /// Adds what came of it to a report.
+    pub(super) fn into_row(
+        self: Arc<Self>,
+        report: &mut Report,
+        proxy: &str,
+        protocol: &str,
+        changes: usize,
+    ) {
         let count = |number: &AtomicU64| Cell::Count(number.load(Ordering::Relaxed));
         let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(first) = reasons.first() {
