@@ -125,9 +125,10 @@ fn a_second_installation_changes_only_what_differs_and_removal_leaves_nothing() 
     assert_eq!(bed.sh(files), before);
 
     let said = bed.sh("/opt/portway serve --install --http-port 8081");
-    assert!(said.contains("systemctl restart portway-edge.service"), "{said}");
+    assert!(said.contains("systemctl reload portway-edge.service"), "{said}");
     assert!(!said.contains("enable") && !said.contains("systemd-sysusers"), "{said}");
-    bed.sh("systemctl daemon-reload && systemctl restart portway.service portway-edge.service");
+    bed.sh("systemctl daemon-reload && systemctl restart portway.service");
+    bed.sh("systemctl reload portway-edge.service");
     bed.sh("curl -sS -o /dev/null http://hello.localhost:8081/");
     let said = bed.sh("/opt/portway serve --install");
     assert!(said.contains("Nothing has changed."), "the port of before holds: {said}");

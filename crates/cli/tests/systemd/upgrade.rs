@@ -40,7 +40,7 @@ fn a_reload_upgrades_the_edge_and_loses_no_request() {
     bed.eventually("[ \"$(curl -ksS --max-time 2 https://app.localhost/)\" = changed ]");
     assert_ne!(bed.main_process("portway-edge"), edge);
     bed.sh("systemctl stop portway-edge");
-    assert_ne!(bed.try_sh("pgrep -f control-socket").code, 0, "nothing of it is left");
+    assert_ne!(bed.try_sh("pgrep -u portway-edge").code, 0, "nothing of it is left");
 }
 
 #[test]

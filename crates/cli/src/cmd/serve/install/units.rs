@@ -67,8 +67,8 @@ fn edge(settings: &Settings, program: &Utf8Path) -> String {
          \n\
          [Service]\n\
          Type=notify\n\
-         # The process changes with an upgrade, and the new one says so as well.\n\
-         NotifyAccess=all\n\
+         # The process that a reload starts becomes the service, and says so as well.\n\
+         NotifyAccess=exec\n\
          ExecStart={start}\n\
          # The program and the options that stand here take over; no request is lost.\n\
          ExecReload={start} --upgrade\n\
