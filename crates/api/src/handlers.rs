@@ -1,6 +1,7 @@
 //! The operations, one module for each kind of thing. A handler reads its request, asks the control
 //! plane, and returns the answer.
 
+mod explain;
 mod history;
 mod login;
 mod logs;
@@ -33,6 +34,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(sites::unblock_site))
         .routes(routes!(sites::revert_site))
         .routes(routes!(logs::site_logs))
+        .routes(routes!(explain::explain_request))
         .routes(routes!(sites::plan))
         .routes(routes!(sites::apply))
         .routes(routes!(sites::export))

@@ -87,7 +87,9 @@ impl From<ControlError> for Refusal {
             ControlError::BadRequest(_) => new(ProblemCode::BadRequest),
             ControlError::Unauthenticated(_) => new(ProblemCode::Unauthenticated),
             ControlError::Denied(_) => new(ProblemCode::Forbidden),
-            ControlError::NotFound { .. } => new(ProblemCode::NotFound),
+            ControlError::NotFound { .. } | ControlError::NotLogged { .. } => {
+                new(ProblemCode::NotFound)
+            }
             ControlError::Stale { .. } => new(ProblemCode::Stale),
             ControlError::Taken(_) => new(ProblemCode::Taken),
             ControlError::Conflict(_) => new(ProblemCode::Conflict),

@@ -1,6 +1,7 @@
 //! What can be typed: the commands, their options, and their help.
 
 mod access;
+mod explain;
 mod logs;
 mod serve;
 mod sites;
@@ -12,6 +13,7 @@ use clap_complete::Shell;
 
 pub(crate) use self::{
     access::{CaCommand, CertCommand, KeyCommand, Login, Logout, Setup},
+    explain::Explain,
     logs::Logs,
     serve::{Edge, Listeners, LogFormat, Serve, ServeOptions},
     sites::{
@@ -130,6 +132,8 @@ pub(crate) enum Command {
     Tasks,
     /// Show a site's access or error log
     Logs(Logs),
+    /// Tell why a request was answered as it was
+    Explain(Explain),
     /// Show certificates
     #[command(subcommand)]
     Cert(CertCommand),

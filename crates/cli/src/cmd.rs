@@ -6,6 +6,7 @@ mod ca;
 mod completions;
 mod edge;
 mod edit;
+mod explain;
 mod generate;
 mod history;
 mod key;
@@ -68,6 +69,7 @@ async fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Status => status::status(session).await,
         Command::Tasks => status::tasks(session).await,
         Command::Logs(args) => logs::logs(session, args).await,
+        Command::Explain(args) => explain::explain(session, args).await,
         Command::Cert(CertCommand::List) => status::certificates(session).await,
         Command::Ca(CaCommand::Show) => ca::show(session).await,
         Command::Ca(CaCommand::List) => ca::list(session).await,

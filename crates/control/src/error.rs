@@ -31,6 +31,14 @@ pub enum ControlError {
         /// What was asked for.
         name: String,
     },
+    /// No request of this id stands in the logs that the actor may read.
+    #[error("no request `{id}` stands in the logs that you may read: {}", .causes.join("; "))]
+    NotLogged {
+        /// The id.
+        id: String,
+        /// Why that may be, and what helps.
+        causes: Vec<String>,
+    },
     /// The thing was changed since it was read.
     #[error("`{name}` was changed since it was read (it is at revision {current})")]
     Stale {

@@ -1,7 +1,10 @@
-//! Reading the logs of sites: the newest lines that fit, and lines as they are written.
+//! Reading the logs of sites: the newest lines that fit, lines as they are written, and the way of
+//! one request.
 //!
 //! The files are the edge's; the manager reads them and never writes.
 
+mod explain;
+mod find;
 mod follow;
 
 use std::{
@@ -160,38 +163,7 @@ impl Wanted {
 
     /// Lists the files of the wanted logs, the newest first.
     fn files(&self) -> std::io::Result<Vec<LogFile>> {
-        let entries = match self.folder.read_dir_utf8() {
-            Ok(entries) => entries,
-            // No request came yet.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let mut files = Vec::new();
-        for entry in entries {
-            files.extend(self.log_file(entry?.path()));
-        }
-        files.sort_by(|a, b| match (&a.aside, &b.aside) {
-            (None, None) => a.cmp(b),
-            (None, Some(_)) => std::cmp::Ordering::Less,
-            (Some(_), None) => std::cmp::Ordering::Greater,
-            (Some(a), Some(b)) => b.cmp(a),
-        });
-        Ok(files)
-    }
-
-    /// `main.access.log`, or `main.access.2026-01-31T12-00-00Z.log` once it was put aside.
-    fn log_file(&self, path: &Utf8Path) -> Option<LogFile> {
-        let kind = if self.errors { ".error." } else { ".access." };
-        let name = path.file_name()?.strip_suffix(".log")?;
-        let name = format!("{name}.");
-        let (log, aside) = name.split_once(kind)?;
-        let aside = aside.trim_end_matches('.');
-        let wanted = self.log.as_ref().is_none_or(|wanted| wanted.as_str() == log);
-        wanted.then(|| LogFile {
-            aside: (!aside.is_empty()).then(|| aside.to_owned()),
-            log: log.to_owned(),
-            path: path.to_owned(),
-        })
+        files_in(&self.folder, self.errors, self.log.as_ref())
     }
 
     /// Reads lines that fit from the end of a file until there are enough.
@@ -267,6 +239,42 @@ impl Wanted {
             });
         if fits { Verdict::Fits(time) } else { Verdict::Other }
     }
+}
+
+/// Lists the files of a site's logs of requests or of errors, the newest first.
+fn files_in(folder: &Utf8Path, errors: bool, log: Option<&Name>) -> std::io::Result<Vec<LogFile>> {
+    let entries = match folder.read_dir_utf8() {
+        Ok(entries) => entries,
+        // No request came yet.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let file = log_file(entry?.path(), errors);
+        files.extend(file.filter(|file| log.is_none_or(|log| log.as_str() == file.log)));
+    }
+    files.sort_by(|a, b| match (&a.aside, &b.aside) {
+        (None, None) => a.cmp(b),
+        (None, Some(_)) => std::cmp::Ordering::Less,
+        (Some(_), None) => std::cmp::Ordering::Greater,
+        (Some(a), Some(b)) => b.cmp(a),
+    });
+    Ok(files)
+}
+
+/// `main.access.log`, or `main.access.2026-01-31T12-00-00Z.log` once it was put aside.
+fn log_file(path: &Utf8Path, errors: bool) -> Option<LogFile> {
+    let kind = if errors { ".error." } else { ".access." };
+    let name = path.file_name()?.strip_suffix(".log")?;
+    let name = format!("{name}.");
+    let (log, aside) = name.split_once(kind)?;
+    let aside = aside.trim_end_matches('.');
+    Some(LogFile {
+        aside: (!aside.is_empty()).then(|| aside.to_owned()),
+        log: log.to_owned(),
+        path: path.to_owned(),
+    })
 }
 
 enum Verdict {

@@ -13,6 +13,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
+use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 use tokio::{
     sync::Semaphore,
@@ -40,8 +41,13 @@ const NOBODY: &str = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8Vd9LqZ0kB6W8dZ6zE1mJpV9p2Wb
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Denied {
     /// The client's address.
-    #[error("the address {0} is not allowed")]
-    Address(IpAddr),
+    #[error("the address {client} is not allowed: {}", network_text(.denied.as_ref()))]
+    Address {
+        /// The address.
+        client: IpAddr,
+        /// The network that is denied; nothing where it is in none that is allowed.
+        denied: Option<IpNet>,
+    },
     /// Name and password are missing or wrong.
     #[error("{}", credentials_text(.user.as_deref()))]
     Credentials {
@@ -55,11 +61,15 @@ pub(crate) enum Denied {
     Busy,
 }
 
-/// Judges the client's address.
-pub(crate) fn check_address(rule: &AccessRule, client: IpAddr) -> Result<(), Denied> {
-    let within = |networks: &[ipnet::IpNet]| networks.iter().any(|net| net.contains(&client));
-    let allowed = rule.allow.as_ref().is_none_or(|allow| within(allow));
-    if allowed && !within(&rule.deny) { Ok(()) } else { Err(Denied::Address(client)) }
+/// Judges the client's address, and returns the network for whose sake it may; nothing where all
+/// may that are not denied.
+pub(crate) fn check_address(rule: &AccessRule, client: IpAddr) -> Result<Option<IpNet>, Denied> {
+    let within = |networks: &[IpNet]| networks.iter().find(|net| net.contains(&client)).copied();
+    if let Some(denied) = within(&rule.deny) {
+        return Err(Denied::Address { client, denied: Some(denied) });
+    }
+    let Some(allow) = &rule.allow else { return Ok(None) };
+    within(allow).map(Some).ok_or(Denied::Address { client, denied: None })
 }
 
 /// Verifies passwords and remembers the right ones.
@@ -170,6 +180,13 @@ fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
     Some((user, rest.get(1..)?.to_vec()))
 }
 
+fn network_text(denied: Option<&IpNet>) -> String {
+    match denied {
+        Some(network) => format!("{network} is denied"),
+        None => "it is in no network that is allowed".to_owned(),
+    }
+}
+
 fn credentials_text(user: Option<&str>) -> String {
     match user {
         Some(user) => format!("wrong name or password for `{user}`"),
@@ -193,10 +210,13 @@ mod tests {
             basic: None,
         };
         let client: IpAddr = "10.0.0.1".parse().unwrap();
-        assert!(check_address(&rule(None, &[]), client).is_ok());
-        assert!(check_address(&rule(Some(&["10.0.0.0/8"]), &[]), client).is_ok());
-        assert!(check_address(&rule(Some(&[]), &[]), client).is_err());
-        assert!(check_address(&rule(Some(&["10.0.0.0/8"]), &["10.0.0.1/32"]), client).is_err());
+        let check = |rule| check_address(&rule, client);
+        let network = |text: &str| Some(text.parse().unwrap());
+        assert_eq!(check(rule(None, &[])), Ok(None));
+        assert_eq!(check(rule(Some(&["10.0.0.0/8"]), &[])), Ok(network("10.0.0.0/8")));
+        assert_eq!(check(rule(Some(&[]), &[])), Err(Denied::Address { client, denied: None }));
+        let denied = Denied::Address { client, denied: network("10.0.0.1/32") };
+        assert_eq!(check(rule(Some(&["10.0.0.0/8"]), &["10.0.0.1/32"])), Err(denied));
     }
 
     #[tokio::test]

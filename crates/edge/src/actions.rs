@@ -153,15 +153,26 @@ fn respond_with(respond: &CompiledRespond) -> Response<Body> {
 impl From<ProxyError> for Refusal {
     fn from(error: ProxyError) -> Self {
         let reason = body::chain(&error);
-        let fault = match error {
-            ProxyError::Full { .. } | ProxyError::Late { .. } => Fault::UpstreamFull,
-            ProxyError::Dial { source, .. } => dial_fault(&source),
-            ProxyError::NoAnswer { .. } => Fault::UpstreamInvalid,
-            ProxyError::TimedOut { .. } => Fault::UpstreamTimeout,
-            ProxyError::Body(fault) => return of_body(fault),
-            ProxyError::Unwritable(_) => return Self::of_edge(Fault::Internal, reason),
-        };
-        Self::of_upstream(fault, reason)
+        match error {
+            ProxyError::Body(fault) => of_body(fault),
+            ProxyError::Unwritable(_) => Self::of_edge(Fault::Internal, reason),
+            ProxyError::Full { .. }
+            | ProxyError::Late { .. }
+            | ProxyError::Dial { .. }
+            | ProxyError::NoAnswer { .. }
+            | ProxyError::TimedOut { .. } => Self::of_upstream(upstream_fault(&error), reason),
+        }
+    }
+}
+
+fn upstream_fault(error: &ProxyError) -> Fault {
+    match error {
+        ProxyError::Full { .. } | ProxyError::Late { .. } => Fault::UpstreamFull,
+        ProxyError::Dial { source, .. } => dial_fault(source),
+        ProxyError::NoAnswer { .. } => Fault::UpstreamInvalid,
+        ProxyError::TimedOut { .. } => Fault::UpstreamTimeout,
+        ProxyError::Body(_) => Fault::BadBody,
+        ProxyError::Unwritable(_) => Fault::Internal,
     }
 }
 

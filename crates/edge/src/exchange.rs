@@ -3,7 +3,7 @@
 
 use std::{
     borrow::Cow,
-    cell::Cell,
+    cell::{Cell, RefCell},
     net::IpAddr,
     rc::Rc,
     sync::Arc,
@@ -11,10 +11,11 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
+use ipnet::IpNet;
 use jiff::Timestamp;
 use portway_telemetry::{
     Answer, Ended, Place,
-    access::{AccessRecord, ErrorKind, ErrorLevel, ErrorRecord, milliseconds},
+    access::{AccessRecord, ErrorKind, ErrorLevel, ErrorRecord, Stage, Way, milliseconds},
 };
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     headers::{Origin, TRACESTATE},
     log::SiteLog,
     pages::Fault,
+    pipeline::Witness,
     proxy::{Passed, Peer, TunnelError},
     request_id::RequestId,
     stall::Patience,
@@ -54,6 +56,10 @@ pub(crate) struct Exchange {
     upstream: Option<(Arc<Peer>, Duration)>,
     tries: u32,
     side: Option<Box<str>>,
+    /// The stage that it is in.
+    stage: Stage,
+    /// What is not plain about its way; written down only then.
+    way: RefCell<Option<Box<Way>>>,
     received: Option<Rc<Cell<u64>>>,
     patience: Option<Rc<Patience>>,
     place: Place,
@@ -161,6 +167,8 @@ impl Exchange {
             upstream: None,
             tries: 0,
             side: None,
+            stage: Stage::Read,
+            way: RefCell::default(),
             received: None,
             patience: None,
             place: origin.place,
@@ -175,31 +183,6 @@ impl Exchange {
     /// The client is watched while it takes the answer.
     pub(crate) fn answers_to(&mut self, patience: &Rc<Patience>) {
         self.patience = Some(Rc::clone(patience));
-    }
-
-    /// The canonical host and path are known.
-    pub(crate) fn understood(&mut self, host: Option<&HeaderValue>, path: &RequestPath) {
-        if let Some(request) = &mut self.asked.request {
-            request.host = host.cloned();
-            request.target = Target::Understood(path.clone());
-        }
-    }
-
-    /// The site is known.
-    pub(crate) fn found_site(&mut self, site: &Arc<CompiledSite>) {
-        self.log = Arc::clone(&site.log);
-        self.site = Some(Arc::clone(site));
-    }
-
-    /// The route is known.
-    pub(crate) fn found_route(&mut self, route: &CompiledRoute) {
-        self.log = Arc::clone(&route.log);
-        self.route = Some(Arc::clone(&route.label));
-    }
-
-    /// The user is known.
-    pub(crate) fn found_user(&mut self, user: String) {
-        self.user = Some(user);
     }
 
     /// A target answered.
@@ -217,6 +200,11 @@ impl Exchange {
         self.side = Some(side.into());
     }
 
+    /// Tells what is not plain about its way.
+    pub(crate) fn went(&self, tell: impl FnOnce(&mut Way)) {
+        tell(self.way.borrow_mut().get_or_insert_default());
+    }
+
     /// Writes what the request brought to light of its upstream.
     pub(crate) fn note(&self, level: ErrorLevel, code: &'static str, message: String) {
         self.write_error(ErrorKind::Upstream, level, code, message);
@@ -230,6 +218,7 @@ impl Exchange {
 
     /// Writes why a request is refused.
     pub(crate) fn refused(&mut self, refusal: &Refusal) {
+        self.went(|way| way.code = Some(refusal.fault.code().to_owned()));
         if let Some((kind, level, message)) = &refusal.report {
             let code = if *kind == ErrorKind::ClientGone { GONE } else { refusal.fault.code() };
             self.error(*kind, *level, code, message.clone());
@@ -366,7 +355,24 @@ impl Exchange {
             upstream_ms: upstream.map(|(_, waited)| milliseconds(*waited)),
             tls: self.asked.tls.map(Cow::from),
             trace_id: std::str::from_utf8(trace).ok().map(Cow::from),
+            way: self.way(),
         }
+    }
+
+    /// Returns its way, unless a target answered and there is nothing to tell.
+    fn way(&self) -> Option<Way> {
+        let told = self.way.take();
+        let stage = Some(self.stage).filter(|_| self.upstream.is_none());
+        let code = self.fault.filter(|_| told.as_ref().is_none_or(|way| way.code.is_none()));
+        if told.is_none() && stage.is_none() && code.is_none() {
+            return None;
+        }
+        let mut way = told.map(|way| *way).unwrap_or_default();
+        way.stage = stage;
+        if let Some(code) = code {
+            way.code = Some(code.to_owned());
+        }
+        Some(way)
     }
 
     fn end_span(&self, duration: Duration, record: &AccessRecord<'_>) {
@@ -384,6 +390,37 @@ impl Exchange {
             answer: self.answer,
         };
         self.shared.spans.finish(&self.place, &ended);
+    }
+}
+
+impl Witness for Exchange {
+    fn enters(&mut self, stage: Stage) {
+        self.stage = stage;
+    }
+
+    fn understood(&mut self, host: Option<&HeaderValue>, path: &RequestPath) {
+        if let Some(request) = &mut self.asked.request {
+            request.host = host.cloned();
+            request.target = Target::Understood(path.clone());
+        }
+    }
+
+    fn found_site(&mut self, site: &Arc<CompiledSite>) {
+        self.log = Arc::clone(&site.log);
+        self.site = Some(Arc::clone(site));
+    }
+
+    fn found_route(&mut self, route: &CompiledRoute) {
+        self.log = Arc::clone(&route.log);
+        self.route = Some(Arc::clone(&route.label));
+    }
+
+    fn found_user(&mut self, user: String) {
+        self.user = Some(user);
+    }
+
+    fn found_network(&mut self, network: IpNet) {
+        self.went(|way| way.network = Some(network.to_string()));
     }
 }
 

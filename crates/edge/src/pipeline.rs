@@ -4,7 +4,9 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body as _;
+use ipnet::IpNet;
 use portway_http1::Kind;
+use portway_telemetry::access::Stage;
 use tracing::Instrument as _;
 
 use crate::{
@@ -21,7 +23,7 @@ use crate::{
     proxy::Switched,
     request_id::REQUEST_ID,
     stall::Patience,
-    worker::{Connection, Worker},
+    worker::{Connection, Shared, Worker},
 };
 
 /// What is answered to methods that are not forwarded.
@@ -179,7 +181,40 @@ fn with_id<B>(mut response: Response<B>, origin: &Origin) -> Response<B> {
     response
 }
 
-/// The stages of a request, in their order.
+/// Follows a request through its stages.
+pub(crate) trait Witness {
+    /// It enters a stage.
+    fn enters(&mut self, stage: Stage);
+    /// The canonical host and path are known.
+    fn understood(&mut self, host: Option<&HeaderValue>, path: &RequestPath);
+    /// The site is known.
+    fn found_site(&mut self, site: &Arc<CompiledSite>);
+    /// The route is known.
+    fn found_route(&mut self, route: &CompiledRoute);
+    /// The network is known for whose sake the client's address is allowed.
+    fn found_network(&mut self, network: IpNet);
+    /// The user is known.
+    fn found_user(&mut self, user: String);
+}
+
+/// A request that came through to its action.
+pub(crate) struct Passed<'a> {
+    /// The request.
+    pub(crate) inbound: Inbound<'a>,
+    /// Its site and route.
+    pub(crate) located: Located,
+}
+
+/// What came of the stages before the action.
+#[expect(clippy::large_enum_variant, reason = "nearly all requests come through")]
+pub(crate) enum Way<'a> {
+    /// It came through.
+    Through(Passed<'a>),
+    /// A stage answered in place of the action.
+    Answered(Response<Body>),
+}
+
+/// The way of a request: its stages, then its action.
 async fn stages(
     worker: &Worker,
     connection: &Connection,
@@ -188,29 +223,66 @@ async fn stages(
     (parts, incoming): (Parts, Body),
     arrived: &Arrived,
 ) -> Result<Outcome, Refusal> {
-    let mut inbound = understand(connection, origin, parts)?;
-    exchange.understood(inbound.host_value.as_ref(), &inbound.path);
-    refuse_method(&inbound.parts.method)?;
-    let (entry, table) = find_host(worker, &inbound).await?;
-    let (site, located) = find_site(&table, &inbound)?;
-    exchange.found_site(&site);
-    arrived.patience.set(site.limits.write_stall);
-    limit_head(&inbound.parts, arrived, &site.limits.reading)?;
-    refuse_odd_path(&table, &inbound, &site, located.as_ref())?;
-    refuse_misdirected(worker, &inbound, &entry)?;
-    refuse_blocked(&site)?;
-    if let Some(response) = redirect_to_https(worker, &inbound, &site) {
-        return Ok(Outcome::Answer(response));
-    }
-    let located = located.ok_or_else(no_route)?;
-    let route = located.route().ok_or_else(no_route)?;
-    exchange.found_route(route);
-    check_access(worker, &inbound, route, exchange).await?;
-    let body = limit_body(&inbound, (&site, route), exchange, incoming)?;
+    let has_body = !incoming.is_end_stream();
+    let request = (parts, has_body);
+    let way = pass(&worker.shared, connection, origin, exchange, request, arrived).await?;
+    let Passed { mut inbound, located } = match way {
+        Way::Through(passed) => passed,
+        Way::Answered(response) => return Ok(Outcome::Answer(response)),
+    };
+    let (site, route) = (&located.site, located.route().ok_or_else(no_route)?);
+    let body = match has_body {
+        true => exchange.count_received(limited_body(site, route, incoming)),
+        false => body::empty(),
+    };
     inbound.upgrade = asks_upgrade(&inbound.parts);
     let accept_encoding = inbound.parts.headers.get(header::ACCEPT_ENCODING).cloned();
-    let outcome = actions::act(worker, inbound, body, (&site, route), exchange).await?;
+    let outcome = actions::act(worker, inbound, body, (site, route), exchange).await?;
     Ok(finish_response(worker, outcome, route, accept_encoding.as_ref()))
+}
+
+/// The stages of a request, in their order. They decide and send nothing, so that a request that was
+/// never sent can be led through them.
+pub(crate) async fn pass<'a>(
+    shared: &Shared,
+    connection: &'a Connection,
+    origin: &'a Origin,
+    witness: &mut impl Witness,
+    (parts, has_body): (Parts, bool),
+    arrived: &Arrived,
+) -> Result<Way<'a>, Refusal> {
+    witness.enters(Stage::Read);
+    let inbound = understand(connection, origin, parts)?;
+    witness.understood(inbound.host_value.as_ref(), &inbound.path);
+    witness.enters(Stage::Method);
+    refuse_method(&inbound.parts.method)?;
+    witness.enters(Stage::Host);
+    let (entry, table) = find_host(shared, &inbound).await?;
+    let (site, located) = find_site(&table, &inbound)?;
+    witness.found_site(&site);
+    arrived.patience.set(site.limits.write_stall);
+    witness.enters(Stage::Head);
+    limit_head(&inbound.parts, arrived, &site.limits.reading)?;
+    witness.enters(Stage::Path);
+    refuse_odd_path(&table, &inbound, &site, located.as_ref())?;
+    witness.enters(Stage::Connection);
+    refuse_misdirected(shared, &inbound, &entry)?;
+    witness.enters(Stage::Blocked);
+    refuse_blocked(&site)?;
+    witness.enters(Stage::Https);
+    if let Some(response) = redirect_to_https(shared, &inbound, &site) {
+        return Ok(Way::Answered(response));
+    }
+    witness.enters(Stage::Route);
+    let located = located.ok_or_else(no_route)?;
+    let route = located.route().ok_or_else(no_route)?;
+    witness.found_route(route);
+    witness.enters(Stage::Access);
+    check_access(shared, &inbound, route, witness).await?;
+    witness.enters(Stage::Body);
+    limit_body(&inbound, route, has_body)?;
+    witness.enters(route.action.stage());
+    Ok(Way::Through(Passed { inbound, located }))
 }
 
 /// One canonical host and path, computed once.
@@ -250,10 +322,10 @@ fn refuse_method(method: &Method) -> Result<(), Refusal> {
 
 /// The sites that answer to the host, and their routes.
 async fn find_host(
-    worker: &Worker,
+    shared: &Shared,
     inbound: &Inbound<'_>,
 ) -> Result<(Arc<HostEntry>, Arc<HostTable>), Refusal> {
-    let content = &worker.shared.content;
+    let content = &shared.content;
     let local = inbound.connection.local.ip().to_canonical();
     let mut last = LoadError::Gone;
     // A site may be replaced between its look-up and its first load; then the newer one counts.
@@ -343,7 +415,7 @@ fn limit_head(parts: &Parts, arrived: &Arrived, limits: &Reading) -> Result<(), 
 /// A connection that was made for another site may be used for this one only when the handshake
 /// would have been answered in the same way (RFC 9110 §15.5.20).
 fn refuse_misdirected(
-    worker: &Worker,
+    shared: &Shared,
     inbound: &Inbound<'_>,
     entry: &HostEntry,
 ) -> Result<(), Refusal> {
@@ -354,7 +426,7 @@ fn refuse_misdirected(
         (HostName::Nothing, None) => true,
         (HostName::Dns(_), None) | (HostName::Ip(_) | HostName::Nothing, Some(_)) => false,
     };
-    let fallback = worker.shared.content.snapshot().settings.fallback_certificate;
+    let fallback = shared.content.snapshot().settings.fallback_certificate;
     let certificate = entry.tls().map(|choice| choice.certificate).or(fallback);
     let min_version = entry.tls().map_or(tls.choice.min_version, |choice| choice.min_version);
     let same_answer =
@@ -380,7 +452,7 @@ fn refuse_blocked(site: &CompiledSite) -> Result<(), Refusal> {
 /// 301 lets caches remember; 308 makes clients repeat other methods than GET and HEAD with their
 /// bodies.
 fn redirect_to_https(
-    worker: &Worker,
+    shared: &Shared,
     inbound: &Inbound<'_>,
     site: &CompiledSite,
 ) -> Option<Response<Body>> {
@@ -391,7 +463,7 @@ fn redirect_to_https(
         HostName::Nothing => HostName::Ip(inbound.connection.local.ip().to_canonical()),
         name @ (HostName::Dns(_) | HostName::Ip(_)) => name.clone(),
     };
-    let port = Some(worker.shared.https_port).filter(|port| *port != 443);
+    let port = Some(shared.https_port).filter(|port| *port != 443);
     let host = RequestHost { name: host, port };
     let query = inbound.parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let location = format!("https://{host}{}{query}", inbound.path.as_str());
@@ -404,24 +476,27 @@ fn redirect_to_https(
 
 /// The address first, then name and password.
 async fn check_access(
-    worker: &Worker,
+    shared: &Shared,
     inbound: &Inbound<'_>,
     route: &CompiledRoute,
-    exchange: &mut Exchange,
+    witness: &mut impl Witness,
 ) -> Result<(), Refusal> {
     let Some(rule) = &route.access else { return Ok(()) };
-    access::check_address(rule, inbound.origin.client).map_err(denied)?;
+    let network = access::check_address(rule, inbound.origin.client).map_err(denied)?;
+    if let Some(network) = network {
+        witness.found_network(network);
+    }
     let Some(basic) = &rule.basic else { return Ok(()) };
-    let authenticator = &worker.shared.authenticator;
+    let authenticator = &shared.authenticator;
     let user = authenticator.check(basic, &inbound.parts.headers).await.map_err(denied)?;
-    exchange.found_user(user);
+    witness.found_user(user);
     Ok(())
 }
 
 fn denied(denied: Denied) -> Refusal {
     let reason = denied.to_string();
     let fault = match denied {
-        Denied::Address(_) => Fault::AddressDenied,
+        Denied::Address { .. } => Fault::AddressDenied,
         Denied::Credentials { realm, .. } => Fault::Unauthorized { realm },
         Denied::Busy => Fault::UpstreamFull,
     };
@@ -429,25 +504,24 @@ fn denied(denied: Denied) -> Refusal {
 }
 
 /// A body that says it is too large is refused at once; any other when it becomes so.
-fn limit_body(
-    inbound: &Inbound<'_>,
-    (site, route): (&CompiledSite, &CompiledRoute),
-    exchange: &mut Exchange,
-    incoming: Body,
-) -> Result<Body, Refusal> {
-    if incoming.is_end_stream() {
-        return Ok(body::empty());
+fn limit_body(inbound: &Inbound<'_>, route: &CompiledRoute, has_body: bool) -> Result<(), Refusal> {
+    if !has_body {
+        return Ok(());
     }
     let limit = route.max_body;
     if let Some(length) = content_length(&inbound.parts.headers).filter(|length| *length > limit) {
         let reason = format!("the body has {length} bytes, {limit} are allowed");
         return Err(Refusal::of_request(Fault::BodyTooLarge { limit }, reason));
     }
+    Ok(())
+}
+
+fn limited_body(site: &CompiledSite, route: &CompiledRoute, incoming: Body) -> Body {
     let body = match site.limits.pace {
         Some(pace) => body::paced(incoming, pace),
         None => incoming,
     };
-    Ok(exchange.count_received(body::limited(body, limit)))
+    body::limited(body, route.max_body)
 }
 
 /// Tells whether a client asks to leave HTTP, as WebSocket does (RFC 9110 §7.8).

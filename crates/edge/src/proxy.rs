@@ -132,8 +132,14 @@ pub(crate) enum ProxyError {
 
 /// Follows what becomes of requests and targets.
 pub(crate) trait Observer {
+    /// It waited in line for a place.
+    fn waited(&self, time: Duration);
     /// A target is about to be asked.
     fn asked(&self, peer: &Peer);
+    /// A connection was made to ask it.
+    fn connected(&self, time: Duration);
+    /// A target did not answer, in the time that it was given.
+    fn lost(&self, peer: &Peer, error: &ProxyError, time: Duration);
     /// A target was connected to, or was not.
     fn reached(&self, peer: &Peer, reached: bool);
     /// A target is taken out, or is back.
@@ -200,7 +206,7 @@ impl Keeper for Place {
 
 impl ProxyError {
     /// Returns what failed of the target, if it was its fault.
-    fn failure(&self) -> Option<Failure> {
+    pub(crate) fn failure(&self) -> Option<Failure> {
         match self {
             // Where all connections that there may be are in use, it is our rule and not its fault.
             Self::Dial { source, .. } => {

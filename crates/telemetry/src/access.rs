@@ -4,11 +4,14 @@
 
 mod combined;
 mod json;
+mod way;
 
 use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use self::way::{Failed, Stage, Way};
 
 /// One request. It borrows its words from whoever writes it, and owns them when it was read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,6 +74,9 @@ pub struct AccessRecord<'a> {
     /// The trace it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<Cow<'a, str>>,
+    /// Its way through the edge, where that was not the plain one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way: Option<Way>,
 }
 
 /// Something that went wrong with a connection or request.
@@ -269,6 +275,16 @@ mod tests {
         String::from_utf8(line).unwrap()
     }
 
+    fn way() -> Way {
+        let failed = Failed {
+            target: "10.0.0.5:80".to_owned(),
+            code: "upstream_refused".to_owned(),
+            reason: "connection \"refused\"\n".to_owned(),
+            ms: 1.5,
+        };
+        Way { stage: Some(Stage::Upstream), failed: vec![failed], ..Way::default() }
+    }
+
     fn record() -> AccessRecord<'static> {
         AccessRecord {
             time: "2026-01-02T03:04:05.678Z".parse().unwrap(),
@@ -294,6 +310,7 @@ mod tests {
             upstream_ms: None,
             tls: Some("1.3".into()),
             trace_id: None,
+            way: Some(way()),
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod client;
 pub mod deploy;
+pub mod explain;
 pub mod logs;
 mod page;
 mod problem;

@@ -19,7 +19,7 @@ const CHANGED: Expected = [401, 404, 200, 403, 200];
 const OVERSEEN: Expected = [401, 403, 403, 200, 200];
 const OPERATED: Expected = [401, 403, 403, 403, 200];
 
-const TABLE: [(&str, Expected); 46] = [
+const TABLE: [(&str, Expected); 47] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -45,6 +45,8 @@ const TABLE: [(&str, Expected); 46] = [
     ("POST /api/v1/sites/{site}/unblock", OPERATED),
     ("POST /api/v1/sites/{site}/revert", CHANGED),
     ("GET /api/v1/sites/{site}/logs", SEEN),
+    // Nobody made a request of this id.
+    ("GET /api/v1/requests/{id}", [401, 404, 404, 404, 404]),
     ("POST /api/v1/plan", KNOWN),
     ("POST /api/v1/apply", [401, 422, 200, 403, 200]),
     ("GET /api/v1/export", KNOWN),

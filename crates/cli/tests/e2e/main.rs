@@ -11,6 +11,7 @@ mod bodies;
 mod browser;
 mod cli;
 mod example;
+mod explain;
 mod files;
 mod isolation;
 mod jwt_api;

@@ -20,7 +20,7 @@ fn refused_as(error: &ControlError) -> &'static str {
         ControlError::Invalid(_) => "invalid",
         ControlError::BadRequest(_) => "bad request",
         ControlError::Denied(_) => "denied",
-        ControlError::NotFound { .. } => "not found",
+        ControlError::NotFound { .. } | ControlError::NotLogged { .. } => "not found",
         ControlError::Taken(_) => "taken",
         ControlError::Conflict(_) => "conflict",
         ControlError::Unauthenticated(_)

@@ -1,15 +1,15 @@
 //! A request on its way to an upstream, or to a side of a split: the cookies that keep a client where
 //! it is, and what is told of targets on the way.
 
-use std::{cell::Cell, sync::Arc};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Body as _;
 use jiff::Timestamp;
 use portway_model::PathPrefix;
-use portway_telemetry::access::ErrorLevel;
+use portway_telemetry::access::{ErrorLevel, Failed, milliseconds};
 
-use super::{mirror, outgoing};
+use super::{mirror, outgoing, upstream_fault};
 use crate::{
     balance::{Change, Notice, Target},
     body::{self, Body},
@@ -167,8 +167,29 @@ struct Watch<'a> {
 }
 
 impl Observer for Watch<'_> {
+    fn waited(&self, time: Duration) {
+        self.exchange.went(|way| way.queued_ms = Some(milliseconds(time)));
+    }
+
     fn asked(&self, _: &Peer) {
         self.tries.set(self.tries.get() + 1);
+    }
+
+    fn connected(&self, time: Duration) {
+        self.exchange.went(|way| way.connect_ms = Some(milliseconds(time)));
+    }
+
+    fn lost(&self, peer: &Peer, error: &ProxyError, time: Duration) {
+        if error.failure().is_none() {
+            return;
+        }
+        let failed = Failed {
+            target: peer.target.to_string(),
+            code: upstream_fault(error).code().to_owned(),
+            reason: body::chain(error),
+            ms: milliseconds(time),
+        };
+        self.exchange.went(|way| way.failed.push(failed));
     }
 
     fn reached(&self, peer: &Peer, reached: bool) {

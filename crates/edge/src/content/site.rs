@@ -15,6 +15,7 @@ use portway_model::{
     site::{FileRoot, Limits, PathRules},
 };
 use portway_policy::Blocked;
+use portway_telemetry::access::Stage;
 
 use super::{conditions::Conditions, mirror::CompiledMirror, reading::Reading, routes::RouteTable};
 use crate::{
@@ -243,6 +244,16 @@ impl CompiledSite {
 }
 
 impl CompiledAction {
+    /// Returns the stage that carries it out.
+    pub(crate) fn stage(&self) -> Stage {
+        match self {
+            Self::Proxy(_) | Self::Split(_) => Stage::Upstream,
+            Self::Files(_) => Stage::Files,
+            Self::Redirect(_) => Stage::Redirect,
+            Self::Respond(_) => Stage::Respond,
+        }
+    }
+
     /// Returns the upstreams that may answer.
     fn upstreams(&self) -> Vec<&CompiledUpstream> {
         match self {

@@ -244,6 +244,7 @@ fn access(request_id: &str, seconds: i64) -> AccessRecord<'_> {
         upstream_ms: None,
         tls: None,
         trace_id: None,
+        way: None,
     }
 }
 

@@ -73,6 +73,7 @@ impl<O: Observer> Attempt<'_, O> {
         let mut tried = Tried::default();
         let mut now = self.with.clock.moment(begun);
         let mut earlier = None;
+        let mut asked = begun;
         loop {
             let pick = match self.pick(now, &tried).await {
                 Ok(pick) => pick,
@@ -87,7 +88,10 @@ impl<O: Observer> Attempt<'_, O> {
                 }
                 Err(lost) => *lost,
             };
-            now = self.with.clock.now();
+            let at = Instant::now();
+            self.with.observer.lost(peer, &lost.error, at - asked);
+            now = self.with.clock.moment(at);
+            asked = at;
             self.failed(&pick, &lost.error, now);
             let Some(again) = lost.again else { return Err(lost.error) };
             if !self.may_go_on(&pick, &lost.error, &mut tried, now) {
@@ -120,7 +124,9 @@ impl<O: Observer> Attempt<'_, O> {
             .map_err(|QueueFull| ProxyError::Full { waiting: balancer.waiting() })?;
         let deadline = clock.instant(ticket.deadline());
         loop {
-            if timeout_at(deadline, ticket.turn()).await.is_err() {
+            let in_time = timeout_at(deadline, ticket.turn()).await.is_ok();
+            self.with.observer.waited(clock.now().since(begun));
+            if !in_time {
                 return Err(ProxyError::Late { after: ticket.deadline().since(begun) });
             }
             match balancer.pick_in_turn(&ticket, clock.now(), &self.with.facts, tried) {
@@ -180,6 +186,7 @@ impl<O: Observer> Attempt<'_, O> {
             };
         }
         let limit = self.settings().timeouts.connect();
+        let begun = Instant::now();
         let connection = match self.with.pool.connect(peer, passage.as_ref(), limit).await {
             Ok(connection) => connection,
             Err(source) => {
@@ -191,6 +198,7 @@ impl<O: Observer> Attempt<'_, O> {
             }
         };
         self.with.observer.reached(peer, true);
+        self.with.observer.connected(begun.elapsed());
         match self.send(connection, peer, outgoing).await? {
             Sent::Answered(answer) => Ok(answer),
             Sent::Again(outgoing, source) => {

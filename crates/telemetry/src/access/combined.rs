@@ -86,6 +86,7 @@ pub(super) fn read(line: &str) -> Option<AccessRecord<'static>> {
         upstream_ms: None,
         tls: None,
         trace_id: None,
+        way: None,
     })
 }
 

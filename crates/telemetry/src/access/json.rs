@@ -58,6 +58,11 @@ pub(super) fn write_access(record: &AccessRecord<'_>, line: &mut Vec<u8>) {
     }
     known(line, ",\"tls\":", record.tls.as_deref());
     known(line, ",\"trace_id\":", record.trace_id.as_deref());
+    if let Some(way) = &record.way {
+        line.extend_from_slice(b",\"way\":");
+        let written = way.serialize(&mut JsonSerializer::with_formatter(&mut *line, Escaping));
+        debug_assert!(written.is_ok(), "a vector takes everything");
+    }
     line.extend_from_slice(b"}\n");
 }
 

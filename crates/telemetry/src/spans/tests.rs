@@ -202,5 +202,6 @@ fn record() -> AccessRecord<'static> {
         upstream_ms: Some(4.0),
         tls: Some("1.3".into()),
         trace_id: None,
+        way: None,
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     Page, PageQuery,
     auth::{LinkView, Login, RedeemLink, Refresh, Setup, Tokens, Whoami},
     deploy::{DeploymentView, RevisionProgress, WaitQuery},
+    explain::{ExplainQuery, Explanation},
     logs::{LogLines, LogQuery},
     revision::{Diff, DiffQuery, Revert, RevertSite, RevisionQuery, RevisionView},
     site::{
@@ -178,6 +179,11 @@ impl Client {
         } else {
             Err(error::refused(status, &read(body).await?))
         }
+    }
+
+    /// Tells the way of a request through the edge.
+    pub async fn explain(&self, request: &str, query: &ExplainQuery) -> Answer<Explanation> {
+        self.query(&format!("/api/v1/requests/{}", escape(request)), query).await
     }
 
     /// Tells what applying sites would do.

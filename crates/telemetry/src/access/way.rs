@@ -1,0 +1,76 @@
+//! What a record tells of the way of a request through the edge, where that was not the plain one:
+//! over a kept connection to the first target that was asked.
+
+use serde::{Deserialize, Serialize};
+
+/// The way of a request through the edge.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Way {
+    /// The stage that answered; nothing where a target did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
+    /// The stable name of what went wrong, as error pages and the error log have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The network for whose sake the client's address was allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// How long it waited in line for a place at a target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_ms: Option<f64>,
+    /// How long the last connection that was made for it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_ms: Option<f64>,
+    /// The targets that were asked and did not answer, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Failed>,
+}
+
+/// A target that was asked and did not answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The target.
+    pub target: String,
+    /// The stable name of what went wrong.
+    pub code: String,
+    /// What went wrong.
+    pub reason: String,
+    /// After how long.
+    pub ms: f64,
+}
+
+/// A stage of a request, in the order in which they are passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The request is read: one host and one path.
+    Read,
+    /// Methods that are never forwarded.
+    Method,
+    /// The host and its sites.
+    Host,
+    /// The size of the head.
+    Head,
+    /// Paths that programs read in different ways.
+    Path,
+    /// A connection that was made for another certificate.
+    Connection,
+    /// A site that an administrator blocked.
+    Blocked,
+    /// Plain HTTP that belongs to HTTPS.
+    Https,
+    /// The route.
+    Route,
+    /// The client's address, then name and password.
+    Access,
+    /// The size of the body.
+    Body,
+    /// The action: an upstream.
+    Upstream,
+    /// The action: files.
+    Files,
+    /// The action: a redirect.
+    Redirect,
+    /// The action: a fixed answer.
+    Respond,
+}
