@@ -35,6 +35,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(sites::revert_site))
         .routes(routes!(logs::site_logs))
         .routes(routes!(explain::explain_request))
+        .routes(routes!(explain::try_out))
         .routes(routes!(sites::plan))
         .routes(routes!(sites::apply))
         .routes(routes!(sites::export))

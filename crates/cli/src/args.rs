@@ -132,7 +132,7 @@ pub(crate) enum Command {
     Tasks,
     /// Show a site's access or error log
     Logs(Logs),
-    /// Tell why a request was answered as it was
+    /// Tell why a request was answered as it was, or would be
     Explain(Explain),
     /// Show certificates
     #[command(subcommand)]

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use portway_policy::{
     Digest,
-    bundle::{Change, ChangeReport, Conflict, IndexListing, SUCCEEDED, Status},
+    bundle::{Change, ChangeReport, Conflict, IndexListing, SUCCEEDED, Status, Trial, TrialReport},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
@@ -86,6 +86,12 @@ impl EdgeClient {
     pub async fn change(&self, change: &Change) -> Result<ChangeReport, EdgeClientError> {
         let body = serde_json::to_vec(change).map_err(broken)?;
         self.json(Method::POST, "/v1/change", Bytes::from(body)).await
+    }
+
+    /// Asks what would become of a request.
+    pub async fn explain(&self, trial: &Trial) -> Result<TrialReport, EdgeClientError> {
+        let body = serde_json::to_vec(trial).map_err(broken)?;
+        self.json(Method::POST, "/v1/explain", Bytes::from(body)).await
     }
 
     /// Returns the edge's metrics in Prometheus' text format.

@@ -52,7 +52,7 @@ pub(crate) async fn act(
 
 /// Returns the path below the route's prefix. Segments are counted, because the client may spell
 /// the prefix with escapes; an escaped slash separates none, so the number is the same.
-fn rest<'a>(inbound: &'a Inbound<'_>, route: &CompiledRoute) -> &'a str {
+pub(crate) fn rest<'a>(inbound: &'a Inbound<'_>, route: &CompiledRoute) -> &'a str {
     let path = inbound.path.as_str();
     let Some(prefix) = route.prefix.as_ref().filter(|prefix| !prefix.is_root()) else {
         return path;
@@ -109,7 +109,8 @@ fn passage(inbound: &Inbound<'_>) -> Passage {
     Passage::new(SocketAddr::new(client, port), inbound.connection.local)
 }
 
-fn send_on(
+/// Sends a client on, where the route says.
+pub(crate) fn send_on(
     target: &CompiledRedirect,
     inbound: &Inbound<'_>,
     route: &CompiledRoute,
@@ -140,7 +141,8 @@ pub(crate) fn redirect(status: StatusCode, location: &str) -> Option<Response<Bo
     Some(response)
 }
 
-fn respond_with(respond: &CompiledRespond) -> Response<Body> {
+/// Returns a fixed answer.
+pub(crate) fn respond_with(respond: &CompiledRespond) -> Response<Body> {
     let mut response = Response::new(body::full(respond.body.clone()));
     *response.status_mut() = respond.status;
     let content_type = respond.content_type.clone();

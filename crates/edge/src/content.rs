@@ -32,7 +32,7 @@ pub(crate) use self::{
     change::{ChangeError, IncomingChange},
     mirror::{CompiledMirror, MirrorPlace},
     reading::Reading,
-    routes::{HostTable, Located},
+    routes::{HostTable, Located, passed_over},
     site::{
         AccessRule, BasicRule, CompiledAction, CompiledRedirect, CompiledRespond, CompiledRoute,
         CompiledSite, CompiledSplit, CompiledUpstream,

@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
 use portway_policy::{
     FORMAT,
-    bundle::{Conflict, Invocation, ListenerStatus, SUCCEEDED, Status},
+    bundle::{Conflict, Invocation, ListenerStatus, SUCCEEDED, Status, Trial},
 };
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
@@ -32,6 +32,7 @@ use crate::{
     body,
     content::{ChangeError, IncomingChange},
     succession::{self, Predecessor},
+    trial,
     worker::Shared,
 };
 
@@ -224,6 +225,7 @@ async fn answer(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<
         (&Method::GET, "/v1/metrics") => metrics(subject),
         (&Method::POST, "/v1/change") => change(subject, request).await,
         (&Method::POST, "/v1/succeed") => succession::accept(&subject.predecessor, request),
+        (&Method::POST, "/v1/explain") => explain(subject, request).await,
         (&Method::POST, "/v1/stop") => {
             tracing::info!("told to stop");
             subject.shared.told.cancel();
@@ -295,6 +297,30 @@ async fn change(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<
         Err(error) => {
             let text = format!("the change was broken off: {error}");
             problem(StatusCode::INTERNAL_SERVER_ERROR, "change_failed", &text)
+        }
+    }
+}
+
+/// Tells what would become of a request. Its stages hold what belongs to one thread, so they run on
+/// one that may block.
+async fn explain(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<Answer> {
+    let bytes = match read(request).await {
+        Ok(bytes) => bytes,
+        Err(refusal) => return *refusal,
+    };
+    let bad = |text: &str| problem(StatusCode::BAD_REQUEST, "bad_trial", text);
+    let trial: Trial = match serde_json::from_slice(&bytes) {
+        Ok(trial) => trial,
+        Err(error) => return bad(&format!("the request to be tried cannot be read: {error}")),
+    };
+    let (shared, runtime) = (Arc::clone(&subject.shared), tokio::runtime::Handle::current());
+    let judge = move || runtime.block_on(trial::explain(&shared, &trial));
+    match tokio::task::spawn_blocking(judge).await {
+        Ok(Ok(report)) => json(StatusCode::OK, &report),
+        Ok(Err(error)) => bad(&error.to_string()),
+        Err(error) => {
+            let text = format!("trying the request was broken off: {error}");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "trial_failed", &text)
         }
     }
 }

@@ -39,6 +39,7 @@ mod stall;
 mod start;
 mod succession;
 mod tls;
+mod trial;
 mod worker;
 
 pub use crate::{

@@ -231,9 +231,10 @@ async fn stages(
         Way::Answered(response) => return Ok(Outcome::Answer(response)),
     };
     let (site, route) = (&located.site, located.route().ok_or_else(no_route)?);
-    let body = match has_body {
-        true => exchange.count_received(limited_body(site, route, incoming)),
-        false => body::empty(),
+    let body = if has_body {
+        exchange.count_received(limited_body(site, route, incoming))
+    } else {
+        body::empty()
     };
     inbound.upgrade = asks_upgrade(&inbound.parts);
     let accept_encoding = inbound.parts.headers.get(header::ACCEPT_ENCODING).cloned();

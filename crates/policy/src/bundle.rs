@@ -7,6 +7,7 @@
 //! | `GET /v1/index` | [`IndexListing`] |
 //! | `POST /v1/change` with [`Change`] | [`ChangeReport`]; 409 with [`Conflict`] when the base is another |
 //! | `GET /v1/targets` | list of [`TargetStatus`] |
+//! | `POST /v1/explain` with [`Trial`] | [`TrialReport`]; 400 when it is no request |
 //! | `GET /v1/metrics` | Prometheus text |
 //! | `POST /v1/stop` | 202; the edge stops after the requests in flight |
 //! | `POST /v1/succeed` with `Upgrade: portway-succession` | 101; another edge takes its place, see `portway_edge` |
@@ -14,7 +15,7 @@
 //! An edge whose place another one has taken answers 503 with the code [`SUCCEEDED`]; the same
 //! request, sent again, reaches the other one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use jiff::Timestamp;
 use portway_model::{Finding, Id, Site};
@@ -100,6 +101,46 @@ pub struct ListenerStatus {
     pub address: std::net::SocketAddr,
     /// Whether it speaks TLS.
     pub tls: bool,
+}
+
+/// A request that is not sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Whose it would be.
+    pub from: IpAddr,
+    /// The method.
+    pub method: String,
+    /// Scheme, host, path and query.
+    pub url: String,
+    /// Its headers.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+}
+
+/// What would become of a request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrialReport {
+    /// The name of the site; nothing where none answers to the host.
+    pub site: Option<String>,
+    /// The match of the route.
+    pub route: Option<String>,
+    /// The last stage that it would reach.
+    pub stage: Option<String>,
+    /// The stable name of what would go wrong.
+    pub code: Option<String>,
+    /// The status, where no target decides it.
+    pub status: Option<u16>,
+    /// What each stage would decide.
+    pub steps: Vec<TrialStep>,
+}
+
+/// What a stage would decide.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialStep {
+    /// The stage.
+    pub stage: String,
+    /// What it would decide.
+    pub text: String,
 }
 
 /// Everything an edge has, by digest.

@@ -1,5 +1,7 @@
 //! Why a request was answered as it was, or would be.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,6 +15,37 @@ pub struct ExplainQuery {
     /// The site to which it went, by id or name; all that the caller sees when it is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
+}
+
+/// A request that is not sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TryOut {
+    /// Whose it would be: an address.
+    #[schema(value_type = String, format = Ipv4)]
+    pub from: IpAddr,
+    /// The method.
+    #[serde(default = "get")]
+    pub method: String,
+    /// Scheme, host, path and query.
+    pub url: String,
+    /// Its headers.
+    #[serde(default)]
+    pub headers: Vec<HeaderOf>,
+}
+
+/// A header of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderOf {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+fn get() -> String {
+    "GET".to_owned()
 }
 
 /// The way of a request through the edge.

@@ -1,12 +1,12 @@
 //! Why a request was answered as it was.
 
 use axum::{Json, extract::State};
-use portway_wire::explain::{ExplainQuery, Explanation};
+use portway_wire::explain::{ExplainQuery, Explanation, TryOut};
 
 use super::Answer;
 use crate::{
     auth::Caller,
-    extract::{Path, Query},
+    extract::{Body, Path, Query},
     state::ApiState,
 };
 
@@ -30,4 +30,21 @@ pub(crate) async fn explain_request(
     Query(query): Query<ExplainQuery>,
 ) -> Answer<Explanation> {
     Ok(Json(api.control().logs(&actor).await?.explain(&id, query).await?))
+}
+
+/// Tells what would become of a request, without sending it.
+///
+/// The edge leads it through the same stages as any other and tells what each decides; its action is
+/// described and not carried out. A host that belongs to nobody, or to another, is answered 404 to
+/// clients.
+#[utoipa::path(
+    post, path = "/explain", tag = "sites", request_body = TryOut,
+    responses((status = 200, description = "What would happen.", body = Explanation)),
+)]
+pub(crate) async fn try_out(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Body(request): Body<TryOut>,
+) -> Answer<Explanation> {
+    Ok(Json(api.control().sites(&actor).await?.try_out(request).await?))
 }

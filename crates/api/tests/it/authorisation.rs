@@ -19,7 +19,7 @@ const CHANGED: Expected = [401, 404, 200, 403, 200];
 const OVERSEEN: Expected = [401, 403, 403, 200, 200];
 const OPERATED: Expected = [401, 403, 403, 403, 200];
 
-const TABLE: [(&str, Expected); 47] = [
+const TABLE: [(&str, Expected); 48] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -47,6 +47,8 @@ const TABLE: [(&str, Expected); 47] = [
     ("GET /api/v1/sites/{site}/logs", SEEN),
     // Nobody made a request of this id.
     ("GET /api/v1/requests/{id}", [401, 404, 404, 404, 404]),
+    // No edge runs here.
+    ("POST /api/v1/explain", [401, 503, 503, 503, 503]),
     ("POST /api/v1/plan", KNOWN),
     ("POST /api/v1/apply", [401, 422, 200, 403, 200]),
     ("GET /api/v1/export", KNOWN),
@@ -273,6 +275,7 @@ fn body(operation: &str, mark: &str, revision: i64) -> Option<Value> {
         "POST /api/v1/password" => json!({ "current": PASSWORD, "new": "short" }),
         "POST /api/v1/sites" => json!({ "name": mark, "spec": spec }),
         "PUT /api/v1/sites/{site}" => json!({ "spec": spec }),
+        "POST /api/v1/explain" => json!({ "from": "192.0.2.7", "url": "https://a.example/" }),
         "POST /api/v1/sites/{site}/block" => json!({ "reason": "not paid" }),
         "POST /api/v1/sites/{site}/revert" => json!({ "to": revision }),
         "POST /api/v1/plan" | "POST /api/v1/apply" => sites,

@@ -71,41 +71,88 @@ async fn what_is_not_found_is_said_with_its_causes() {
     assert_eq!(cause.code, 4);
     let old = ends(&bed.manager, &["explain", unknown], 4).await;
     assert!(old.err.contains("was removed with old files"), "{}", old.err);
-    ends(&bed.manager, &["explain", "short"], 3).await;
+    ends(&bed.manager, &["explain", "short"], 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_not_see_a_site_finds_none_of_its_requests() {
     let bed = Bed::new().await;
-    let add = ["user", "add", "carl", "--role", "client", "--password-stdin"];
-    assert_eq!(bed.manager.run_with(&add, PASSWORD, &[]).await.unwrap().code, 0);
-    let login = json!({ "name": "carl", "password": PASSWORD });
-    let login = api(&bed.manager, "POST", "/api/v1/login", Some(&login)).await.json();
-    let token = login["access_token"].as_str().unwrap();
+    let token = bed.client().await;
     let answer = bed.web.get("files.localhost", "/").send().await;
     let id = answer.header("x-request-id").to_owned();
     bed.told(&id).await;
 
     let ask = async |id: &str, rest: &str| {
         let path = format!("/api/v1/requests/{id}{rest}");
-        let answer = api_as(&bed.manager, "GET", &path, None, Some(token)).await;
+        let answer = api_as(&bed.manager, "GET", &path, None, Some(&token)).await;
         let problem: Value = answer.json();
         (answer.status, problem["detail"].as_str().unwrap().replace(id, "ID"))
     };
     let foreign = ask(&id, "").await;
-    let last = if id.ends_with('0') { "1" } else { "0" };
-    let unknown = ask(&format!("{}{last}", &id[..31]), "").await;
+    let (begin, last) = id.split_at(31);
+    let unknown = ask(&format!("{begin}{}", if last == "0" { "1" } else { "0" }), "").await;
 
     assert_eq!(foreign.0, 404);
     assert_eq!(foreign, unknown, "nothing tells another's id from none");
     assert_eq!(ask(&id, "?site=files").await.0, 404);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_not_sent_is_led_through_the_same_stages() {
+    let bed = Bed::new().await;
+    let told = async |words: &[&str]| {
+        let words = [&["explain"], words].concat();
+        ok(&bed.manager, &words).await.out
+    };
+    let asked = bed.origin.seen().len();
+    for (words, parts) in [
+        (&["https://dead.localhost/a"][..], &["path /a", ": well", "would be asked first"][..]),
+        (&["https://locked.localhost/"], &["a name and password are asked for", "401"]),
+        (&["https://inside.localhost/"], &["127.0.0.0/8 is denied", "403"]),
+        (&["--from", "192.0.2.7", "https://inside.localhost/"], &["allowed (0.0.0.0/0)", "200"]),
+        (&["https://moved.localhost/"], &["302: sent on to https://there.example"]),
+        (&["https://files.localhost/a.txt"], &["open to everybody", "/pages/a.txt"]),
+        (&["http://half.localhost/x?y"], &["301: sent on to https://half.localhost"]),
+        (&["http://nobody.localhost/"], &["no site answers to this host", "404"]),
+        (&["TRACE", "https://half.localhost/"], &["TRACE is not forwarded", "405"]),
+        (
+            &["https://routes.localhost/api"],
+            &["takes the path, but it is for POST only", "route /"],
+        ),
+        (
+            &["POST", "-H", "X-A: 1", "https://routes.localhost/api"],
+            &["route /api", "fixed answer"],
+        ),
+    ] {
+        let told = told(words).await;
+        for part in parts {
+            assert!(told.contains(part), "{part} of {words:?} is not in {told}");
+        }
+    }
+    assert_eq!(bed.origin.seen().len(), asked, "nothing was sent");
+    let read = json(&bed.manager, &["explain", "https://inside.localhost/"]).await;
+    assert_eq!((&read["stage"], &read["status"]), (&json!("access"), &json!(403)));
+    assert_eq!(read["code"], "address_denied");
+    ends(&bed.manager, &["explain", "GET", "app.localhost"], 2).await;
+
+    let token = bed.client().await;
+    let ask = async |host: &str| {
+        let body = json!({ "from": "192.0.2.7", "url": format!("https://{host}/") });
+        let answer = api_as(&bed.manager, "POST", "/api/v1/explain", Some(&body), Some(&token));
+        let answer = answer.await;
+        let problem: Value = answer.json();
+        (answer.status, problem["detail"].as_str().unwrap_or_default().replace(host, "HOST"))
+    };
+    let foreign = ask("half.localhost").await;
+    assert_eq!(foreign.0, 404);
+    assert_eq!(foreign, ask("nobody.localhost").await, "nothing tells another's host from none");
+}
+
 /// An installation with a site for each end of a request.
 struct Bed {
     manager: Manager,
     web: Web,
-    _origin: Origin,
+    origin: Origin,
 }
 
 impl Bed {
@@ -114,7 +161,7 @@ impl Bed {
         let web = Web::of(&manager).await;
         let origin = Origin::tcp(Speaks::Http1).await.unwrap();
         let (to, dead) = (origin.address().unwrap(), [dead().await, dead().await]);
-        let root = file(&manager, "root/index.html", "hello");
+        let root = file(&manager, "pages/index.html", "hello");
         let root = root.trim_end_matches("/index.html");
         let text = format!(
             "sites:
@@ -130,12 +177,17 @@ impl Bed {
     access: {{allow: [0.0.0.0/0], deny: [10.0.0.0/8, 127.0.0.0/8]}}
   moved: {{hosts: [moved.localhost], redirect: {{to: \"https://there.example\", status: 302}}}}
   files: {{hosts: [files.localhost], files: {root}}}
+  routes:
+    hosts: [routes.localhost]
+    routes:
+    - {{path: /api, methods: [POST], respond: {{body: posted}}}}
+    - {{path: /, respond: {{body: other}}}}
   combined: {{hosts: [combined.localhost], respond: {{body: ok}}, log: {{format: combined}}}}
 ",
             dead[0], dead[1], dead[0]
         );
-        ok(&manager, &["apply", &file(&manager, "sites.yaml", &text), "--yes"]).await;
-        Self { manager, web, _origin: origin }
+        ok(&manager, &["apply", "-f", &file(&manager, "sites.yaml", &text)]).await;
+        Self { manager, web, origin }
     }
 
     fn ask(&self, http2: bool, host: &str) -> Ask<'_> {
@@ -152,6 +204,15 @@ impl Bed {
         for part in parts.iter().chain([&protocol, &format!("{status}, ").as_str()]) {
             assert!(told.contains(part), "{part} of {host} is not in {told}");
         }
+    }
+
+    /// Logs in a client that has no site.
+    async fn client(&self) -> String {
+        let add = ["user", "add", "carl", "--role", "client", "--password-stdin"];
+        assert_eq!(self.manager.run_with(&add, PASSWORD, &[]).await.unwrap().code, 0);
+        let login = json!({ "name": "carl", "password": PASSWORD });
+        let login = api(&self.manager, "POST", "/api/v1/login", Some(&login)).await.json();
+        login["access_token"].as_str().unwrap().to_owned()
     }
 
     /// Waits until a request is told; its line is written soon after its end.

@@ -1,6 +1,7 @@
 //! Why a request was answered as it was: its lines, told as a story.
 
 mod story;
+mod trial;
 
 use camino::Utf8PathBuf;
 use jiff::{SignedDuration, Timestamp};

@@ -128,7 +128,13 @@ async fn throw_away(reply: Reply) {
 struct Unseen;
 
 impl Observer for Unseen {
+    fn waited(&self, _: Duration) {}
+
     fn asked(&self, _: &Peer) {}
+
+    fn connected(&self, _: Duration) {}
+
+    fn lost(&self, _: &Peer, _: &ProxyError, _: Duration) {}
 
     fn reached(&self, _: &Peer, _: bool) {}
 

@@ -1,5 +1,7 @@
 //! An upstream, ready to be asked for a target.
 
+mod preview;
+
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, atomic::Ordering},

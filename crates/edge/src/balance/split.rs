@@ -82,6 +82,15 @@ impl Splitter {
         self.tokens.as_ref()?.set_cookie(side, path, https)
     }
 
+    /// Tells whether a request decides by itself where it goes, and not the shares.
+    pub(crate) fn is_certain(&self, headers: &HeaderMap) -> bool {
+        self.rules.iter().any(|(rule, _)| rule.holds(headers))
+            || self.tokens.as_ref().is_some_and(|tokens| {
+                let stays = tokens.place(headers.get_all(header::COOKIE).iter());
+                stays.is_some_and(|side| self.has_share(side))
+            })
+    }
+
     fn has_share(&self, side: u32) -> bool {
         usize::try_from(side).ok().and_then(|side| self.has_share.get(side)).copied() == Some(true)
     }

@@ -31,14 +31,32 @@ impl Conditions {
             && (self.query.is_empty() || self.query_holds(request.uri.query().unwrap_or_default()))
     }
 
+    /// Says what does not hold; nothing where all does.
+    pub(crate) fn why_not(&self, request: &http::request::Parts) -> Option<String> {
+        if !self.methods.is_empty() && !self.methods.contains(&request.method) {
+            let methods: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
+            return Some(format!("it is for {} only", methods.join(", ")));
+        }
+        for (name, value) in &self.headers {
+            if !request.headers.get_all(name).iter().any(|found| found == value) {
+                let value = String::from_utf8_lossy(value.as_bytes());
+                return Some(format!("the header {name} is not `{value}`"));
+            }
+        }
+        let query = request.uri.query().unwrap_or_default();
+        let lacking = self.query.iter().find(|(name, value)| !Self::query_has(query, name, value));
+        lacking.map(|(name, value)| format!("the query has no `{name}={value}`"))
+    }
+
     fn query_holds(&self, query: &str) -> bool {
-        let has = |name: &str, value: &str| {
-            query.split('&').any(|pair| {
-                let (found, its) = pair.split_once('=').unwrap_or((pair, ""));
-                form_decode(found) == name.as_bytes() && form_decode(its) == value.as_bytes()
-            })
-        };
-        self.query.iter().all(|(name, value)| has(name, value))
+        self.query.iter().all(|(name, value)| Self::query_has(query, name, value))
+    }
+
+    fn query_has(query: &str, name: &str, value: &str) -> bool {
+        query.split('&').any(|pair| {
+            let (found, its) = pair.split_once('=').unwrap_or((pair, ""));
+            form_decode(found) == name.as_bytes() && form_decode(its) == value.as_bytes()
+        })
     }
 }
 

@@ -176,6 +176,28 @@ fn first_that_holds(
     entries.iter().find(holds).copied()
 }
 
+/// Returns the routes of a site that take a decoded canonical path, but not the request, and would
+/// have come before the one that takes it; with what does not hold.
+pub(crate) fn passed_over(
+    site: &CompiledSite,
+    path: &str,
+    request: &http::request::Parts,
+) -> Vec<(String, String)> {
+    let table = &site.table;
+    let regexes = table.regexes.iter().filter(|(regex, _)| regex.is_match(path));
+    let exact = std::iter::once(table.exact_entries(path));
+    let entries = exact
+        .chain(regexes.map(|(_, entries)| entries.as_slice()))
+        .chain(prefixes_of(path).map(|prefix| table.prefix_entries(prefix)))
+        .flatten();
+    let mut passed = Vec::new();
+    for route in entries.filter_map(|entry| site.routes.get(entry.route)) {
+        let Some(why) = route.conditions.why_not(request) else { break };
+        passed.push((route.label.to_string(), why));
+    }
+    passed
+}
+
 /// Returns the prefixes of whole segments of a path, the longest first: of `/a/b` these are `/a/b`,
 /// `/a` and `/`.
 fn prefixes_of(path: &str) -> impl Iterator<Item = &str> {

@@ -199,6 +199,24 @@ impl From<&Limits> for SiteLimits {
 }
 
 impl Edits {
+    /// Says what is changed; nothing where nothing is.
+    pub(crate) fn in_words(&self) -> Option<String> {
+        let of = |list: &[(HeaderName, HeaderValue)]| {
+            list.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
+        let (set, add) = (of(&self.set), of(&self.add));
+        let names = |list: &[HeaderName]| {
+            list.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ")
+        };
+        let all = [("removed", names(&self.remove)), ("set", names(&set)), ("added", names(&add))];
+        let told: Vec<String> = all
+            .into_iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(what, names)| format!("{names} {what}"))
+            .collect();
+        (!told.is_empty()).then(|| told.join("; "))
+    }
+
     /// Carries the changes out.
     pub(crate) fn apply(&self, headers: &mut http::HeaderMap) {
         for name in &self.remove {

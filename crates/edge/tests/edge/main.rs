@@ -19,6 +19,7 @@ mod connections;
 mod control;
 mod corpus;
 mod crowds;
+mod explaining;
 mod failing;
 mod files;
 mod frames;

@@ -210,6 +210,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::access::Way;
 
     proptest! {
         #[test]
@@ -245,6 +246,7 @@ mod tests {
                 upstream_ms: waited,
                 tls: Some("1.3".into()),
                 trace_id: None,
+                way: waited.map(|_| Way { code: Some(agent.clone()), ..Way::default() }),
             };
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
             write_access(&record, &mut ours);

@@ -74,3 +74,26 @@ pub enum Stage {
     /// The action: a fixed answer.
     Respond,
 }
+
+impl Stage {
+    /// Returns its name, as logs have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Method => "method",
+            Self::Host => "host",
+            Self::Head => "head",
+            Self::Path => "path",
+            Self::Connection => "connection",
+            Self::Blocked => "blocked",
+            Self::Https => "https",
+            Self::Route => "route",
+            Self::Access => "access",
+            Self::Body => "body",
+            Self::Upstream => "upstream",
+            Self::Files => "files",
+            Self::Redirect => "redirect",
+            Self::Respond => "respond",
+        }
+    }
+}

@@ -8,7 +8,7 @@ use crate::{
     Page, PageQuery,
     auth::{LinkView, Login, RedeemLink, Refresh, Setup, Tokens, Whoami},
     deploy::{DeploymentView, RevisionProgress, WaitQuery},
-    explain::{ExplainQuery, Explanation},
+    explain::{ExplainQuery, Explanation, TryOut},
     logs::{LogLines, LogQuery},
     revision::{Diff, DiffQuery, Revert, RevertSite, RevisionQuery, RevisionView},
     site::{
@@ -184,6 +184,11 @@ impl Client {
     /// Tells the way of a request through the edge.
     pub async fn explain(&self, request: &str, query: &ExplainQuery) -> Answer<Explanation> {
         self.query(&format!("/api/v1/requests/{}", escape(request)), query).await
+    }
+
+    /// Tells what would become of a request.
+    pub async fn try_out(&self, request: &TryOut) -> Answer<Explanation> {
+        self.post("/api/v1/explain", request).await
     }
 
     /// Tells what applying sites would do.

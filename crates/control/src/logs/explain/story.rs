@@ -27,7 +27,7 @@ pub(super) fn tell(id: &str, found: Found) -> Explanation {
         time: access.as_ref().map(|record| record.time).or_else(|| time_of(id)),
         site,
         route: access.as_ref().and_then(|record| record.route.as_deref().map(str::to_owned)),
-        stage: stage.map(name),
+        stage: stage.map(|stage| stage.name().to_owned()),
         code: way.code,
         status: access.as_ref().map(|record| record.status),
         steps: story.0,
@@ -56,10 +56,12 @@ impl Story {
         self.access(record, way);
         let reason = self.refusal(way, errors);
         self.upstream(record, way);
-        for error in errors {
-            if Some(&error.message) != reason.as_ref() {
-                self.error(error);
-            }
+        let is_told = |error: &ErrorRecord| {
+            Some(&error.message) == reason.as_ref()
+                || way.failed.iter().any(|failed| failed.reason == error.message)
+        };
+        for error in errors.iter().filter(|error| !is_told(error)) {
+            self.error(error);
         }
         self.end(record);
     }
@@ -125,17 +127,17 @@ impl Story {
     fn refusal(&mut self, way: &Way, errors: &[ErrorRecord]) -> Option<String> {
         let stage = way.stage?;
         let Some(code) = &way.code else {
-            self.say(&name(stage), by(stage));
+            self.say(stage.name(), by(stage));
             return None;
         };
         let is_it = |error: &&ErrorRecord| error.code == *code && error.kind == ErrorKind::Refused;
         let reason = errors.iter().find(is_it).map(|error| error.message.clone());
         if stage < Stage::Upstream {
             let why = reason.as_deref().unwrap_or("nothing more is known");
-            self.say(&name(stage), format!("refused at {}: {why} ({code})", at(stage)));
+            self.say(stage.name(), format!("refused at {}: {why} ({code})", at(stage)));
         } else if stage > Stage::Upstream {
             let why = reason.as_deref().unwrap_or(reason_of(code));
-            self.say(&name(stage), format!("{}: {why} ({code})", by(stage)));
+            self.say(stage.name(), format!("{}: {why} ({code})", by(stage)));
         }
         reason
     }
@@ -238,13 +240,6 @@ fn reason_of(code: &str) -> &'static str {
     }
 }
 
-fn name(stage: Stage) -> String {
-    match serde_json::to_value(stage) {
-        Ok(Value::String(name)) => name,
-        _ => String::new(),
-    }
-}
-
 fn json<T: Serialize>(record: &T) -> Value {
     serde_json::to_value(record).unwrap_or_default()
 }
@@ -268,7 +263,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
