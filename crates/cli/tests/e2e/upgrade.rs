@@ -179,11 +179,11 @@ async fn whichever_is_killed_when_an_edge_serves_and_no_second_one() {
     let manager = manager().await;
     site(&manager, "app.localhost", "one").await;
     let web = Web::of(&manager).await;
-    for number in 0..24 {
+    for number in 0..8 {
         let before = manager.edge_pid().await.unwrap();
         let mut successor = upgrade_by_hand(&manager).await;
         // From before its first word until it serves.
-        tokio::time::sleep(Duration::from_millis(number * 6)).await;
+        tokio::time::sleep(Duration::from_millis(number * 18)).await;
         let victim = if number.is_multiple_of(2) { before } else { successor.id().unwrap() };
         signal(victim, Signal::KILL).unwrap();
         let serving = eventually("an edge that answers", async || {
