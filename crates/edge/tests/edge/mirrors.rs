@@ -37,7 +37,11 @@ async fn a_mirror_gets_what_the_upstream_gets_with_a_mark() {
         has_metric(&edge, "sent", 2 * (round + 1)).await;
         assert_eq!(origin.seen().len(), 2 * (round + 1));
     }
-    for (at_origin, at_mirror) in origin.seen().iter().zip(mirror.seen()) {
+    // Copies arrive in any order.
+    let mirrored = mirror.seen();
+    for at_origin in &origin.seen() {
+        let id = &at_origin.headers["x-request-id"];
+        let at_mirror = mirrored.iter().find(|copy| copy.headers["x-request-id"] == *id).unwrap();
         let mut headers = at_mirror.headers.clone();
         assert_eq!(headers.remove("x-portway-mirror").as_deref(), Some("1"));
         let mut original = at_origin.headers.clone();
