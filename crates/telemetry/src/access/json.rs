@@ -26,7 +26,7 @@ pub(super) fn write<T: Serialize>(record: &T, line: &mut Vec<u8>) {
     line.push(b'\n');
 }
 
-/// Appends a request as one line: the same as [`write`], but every request has one, so it is written
+/// Appends a request as one line: the same as [`write()`], but every request has one, so it is written
 /// field by field in a third of the time.
 pub(super) fn write_access(record: &AccessRecord<'_>, line: &mut Vec<u8>) {
     line.reserve(USUAL);
