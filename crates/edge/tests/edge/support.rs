@@ -18,7 +18,7 @@ use portway_model::{
 };
 use portway_policy::{
     CertificateObject, Digest, FORMAT, HttpsPolicy, NodeSettings, SitePolicy,
-    bundle::{Change, ChangeReport, IndexListing, PROTOCOL, Status},
+    bundle::{Change, ChangeReport, IndexListing, PROTOCOL, SUCCEEDED, Status},
 };
 use portway_testkit::{ca::TestCa, origin::Origin};
 use tokio::{
@@ -106,11 +106,16 @@ impl TestEdge {
         path: &str,
         body: Vec<u8>,
     ) -> (StatusCode, String) {
-        let stream = UnixStream::connect(self.handle.control_socket()).await.unwrap();
-        let mut client = client(stream).await;
-        let request = Request::builder().method(method).uri(path).header("host", "edge");
-        let answer = send(&mut client, request.body(sent(body)).unwrap()).await;
-        (StatusCode::from_u16(answer.status).unwrap(), answer.body)
+        loop {
+            let stream = UnixStream::connect(self.handle.control_socket()).await.unwrap();
+            let mut client = client(stream).await;
+            let request = Request::builder().method(method).uri(path).header("host", "edge");
+            let answer = send(&mut client, request.body(sent(body.clone())).unwrap()).await;
+            // An edge that gave its place away says so until it has closed its socket.
+            if answer.status != 503 || !answer.body.contains(SUCCEEDED) {
+                return (StatusCode::from_u16(answer.status).unwrap(), answer.body);
+            }
+        }
     }
 
     /// Asks over plain HTTP.
