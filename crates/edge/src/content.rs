@@ -83,6 +83,10 @@ struct Ledger {
     certificates: HashMap<Digest, usize>,
 }
 
+/// How often it is looked again for what a change took away meanwhile. Each time, a whole change was
+/// carried out between the look and the load.
+pub(crate) const LOOKS: usize = 10;
+
 /// Why something that the index names cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
@@ -238,7 +242,8 @@ impl Content {
         let (content, entry) = (Arc::clone(self), Arc::clone(entry));
         let load = move || {
             let sites = entry.slots.iter().map(|slot| content.load(slot));
-            let table = HostTable { sites: sites.collect::<Result<_, _>>()? };
+            let sites = sites.collect::<Result<_, _>>();
+            let table = HostTable { sites: sites.inspect_err(|error| content.await_live(error))? };
             Ok(Arc::clone(entry.table.get_or_init(|| Arc::new(table))))
         };
         tokio::task::spawn_blocking(load).await.unwrap_or(Err(LoadError::Stopping))
@@ -252,8 +257,18 @@ impl Content {
 
     /// Returns a certificate. Reads the disk.
     pub(crate) fn certificate(&self, digest: Digest) -> Result<CertificateObject, LoadError> {
-        let bytes = self.state.certificate(digest)?.ok_or(LoadError::Gone)?;
+        let bytes = self.state.certificate(digest)?.ok_or(LoadError::Gone);
+        let bytes = bytes.inspect_err(|error| self.await_live(error))?;
         serde_json::from_slice(&bytes).map_err(|source| LoadError::Damaged { digest, source })
+    }
+
+    /// Waits, where a change took away what was looked for, until that change is live: it is written
+    /// first, so whoever looks again at once could find what was there before. Blocks.
+    fn await_live(&self, error: &LoadError) {
+        if matches!(error, LoadError::Gone) {
+            // Held by a change from before it is written until after it is live.
+            drop(self.ledger.lock().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 
     /// Returns the compiled site of a slot. Reads the disk.

@@ -16,7 +16,9 @@ use crate::{
     body::{self, Body},
     canonical::{self, HostName, RequestFault, RequestHost, RequestPath, Spellings},
     compress,
-    content::{CompiledRoute, CompiledSite, HostEntry, HostTable, LoadError, Located, Reading},
+    content::{
+        CompiledRoute, CompiledSite, HostEntry, HostTable, LOOKS, LoadError, Located, Reading,
+    },
     exchange::{Exchange, Refusal, content_length},
     headers::Origin,
     pages::{self, Fault},
@@ -25,10 +27,6 @@ use crate::{
     stall::Patience,
     worker::{Connection, Shared, Worker},
 };
-
-/// How often a site that is just being replaced is looked up, and the pause before the next time.
-const LOOK_UPS: u32 = 200;
-const LOOK_UP_PAUSE: Duration = Duration::from_millis(5);
 
 /// What is answered to methods that are not forwarded.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -333,9 +331,8 @@ async fn find_host(
     let content = &shared.content;
     let local = inbound.connection.local.ip().to_canonical();
     let mut last = LoadError::Gone;
-    // A site may be replaced between its look-up and its first load; then the newer one counts, which
-    // is there once the change that took this one away is carried out.
-    for _ in 0..LOOK_UPS {
+    // A site may be replaced between its look-up and its first load; then the newer one counts.
+    for _ in 0..LOOKS {
         let entry = content.snapshot().find(&inbound.host.name, local).map(Arc::clone);
         let entry = entry.ok_or_else(no_site)?;
         match content.table(&entry).await {
@@ -345,7 +342,6 @@ async fn find_host(
         if !matches!(last, LoadError::Gone) {
             break;
         }
-        tokio::time::sleep(LOOK_UP_PAUSE).await;
     }
     Err(Refusal::of_edge(Fault::Internal, body::chain(&last)))
 }

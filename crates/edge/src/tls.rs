@@ -30,7 +30,7 @@ use tokio::{
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 
-use crate::content::{Content, HostEntry, LoadError, TlsChoice};
+use crate::content::{Content, HostEntry, LOOKS, LoadError, TlsChoice};
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -171,7 +171,7 @@ impl TlsAcceptor {
         let start = LazyConfigAcceptor::new(Acceptor::default(), io).await.map_err(before_hello)?;
         let name = start.client_hello().server_name().map(str::to_ascii_lowercase);
         meant.server_name = name.map(String::into_boxed_str);
-        let (choice, config) = match self.choose(local, meant).await {
+        let (choice, config) = match self.choose_live(local, meant).await {
             Ok(chosen) => chosen,
             Err(error) => return Err(self.refuse(start, error).await),
         };
@@ -184,6 +184,23 @@ impl TlsAcceptor {
             http2: connection.alpn_protocol() == Some(b"h2"),
         };
         Ok((stream, facts))
+    }
+
+    /// Chooses anew while changes replace what was chosen before it could be read.
+    async fn choose_live(
+        &self,
+        local: IpAddr,
+        meant: &mut Meant,
+    ) -> Result<(TlsChoice, Arc<ServerConfig>), HandshakeError> {
+        let mut chosen = self.choose(local, meant).await;
+        for _ in 1..LOOKS {
+            let Err(HandshakeError::Certificate(CertificateError::Load(LoadError::Gone))) = chosen
+            else {
+                break;
+            };
+            chosen = self.choose(local, meant).await;
+        }
+        chosen
     }
 
     /// Chooses by name, without one by the address the client came in on, then `*`, then the

@@ -59,6 +59,58 @@ async fn fifty_changes_under_load_lose_no_request() {
     assert_eq!(posts, asked.load(Ordering::SeqCst));
 }
 
+/// A change is written before it is live. Meanwhile the disk does not have what is served, and what
+/// was never asked for is not in memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sites_and_certificates_are_found_while_they_are_replaced() {
+    const SITES: usize = 1_000;
+    let (edge, ca) = (TestEdge::start().await, Arc::new(TestCa::new().unwrap()));
+    let replaced = |body: String| {
+        let certificate = certificate(&ca, &["*.many.example"]);
+        let put = (0..SITES).map(|n| {
+            let routes = vec![route("/", respond(&body))];
+            with_https(
+                site(&format!("s{n}"), &[&format!("s{n}.many.example")], routes),
+                &certificate,
+            )
+        });
+        Change { put: put.collect(), certificates: vec![certificate.clone()], ..change() }
+    };
+    edge.change(replaced("first".to_owned())).await;
+    let (stop, asked) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let clients: Vec<_> = (0..8)
+        .map(|number| {
+            let (stop, asked, ca) = (Arc::clone(&stop), Arc::clone(&asked), Arc::clone(&ca));
+            let (http, https) = (edge.http(), edge.https());
+            tokio::spawn(async move {
+                let mut kept = client(TcpStream::connect(http).await.unwrap()).await;
+                while !stop.load(Ordering::SeqCst) {
+                    let turn = asked.fetch_add(1, Ordering::SeqCst);
+                    let host = format!("s{}.many.example", turn * 7 % SITES);
+                    let asked = request("GET", &host, "/", "");
+                    let answer = if number % 2 == 0 {
+                        send(&mut kept, asked).await
+                    } else {
+                        let stream = tls(https, &ca, &host, &[]).await.unwrap();
+                        send(&mut client(stream).await, asked).await
+                    };
+                    // Over plain HTTP it is sent on to HTTPS.
+                    assert_eq!(answer.status, if number % 2 == 0 { 301 } else { 200 }, "{host}");
+                }
+            })
+        })
+        .collect();
+
+    for n in 0..10 {
+        edge.change(replaced(format!("changed {n}"))).await;
+    }
+
+    stop.store(true, Ordering::SeqCst);
+    for client in clients {
+        client.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn everything_is_there_after_a_restart() {
     let (edge, ca) = (TestEdge::start().await, TestCa::new().unwrap());
