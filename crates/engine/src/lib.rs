@@ -1,0 +1,28 @@
+//! How a site's policy is carried out by an engine that is not Portway's own: what the engine can do
+//! of it, and the configuration that makes it do so.
+//!
+//! Everything here is pure: no I/O, no async, no clock. Equal input gives equal bytes. Whoever deploys
+//! carries out the [`Steps`] that an [`Engine`] names.
+//!
+//! No setting is dropped in silence: [`uses`] lists every setting that a policy uses, the engine says
+//! for each what becomes of it ([`Support`]), and [`judge`] turns that into findings.
+
+mod engine;
+mod facts;
+mod judge;
+mod object;
+mod setting;
+mod steps;
+mod support;
+mod uses;
+
+pub use self::{
+    engine::{Engine, RenderError, TopLevel},
+    facts::{EngineFacts, Layout, Ports, Version, VersionError},
+    judge::judge,
+    object::{Extension, Object, Place, Release, ReleaseSite, Rendered, Secrecy},
+    setting::{Bearing, Setting},
+    steps::{Candidate, CandidateError, CandidateFile, Command, Link, Probe, Rights, Steps, Test},
+    support::Support,
+    uses::{Use, Value, uses},
+};
