@@ -226,7 +226,8 @@ impl Control {
             | ResourceKind::Token
             | ResourceKind::Setting
             | ResourceKind::Certificate
-            | ResourceKind::File => None,
+            | ResourceKind::File
+            | ResourceKind::Node => None,
         };
         Ok(RevisionChange {
             kind: change.kind.to_string(),

@@ -77,6 +77,8 @@ pub enum FindingCode {
     WeakPassword,
     /// A secret that this installation does not have.
     UnknownSecret,
+    /// A node that this installation does not have.
+    UnknownNode,
     /// Two routes that match the same requests.
     RouteTaken,
     /// A host that another owner has.
@@ -134,6 +136,8 @@ pub enum ResourceKind {
     Certificate,
     /// A site file.
     File,
+    /// A node.
+    Node,
 }
 
 /// Names a declared thing.
@@ -358,6 +362,7 @@ impl fmt::Display for ResourceKind {
             Self::Setting => "setting",
             Self::Certificate => "certificate",
             Self::File => "file",
+            Self::Node => "node",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The types Portway is about: sites and their routes, users and their bounds, revisions,
+//! The types Portway is about: sites and their routes, nodes, users and their bounds, revisions,
 //! certificates, deployments, and the findings in which every check speaks.
 //!
 //! This crate deliberately does no I/O and knows no clock, no database and no engine. A value of a
@@ -11,6 +11,7 @@ mod finding;
 mod host;
 mod id;
 mod name;
+pub mod node;
 mod path;
 mod revision;
 pub mod site;
@@ -26,6 +27,7 @@ pub use finding::{
 pub use host::{HostError, HostPattern, HostPort, Hostname};
 pub use id::{Id, IdError};
 pub use name::{Name, NameError};
+pub use node::{EngineKind, Node, NodeSelector, NodeSpec};
 pub use path::{PathError, PathPrefix};
 pub use revision::{Change, Origin, Revision, RevisionNumber};
 pub use site::{Site, SiteSpec};
