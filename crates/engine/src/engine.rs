@@ -7,7 +7,7 @@ use portway_model::Finding;
 use portway_policy::{CertificateObject, Digest, NodeSettings, SitePolicy};
 
 use crate::{
-    Candidate, CandidateError, EngineFacts, Release, Rendered, Setting, Steps, Support, Use,
+    Candidate, CandidateError, EngineFacts, Probe, Release, Rendered, Setting, Steps, Support, Use,
 };
 
 /// An engine: pure, without a clock and without a machine.
@@ -55,6 +55,10 @@ pub trait Engine: Send + Sync {
 
     /// Returns the steps that bring a release to life.
     fn steps(&self, candidate: Candidate, release: &Release, facts: &EngineFacts) -> Steps;
+
+    /// Returns what proves that a release is served: for the release before, when a node is switched
+    /// back to it, as [`Engine::steps`] does for the one to come.
+    fn probe(&self, release: Digest, facts: &EngineFacts) -> Probe;
 
     /// Reads what the engine's own test says, down to the field of the site where that can be known.
     fn read_test_output(&self, output: &str, release: &Release) -> Vec<Finding>;
