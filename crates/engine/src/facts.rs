@@ -34,6 +34,8 @@ pub struct Layout {
     pub reached_by: Utf8PathBuf,
     /// The engine's program.
     pub program: Utf8PathBuf,
+    /// The authorities that the machine trusts, in one file of PEM.
+    pub authorities: Utf8PathBuf,
 }
 
 /// The ports and addresses on which an engine listens.
@@ -87,13 +89,14 @@ impl Layout {
     }
 
     /// Returns the paths with what each is for.
-    pub fn paths(&self) -> [(&'static str, &Utf8Path); 5] {
+    pub fn paths(&self) -> [(&'static str, &Utf8Path); 6] {
         [
             ("home", &self.home),
             ("logs", &self.logs),
             ("top_level", &self.top_level),
             ("reached_by", &self.reached_by),
             ("program", &self.program),
+            ("authorities", &self.authorities),
         ]
     }
 }

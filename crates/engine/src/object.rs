@@ -1,7 +1,11 @@
 //! What is put on a node: immutable objects that are named by their content, and releases, each a
 //! text that names all the objects that count.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use portway_model::{FieldPath, Finding, Id, Name, Site};
@@ -73,6 +77,8 @@ pub struct Rendered {
     pub objects: Vec<Arc<Object>>,
     /// What the release says of it.
     pub entry: String,
+    /// The folders that must be there, such as that of its logs.
+    pub folders: Vec<Utf8PathBuf>,
     /// The names of everything that can stand only once on a node, such as hosts: two sites that claim
     /// the same one cannot both be served there.
     pub claims: Vec<String>,
@@ -89,6 +95,8 @@ pub struct Release {
     pub entry: Arc<Object>,
     /// The objects that it names, by file name.
     pub objects: BTreeMap<String, Arc<Object>>,
+    /// The folders that must be there before it is tried.
+    pub folders: BTreeSet<Utf8PathBuf>,
     /// The sites that are served.
     pub sites: Vec<ReleaseSite>,
     /// The sites that are not served, with the reason.
@@ -176,6 +184,7 @@ impl Release {
             digest,
             entry: Arc::new(Object::text(extension, text, Vec::new())),
             objects,
+            folders: rendered.iter().flat_map(|site| site.folders.iter().cloned()).collect(),
             sites: sites.collect(),
             held,
         }
