@@ -1,0 +1,7 @@
+//! What every transport promises, proven on each; and what SSH alone can do wrong, against real
+//! servers.
+#![expect(clippy::panic, reason = "a failed assumption fails the test")]
+#![expect(clippy::unwrap_used, reason = "a failed assumption fails the test")]
+
+mod conformance;
+mod local;
