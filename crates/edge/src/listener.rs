@@ -7,13 +7,19 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener},
+    time::Duration,
 };
 
 use portway_policy::bundle::ListenerStatus;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
+
+/// When a connection on which nothing is heard is asked whether the client is there, how often, and
+/// how many questions without an answer end it. An idle tunnel is open for as long as both sides
+/// are; one whose client vanished would be open for ever.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
 /// An address with its sockets.
 pub(crate) struct Bound {
@@ -104,13 +110,27 @@ pub(crate) fn bind(
     workers: usize,
     given: &mut Given,
 ) -> Result<Bound, BindError> {
-    if let Some(GivenAddress { address, mut sockets, .. }) = given.take(address, tls) {
+    let bound = if let Some(GivenAddress { address, mut sockets, .. }) = given.take(address, tls) {
         complete(address, &mut sockets, workers);
-        return Ok(Bound { status: ListenerStatus { address, tls }, sockets });
+        Bound { status: ListenerStatus { address, tls }, sockets }
+    } else {
+        bind_all(address, workers)
+            .map(|(address, sockets)| Bound { status: ListenerStatus { address, tls }, sockets })
+            .map_err(|source| BindError { address, source })?
+    };
+    for socket in &bound.sockets {
+        watch(socket).map_err(|source| BindError { address, source })?;
     }
-    bind_all(address, workers)
-        .map(|(address, sockets)| Bound { status: ListenerStatus { address, tls }, sockets })
-        .map_err(|source| BindError { address, source })
+    Ok(bound)
+}
+
+/// Has the system notice clients that vanished. What is set for a listening socket holds for every
+/// connection that it takes.
+fn watch(socket: &TcpListener) -> io::Result<()> {
+    let (first, then, questions) = KEEPALIVE;
+    let keepalive =
+        TcpKeepalive::new().with_time(first).with_interval(then).with_retries(questions);
+    SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }
 
 /// Adds sockets until each worker has one of its own, where the system lets them share the address.
@@ -189,6 +209,22 @@ mod tests {
         let again = bind(bound.status.address, false, 1, &mut Given::default());
         assert!(again.is_err_and(|error| error.source.kind() == io::ErrorKind::AddrInUse));
     }
+
+    #[test]
+    fn clients_that_vanish_are_noticed_on_connections_of_every_socket() {
+        let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let mut given = Given::default();
+        let own = bind(free, false, 1, &mut given).unwrap();
+        given.put(&own.status, own.sockets);
+        let bound = bind(free, false, 1, &mut given).unwrap();
+        bound.sockets[0].set_nonblocking(false).unwrap();
+        let _client = std::net::TcpStream::connect(bound.status.address).unwrap();
+        let (taken, _) = bound.sockets[0].accept().unwrap();
+        let taken = SockRef::from(&taken);
+        assert!(taken.keepalive().unwrap());
+        assert_eq!(taken.tcp_keepalive_time().unwrap(), KEEPALIVE.0);
+    }
+
     #[test]
     fn sockets_that_are_given_are_all_used_and_completed() {
         let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
