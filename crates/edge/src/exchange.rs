@@ -1,6 +1,8 @@
 //! A request from its arrival to the last byte of its answer, and what the logs and counters say
 //! of it. However it ends, it ends in exactly one record.
 
+mod tunnelled;
+
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
@@ -26,7 +28,7 @@ use crate::{
     log::SiteLog,
     pages::Fault,
     pipeline::Witness,
-    proxy::{Passed, Peer, TunnelError},
+    proxy::Peer,
     request_id::RequestId,
     stall::Patience,
     worker::{Connection, Shared},
@@ -233,23 +235,6 @@ impl Exchange {
             self.answer = Answer::Sent;
         }
         response.map(|body| body::observe(body, move |end| self.sent(end)))
-    }
-
-    /// Follows a tunnel: what passed through it counts as its bodies.
-    pub(crate) fn tunnel_ended(mut self: Box<Self>, ended: Result<Passed, TunnelError>) {
-        self.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
-        self.answer = Answer::Sent;
-        match ended {
-            Ok(passed) => {
-                self.received.get_or_insert_default().set(passed.up);
-                self.sent = passed.down;
-            }
-            Err(error) => {
-                let message = body::chain(&error);
-                self.error(ErrorKind::ClientGone, ErrorLevel::Info, "tunnel_broken", message);
-            }
-        }
-        self.end();
     }
 
     fn sent(&mut self, end: BodyEnd) {

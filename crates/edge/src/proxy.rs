@@ -31,7 +31,7 @@ pub(crate) use self::{
     pool::{LocalExecutor, Pool},
     progress::{BodyFault, Expired},
     tls::UpstreamTlsError,
-    tunnel::{Passed, TunnelError},
+    tunnel::{Passed, TunnelError, pass},
 };
 use crate::{
     balance::{Change, Facts, Failure, Notice, Pick, Target},

@@ -19,7 +19,7 @@ use portway_http1::{
     request::{Parser, RequestHead},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, copy_bidirectional},
+    io::{AsyncRead, AsyncWrite},
     time::{Instant, timeout},
 };
 
@@ -31,7 +31,7 @@ use crate::{
     http2::goaway,
     pages::Fault,
     pipeline::{self, Arrived, Served, Tunnel},
-    proxy::{Passed, Switched, TunnelError},
+    proxy::{self, Passed, Switched, TunnelError},
     sendfile::SendFile,
     worker::{Connection, Worker},
 };
@@ -332,7 +332,9 @@ impl<S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static> Server<S> {
     /// Passes bytes both ways until both sides are done.
     async fn tunnel(self, tunnel: Tunnel) {
         let Tunnel { response, upstream, pick, exchange } = tunnel;
-        exchange.tunnel_ended(pass(self.link, response, upstream).await);
+        let passed = Rc::<Passed>::default();
+        let tunnelled = exchange.tunnelled(Rc::clone(&passed));
+        tunnelled.ended(pass(self.link, response, upstream, &passed).await);
         drop(pick);
     }
 }
@@ -340,16 +342,15 @@ impl<S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static> Server<S> {
 async fn pass<S: AsyncRead + AsyncWrite + Unpin>(
     link: Rc<RefCell<Link<S>>>,
     response: Response<()>,
-    mut upstream: Switched,
-) -> Result<Passed, TunnelError> {
+    upstream: Switched,
+    passed: &Passed,
+) -> Result<(), TunnelError> {
     // A request that asks to leave HTTP has no body, so nobody else holds the connection.
     let link = Rc::try_unwrap(link).map_err(|_| TunnelError::Held)?;
     let mut wire = link.into_inner().wire;
     write::switching(&mut wire, response.into_parts().0)?;
-    poll_fn(|cx| wire.poll_flush(cx)).await?;
-    let mut client = Prefixed::of(wire);
-    let (up, down) = copy_bidirectional(&mut client, &mut upstream).await?;
-    Ok(Passed { up, down })
+    poll_fn(|cx| wire.poll_flush(cx)).await.map_err(TunnelError::Client)?;
+    proxy::pass(Prefixed::of(wire), upstream, passed).await
 }
 
 fn refused(reject: Reject) -> Next {
