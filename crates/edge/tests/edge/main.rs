@@ -7,6 +7,7 @@
     clippy::panic,
     reason = "a test that cannot go on has failed"
 )]
+#![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod access;
 mod backend;
@@ -37,3 +38,4 @@ mod succession;
 mod support;
 mod telling;
 mod upstreams;
+mod websocket;

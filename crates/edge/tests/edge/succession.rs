@@ -28,7 +28,7 @@ use crate::support::{
 };
 
 /// Puts another edge in the place of one.
-async fn succeed(
+pub(crate) async fn succeed(
     edge: &TestEdge,
     edit: impl FnOnce(&mut EdgeConfig),
 ) -> Result<TestEdge, EdgeError> {
