@@ -1,3 +1,5 @@
+//! What a declared node may say and what it may not, told all at once.
+
 use serde_json::json;
 
 use super::*;

@@ -1,0 +1,36 @@
+//! Brings one node from what it has to what it should have, stage by stage, or back.
+//!
+//! A deployment is told the release that the node is to serve, and how to speak with the node. It reads
+//! what the node has, sends what is missing, has the engine test it beside what runs, switches one
+//! link, and asks the engine until it answers with the new release's digest. What fails before the
+//! switch changes nothing; what fails after it is switched back and asked for the old digest. Each
+//! stage is [noted](Journal) before it begins.
+//!
+//! Every step can be done twice, and what the node has is read from it, never remembered: so a
+//! deployment that was cut off is [gone on with](recover) or undone by whoever comes next. Of two
+//! managers that both believe that it is their turn, the one with the greater [fence](fence) wins on
+//! the node itself.
+//!
+//! This crate deliberately knows no store, no clock and no user: it is given the release, and tells
+//! how it ended.
+
+mod fence;
+mod home;
+mod journal;
+mod look;
+mod probe;
+mod recover;
+mod run;
+mod stage;
+mod state;
+mod step;
+mod switch;
+
+pub use self::{
+    journal::{Journal, JournalError, StepRecord},
+    look::{Look, Owner},
+    recover::{Resume, resume},
+    run::{Deployment, Ended, deploy},
+    state::{FORMAT, NodeState},
+    step::StepError,
+};

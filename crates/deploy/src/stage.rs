@@ -1,0 +1,342 @@
+//! The work of each stage.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use portway_engine::{
+    Candidate, CandidateFile, Command, Layout, Object, Probe, Release, Rights, Steps, Test,
+    TopLevel,
+};
+use portway_policy::Digest;
+use portway_transport::{Content, Mode, Transport, Upload};
+
+use crate::{
+    Deployment, FORMAT, Journal, NodeState, StepError, fence,
+    home::{self, Home},
+    look, probe,
+    run::{Fault, Progress},
+    step::{Node, argv, printed},
+    switch::{self, Switch},
+};
+
+/// How long folders may take to be made.
+const FOLDERS: Duration = Duration::from_secs(10);
+
+/// Sends what the node lacks. Nothing that runs is touched.
+pub(crate) async fn send<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    node: &Node<'_, T, J>,
+    progress: &mut Progress,
+) -> Result<(), Fault> {
+    let layout = &it.facts.layout;
+    let home = Home::of(layout);
+    let steps = steps(it, Candidate { files: Vec::new() });
+    make_folders(it, node, &home).await?;
+    // In this order; see `fence`.
+    switch::check(node, &home, it.owner).await?;
+    take_turn(it, node, &home).await?;
+    clear_stale(it, node, &steps).await?;
+    let mut found = look::read(node, layout, &steps.activate, &steps.probe).await?;
+    progress.before = proven(&found);
+    if let Some(before) = progress.before {
+        // What was proven is the way back, whatever an earlier deployment left linked.
+        found.target = Some(entry_path(layout, before, it.release));
+    }
+    progress.switch = Some(Switch::plan(node, layout, &steps.activate, &found).await?);
+    let files = missing(it, &found)?;
+    node.put(&files).await?;
+    progress.sent = files.len();
+    progress.look = found;
+    Ok(())
+}
+
+/// Has the engine try the release beside what runs.
+pub(crate) async fn test<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    node: &Node<'_, T, J>,
+    _progress: &mut Progress,
+) -> Result<(), Fault> {
+    let top_level = top_level(node, &it.facts.layout).await?;
+    let candidate =
+        it.engine.candidate(&top_level, it.release, it.facts).map_err(StepError::from)?;
+    let steps = steps(it, candidate);
+    match &steps.test {
+        Test::Command { files, command } => {
+            node.put(&uploads(files)?).await?;
+            let result = node.run(command).await;
+            let cleared = node.remove(&paths(files)).await;
+            let output = result?;
+            cleared?;
+            if output.is_success() { Ok(()) } else { Err(refusal(it, printed(&output))) }
+        }
+        Test::Instance { files, command, probe } => {
+            node.put(&uploads(files)?).await?;
+            let result = try_instance(node, command, probe).await;
+            let cleared = node.remove(&paths(files)).await;
+            let problem = result?;
+            cleared?;
+            problem.map_or(Ok(()), |output| Err(refusal(it, output)))
+        }
+    }
+}
+
+/// Switches the node to the release, and has the engine read it.
+pub(crate) async fn activate<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    node: &Node<'_, T, J>,
+    progress: &mut Progress,
+) -> Result<(), Fault> {
+    let steps = steps(it, Candidate { files: Vec::new() });
+    let Some(switch) = &progress.switch else { return Ok(()) };
+    progress.switched = true;
+    switch.apply(node, &Home::of(&it.facts.layout), it.owner).await?;
+    if let Some(reload) = &steps.reload {
+        node.must(reload).await?;
+    }
+    Ok(())
+}
+
+/// Asks the engine until it serves the release, and notes that it does.
+pub(crate) async fn prove<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    node: &Node<'_, T, J>,
+    progress: &mut Progress,
+) -> Result<(), Fault> {
+    let steps = steps(it, Candidate { files: Vec::new() });
+    asked(node, &steps.probe, it.release.digest).await?;
+    let home = Home::of(&it.facts.layout);
+    // Proven once more, a release is not its own predecessor.
+    let before = match progress.before {
+        Some(before) if before != it.release.digest => Some(before),
+        _ => progress.look.state.as_ref().and_then(|state| state.before),
+    };
+    let state = NodeState { release: Some(it.release.digest), before, ..note(it) };
+    switch::check(node, &home, it.owner).await?;
+    node.put(&[upload(&home.state, Mode::PRIVATE, state.write())?]).await?;
+    prune(it, node, &home, before).await?;
+    Ok(())
+}
+
+/// Switches the node back to what it served, and proves that.
+pub(crate) async fn roll_back<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    node: &Node<'_, T, J>,
+    progress: &mut Progress,
+) -> Result<(), Fault> {
+    let Some(switch) = progress.switch.as_ref().filter(|_| progress.switched) else {
+        return Ok(());
+    };
+    let steps = steps(it, Candidate { files: Vec::new() });
+    switch.undo(node, &Home::of(&it.facts.layout), it.owner).await?;
+    if let Some(reload) = &steps.reload {
+        node.must(reload).await?;
+    }
+    if let Some(before) = progress.before {
+        asked(node, &it.engine.probe(before, it.facts), before).await?;
+    }
+    Ok(())
+}
+
+fn steps<T>(it: &Deployment<'_, T>, candidate: Candidate) -> Steps {
+    it.engine.steps(candidate, it.release, it.facts)
+}
+
+/// Returns the release that was proven last, where it is whole on the node.
+fn proven(found: &look::Look) -> Option<Digest> {
+    let release = found.state.as_ref()?.release?;
+    found.releases.keys().any(|name| home::named(name) == Some(release)).then_some(release)
+}
+
+fn entry_path(layout: &Layout, digest: Digest, like: &Release) -> Utf8PathBuf {
+    let path = like.path(layout);
+    let extension = path.extension().unwrap_or_default();
+    layout.releases().join(format!("{digest}.{extension}"))
+}
+
+fn note<T>(it: &Deployment<'_, T>) -> NodeState {
+    NodeState {
+        format: FORMAT,
+        installation: it.owner.installation,
+        manager: it.owner.manager.clone(),
+        fence: it.owner.fence,
+        release: None,
+        before: None,
+    }
+}
+
+async fn make_folders<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    node: &Node<'_, T, J>,
+    home: &Home,
+) -> Result<(), StepError> {
+    let layout = &it.facts.layout;
+    // The engine's workers pass through to the objects they know of, and nobody can list them.
+    let own = [&layout.home, &home.objects, &home.releases].map(ToString::to_string);
+    let of_sites = it.release.folders.iter().map(ToString::to_string);
+    make(node, &["mkdir", "-p", "-m", "0711", "--"], own.into_iter().collect()).await?;
+    make(node, &["mkdir", "-p", "--"], of_sites.collect()).await
+}
+
+async fn make<T: Transport, J: Journal>(
+    node: &Node<'_, T, J>,
+    with: &[&str],
+    folders: Vec<String>,
+) -> Result<(), StepError> {
+    if folders.is_empty() {
+        return Ok(());
+    }
+    let argv = with.iter().map(|word| (*word).to_owned()).chain(folders).collect();
+    node.must(&Command { argv, rights: Rights::Login, deadline: FOLDERS }).await.map(drop)
+}
+
+/// Writes this turn's number on the node, before anything else is done there.
+async fn take_turn<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    node: &Node<'_, T, J>,
+    home: &Home,
+) -> Result<(), StepError> {
+    let found = look::state(node, home).await?;
+    let (release, before) =
+        found.as_ref().map(|state| (state.release, state.before)).unwrap_or_default();
+    let state = NodeState { release, before, ..note(it) };
+    if found.as_ref() == Some(&state) {
+        return Ok(());
+    }
+    node.put(&[upload(&home.state, Mode::PRIVATE, state.write())?]).await
+}
+
+/// Removes what earlier turns prepared and never put in its place.
+async fn clear_stale<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    node: &Node<'_, T, J>,
+    steps: &Steps,
+) -> Result<(), StepError> {
+    let links = BTreeSet::from([&steps.activate.link, &it.facts.layout.reached_by]);
+    let folders: BTreeSet<_> = links.into_iter().filter_map(|link| link.parent()).collect();
+    let mut stale = Vec::new();
+    for folder in folders {
+        let names = node.list(folder).await?.into_iter().map(|entry| entry.name);
+        let names = names.filter(|name| fence::is_stale(name, it.owner.fence));
+        stale.extend(names.map(|name| folder.join(name)));
+    }
+    node.remove(&stale).await
+}
+
+/// Returns what the release needs and the node has not, or has in other bytes.
+fn missing<T>(it: &Deployment<'_, T>, found: &look::Look) -> Result<Vec<Upload>, StepError> {
+    let layout = &it.facts.layout;
+    let mut files = Vec::new();
+    for (name, object) in &it.release.objects {
+        if !found.has_object(name, object.digest()) {
+            files.push(upload_object(&object.path(layout), object)?);
+        }
+    }
+    let entry = it.release.path(layout);
+    let there = entry.file_name().and_then(|name| found.releases.get(name));
+    if there != Some(&it.release.entry.digest()) {
+        let names: Vec<_> = it.release.objects.keys().map(String::as_str).collect();
+        let list = upload(&home::list_of(&entry), Mode::PUBLIC, names.join("\n").into_bytes())?;
+        files.extend([list, upload_object(&entry, &it.release.entry)?]);
+    }
+    Ok(files)
+}
+
+async fn top_level<T: Transport, J: Journal>(
+    node: &Node<'_, T, J>,
+    layout: &Layout,
+) -> Result<TopLevel, StepError> {
+    let text = node.get(&layout.top_level).await?.unwrap_or_default();
+    let text = String::from_utf8(text).map_err(|_| StepError::InTheWay {
+        path: layout.top_level.clone(),
+        what: "it is no text in UTF-8".to_owned(),
+    })?;
+    let folder = layout.reached_by.parent().unwrap_or(Utf8Path::new("/"));
+    let is_file =
+        |content: &Content| matches!(content, Content::File { .. } | Content::Link { .. });
+    let entries = node.list(folder).await?.into_iter().filter(|entry| is_file(&entry.content));
+    let mut beside: Vec<_> = entries.map(|entry| folder.join(entry.name)).collect();
+    beside.sort();
+    Ok(TopLevel { text, beside })
+}
+
+/// Runs an instance of the engine until it answers as it should. Returns what is wrong otherwise.
+async fn try_instance<T: Transport, J: Journal>(
+    node: &Node<'_, T, J>,
+    command: &Command,
+    probe: &Probe,
+) -> Result<Option<String>, StepError> {
+    let argv = argv(command)?;
+    let running = node.transport.run(&argv, &[], command.deadline);
+    tokio::select! {
+        answered = probe::until_right(node.transport, probe) => Ok(answered.err()),
+        ended = running => Ok(Some(printed(&ended?))),
+    }
+}
+
+fn refusal<T>(it: &Deployment<'_, T>, output: String) -> Fault {
+    Fault::Refused { findings: it.engine.read_test_output(&output, it.release), output }
+}
+
+async fn asked<T: Transport, J: Journal>(
+    node: &Node<'_, T, J>,
+    probe: &Probe,
+    wanted: Digest,
+) -> Result<(), StepError> {
+    let began = std::time::Instant::now();
+    let result = probe::until_right(node.transport, probe).await;
+    let action = format!("asked for release {wanted} on port {}", probe.port);
+    let output = result.as_ref().err().cloned().unwrap_or_default();
+    node.note(action, output, result.is_ok(), began);
+    result.map_err(|got| StepError::NotServed {
+        wanted,
+        port: probe.port,
+        deadline: probe.deadline,
+        got,
+    })
+}
+
+/// Removes what neither this release nor the one before it names.
+async fn prune<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    node: &Node<'_, T, J>,
+    home: &Home,
+    before: Option<Digest>,
+) -> Result<(), StepError> {
+    let kept: BTreeSet<_> = before.into_iter().chain([it.release.digest]).collect();
+    let mut needed: BTreeSet<String> = it.release.objects.keys().cloned().collect();
+    if let Some(before) = before {
+        let list = home::list_of(&entry_path(&it.facts.layout, before, it.release));
+        let Some(names) = node.get(&list).await? else { return Ok(()) };
+        needed.extend(String::from_utf8_lossy(&names).lines().map(str::to_owned));
+    }
+    let objects = node.list(&home.objects).await?.into_iter().map(|entry| entry.name);
+    let objects = objects.filter(|name| home::named(name).is_some() && !needed.contains(name));
+    let mut gone: Vec<_> = objects.map(|name| home.objects.join(name)).collect();
+    let releases = node.list(&home.releases).await?.into_iter().map(|entry| entry.name);
+    let is_old = |name: &String| home::named(name).is_some_and(|digest| !kept.contains(&digest));
+    gone.extend(releases.filter(is_old).map(|name| home.releases.join(name)));
+    node.remove(&gone).await
+}
+
+fn uploads(files: &[CandidateFile]) -> Result<Vec<Upload>, StepError> {
+    let upload_file = |file: &CandidateFile| {
+        upload(&file.path, mode(file.secrecy.mode()), file.text.clone().into_bytes())
+    };
+    files.iter().map(upload_file).collect()
+}
+
+fn paths(files: &[CandidateFile]) -> Vec<Utf8PathBuf> {
+    files.iter().map(|file| file.path.clone()).collect()
+}
+
+fn upload_object(path: &Utf8Path, object: &Object) -> Result<Upload, StepError> {
+    upload(path, mode(object.secrecy().mode()), object.bytes().to_vec())
+}
+
+fn upload(path: &Utf8Path, mode: Mode, bytes: Vec<u8>) -> Result<Upload, StepError> {
+    Ok(Upload::new(path, mode, bytes)?)
+}
+
+fn mode(bits: u32) -> Mode {
+    Mode::new(bits).unwrap_or(Mode::PRIVATE)
+}

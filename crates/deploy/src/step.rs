@@ -1,0 +1,206 @@
+//! One step on a node: how it is done, noted, and how it fails.
+
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use portway_engine::{CandidateError, Command, Rights};
+use portway_model::Stage;
+use portway_policy::Digest;
+use portway_transport::{Argv, Entry, Output, Transport, TransportError, Upload};
+
+use crate::{Journal, JournalError, StepRecord};
+
+/// So much of what a command prints is kept for people.
+const MOST_OUTPUT: usize = 16 << 10;
+
+/// Why a step on a node failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The node could not be spoken with, or refused the step.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The node is another installation's.
+    #[error(
+        "the node is managed by another installation of Portway (manager `{manager}`, note in {path}); remove it there, or delete the note if that installation is gone"
+    )]
+    Foreign {
+        /// The manager that wrote the note.
+        manager: String,
+        /// The note.
+        path: Utf8PathBuf,
+    },
+    /// Another manager of the same installation works on the node.
+    #[error("manager `{manager}` has taken the node over (turn {theirs}, ours was {ours})")]
+    Fenced {
+        /// The manager.
+        manager: String,
+        /// The number of its turn.
+        theirs: u64,
+        /// The number of ours.
+        ours: u64,
+    },
+    /// The note cannot be read.
+    #[error(
+        "the note {path} cannot be read: {problem}; an upgrade of this manager, or deleting the note, helps"
+    )]
+    Note {
+        /// The note.
+        path: Utf8PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Something that Portway did not put there lies where it must write.
+    #[error("{path} is in the way: {what}; move it away, Portway does not overwrite it")]
+    InTheWay {
+        /// Where.
+        path: Utf8PathBuf,
+        /// What is there.
+        what: String,
+    },
+    /// The engine's own configuration does not lead to Portway's.
+    #[error(transparent)]
+    Candidate(#[from] CandidateError),
+    /// A command ended otherwise than it should.
+    #[error("`{command}` failed ({status}): {output}")]
+    Command {
+        /// What was run.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// What it printed last.
+        output: String,
+    },
+    /// The engine's own test refused it.
+    #[error("the engine's own test refuses it: {output}")]
+    Refused {
+        /// What it printed.
+        output: String,
+    },
+    /// The engine does not serve what it should.
+    #[error("the engine does not answer with release {wanted} on port {port} within {} s: {got}", .deadline.as_secs())]
+    NotServed {
+        /// The release.
+        wanted: Digest,
+        /// Where it was asked.
+        port: u16,
+        /// How long it was asked.
+        deadline: Duration,
+        /// What it answered last.
+        got: String,
+    },
+    /// The deployment cannot be noted.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// A node as the steps of one stage see it.
+pub(crate) struct Node<'a, T, J> {
+    pub(crate) transport: &'a T,
+    pub(crate) journal: &'a J,
+    pub(crate) stage: Stage,
+}
+
+impl<T: Transport, J: Journal> Node<'_, T, J> {
+    /// Runs a command, whatever it ends with.
+    pub(crate) async fn run(&self, command: &Command) -> Result<Output, StepError> {
+        let argv = argv(command)?;
+        let began = Instant::now();
+        let result = self.transport.run(&argv, &[], command.deadline).await;
+        let (ok, output) = match &result {
+            Ok(output) => (output.is_success(), printed(output)),
+            Err(error) => (false, error.to_string()),
+        };
+        self.note(argv.to_string(), output, ok, began);
+        Ok(result?)
+    }
+
+    /// Runs a command that must succeed.
+    pub(crate) async fn must(&self, command: &Command) -> Result<Output, StepError> {
+        let output = self.run(command).await?;
+        if output.is_success() {
+            return Ok(output);
+        }
+        Err(StepError::Command {
+            command: command.argv.join(" "),
+            status: output.status.to_string(),
+            output: printed(&output),
+        })
+    }
+
+    pub(crate) async fn put(&self, files: &[Upload]) -> Result<(), StepError> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let result = self.transport.put(files).await;
+        let bytes: usize = files.iter().map(|file| file.bytes().len()).sum();
+        let action = format!("sent {} ({bytes} bytes)", counted(files.len(), "file"));
+        self.note_result(action, &result, began);
+        Ok(result?)
+    }
+
+    pub(crate) async fn remove(&self, paths: &[Utf8PathBuf]) -> Result<(), StepError> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let result = self.transport.remove(paths).await;
+        self.note_result(format!("removed {}", counted(paths.len(), "file")), &result, began);
+        Ok(result?)
+    }
+
+    pub(crate) async fn relink(&self, link: &Utf8Path, target: &Utf8Path) -> Result<(), StepError> {
+        let began = Instant::now();
+        let result = self.transport.relink(link, target).await;
+        self.note_result(format!("linked {link} to {target}"), &result, began);
+        Ok(result?)
+    }
+
+    pub(crate) async fn get(&self, path: &Utf8Path) -> Result<Option<Vec<u8>>, StepError> {
+        Ok(self.transport.get(path).await?)
+    }
+
+    /// Lists a folder; one that is not there is empty.
+    pub(crate) async fn list(&self, folder: &Utf8Path) -> Result<Vec<Entry>, StepError> {
+        Ok(self.transport.list(folder).await?.unwrap_or_default())
+    }
+
+    fn note_result(&self, action: String, result: &Result<(), TransportError>, began: Instant) {
+        let output = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        self.note(action, output, result.is_ok(), began);
+    }
+
+    pub(crate) fn note(&self, action: String, output: String, ok: bool, began: Instant) {
+        self.journal.step(StepRecord {
+            stage: self.stage,
+            action,
+            output,
+            ok,
+            took: began.elapsed(),
+        });
+    }
+}
+
+pub(crate) fn argv(command: &Command) -> Result<Argv, StepError> {
+    let mut words = command.argv.iter().cloned();
+    let program = words.next().unwrap_or_default();
+    let argv = Argv::new(program, words).map_err(TransportError::from)?;
+    Ok(match command.rights {
+        Rights::Login => argv,
+        Rights::Superuser => argv.as_root(),
+    })
+}
+
+fn counted(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// Returns what a command printed, both ways, as far as people read it: its end, which tells why.
+pub(crate) fn printed(output: &Output) -> String {
+    let both = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    let text = String::from_utf8_lossy(&both);
+    let text = text.trim();
+    let from = text.len().saturating_sub(MOST_OUTPUT);
+    let from = (from..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    text.get(from..).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,188 @@
+//! A transport on which things go wrong at a chosen operation.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use portway_transport::{
+    Argv, BoxStream, Entry, Local, Output, Status, Target, Transport, TransportError, Upload,
+};
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The node cannot be reached, from this operation on.
+    Unreachable,
+    /// The node hangs: the operation and all after it end by their deadlines.
+    Hung,
+    /// Nobody is let in, from this operation on.
+    LoginRefused,
+    /// The link is cut: the operation is done, and nobody hears of it or of anything after it.
+    Cut,
+    /// Nothing can be written, from this operation on.
+    DiskFull,
+    /// A command fails, this one only.
+    CommandFails,
+    /// The manager is killed before the operation.
+    KilledBefore,
+    /// The manager is killed after the operation.
+    KilledAfter,
+}
+
+/// This machine, with a fault.
+pub(crate) struct Faulty {
+    local: Local,
+    fault: Option<Fault>,
+    at: usize,
+    done: AtomicUsize,
+    dead: AtomicBool,
+}
+
+/// What becomes of an operation.
+enum Fate {
+    Fine,
+    Fails(TransportError),
+    /// It is done, but its outcome is lost.
+    Lost,
+    /// The manager does not live to see more.
+    Dies {
+        done: bool,
+    },
+    /// Only a command is hurt.
+    ExitsWithFailure,
+}
+
+impl Faulty {
+    /// Makes the fault begin with operation `at`, counted from 0.
+    pub(crate) fn new(fault: Option<Fault>, at: usize) -> Self {
+        let (done, dead) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { local: Local::new(), fault, at, done, dead }
+    }
+
+    pub(crate) fn operations(&self) -> usize {
+        self.done.load(Ordering::SeqCst)
+    }
+
+    /// Tells whether the manager was killed.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    async fn die<R>(&self) -> R {
+        self.dead.store(true, Ordering::SeqCst);
+        std::future::pending().await
+    }
+
+    fn fate(&self, what: &str, writes: bool) -> Fate {
+        let number = self.done.fetch_add(1, Ordering::SeqCst);
+        let Some(fault) = self.fault.filter(|_| number >= self.at) else { return Fate::Fine };
+        let address = || "node".to_owned();
+        match fault {
+            Fault::Unreachable => Fate::Fails(TransportError::Unreachable {
+                address: address(),
+                reason: "no route to host".to_owned(),
+            }),
+            Fault::Hung => Fate::Fails(TransportError::TimedOut {
+                what: what.to_owned(),
+                deadline: Duration::from_secs(1),
+            }),
+            Fault::LoginRefused => Fate::Fails(TransportError::LoginRefused {
+                address: address(),
+                user: "root".to_owned(),
+                tried: Vec::new(),
+                takes: Vec::new(),
+            }),
+            Fault::Cut if number == self.at => Fate::Lost,
+            Fault::Cut => Fate::Fails(lost(what)),
+            Fault::DiskFull if writes => {
+                Fate::Fails(TransportError::DiskFull { path: "/var".to_owned() })
+            }
+            Fault::CommandFails if number == self.at => Fate::ExitsWithFailure,
+            Fault::DiskFull | Fault::CommandFails => Fate::Fine,
+            Fault::KilledBefore => Fate::Dies { done: false },
+            Fault::KilledAfter => Fate::Dies { done: true },
+        }
+    }
+
+    async fn through<R>(
+        &self,
+        what: String,
+        writes: bool,
+        work: impl Future<Output = Result<R, TransportError>>,
+    ) -> Result<R, TransportError> {
+        match self.fate(&what, writes) {
+            Fate::Fine | Fate::ExitsWithFailure => work.await,
+            Fate::Fails(error) => Err(error),
+            Fate::Lost => {
+                let _unheard = work.await;
+                Err(lost(&what))
+            }
+            Fate::Dies { done } => {
+                if done {
+                    let _unheard = work.await;
+                }
+                self.die().await
+            }
+        }
+    }
+}
+
+fn lost(what: &str) -> TransportError {
+    TransportError::Lost { address: "node".to_owned(), what: what.to_owned() }
+}
+
+impl Transport for Faulty {
+    async fn run(
+        &self,
+        argv: &Argv,
+        stdin: &[u8],
+        deadline: Duration,
+    ) -> Result<Output, TransportError> {
+        match self.fate(&argv.to_string(), argv.program() == "mv" || argv.program() == "mkdir") {
+            Fate::Fine => self.local.run(argv, stdin, deadline).await,
+            Fate::ExitsWithFailure => Ok(Output {
+                status: Status::Exited(1),
+                stdout: Vec::new(),
+                stderr: b"it does not work".to_vec(),
+                duration: Duration::ZERO,
+            }),
+            Fate::Fails(error) => Err(error),
+            Fate::Lost => {
+                let _unheard = self.local.run(argv, stdin, deadline).await;
+                Err(lost(&argv.to_string()))
+            }
+            Fate::Dies { done } => {
+                if done {
+                    let _unheard = self.local.run(argv, stdin, deadline).await;
+                }
+                self.die().await
+            }
+        }
+    }
+
+    async fn put(&self, files: &[Upload]) -> Result<(), TransportError> {
+        self.through(format!("put {files:?}"), true, self.local.put(files)).await
+    }
+
+    async fn get(&self, path: &Utf8Path) -> Result<Option<Vec<u8>>, TransportError> {
+        self.through(format!("get {path}"), false, self.local.get(path)).await
+    }
+
+    async fn list(&self, folder: &Utf8Path) -> Result<Option<Vec<Entry>>, TransportError> {
+        self.through(format!("list {folder}"), false, self.local.list(folder)).await
+    }
+
+    async fn remove(&self, paths: &[Utf8PathBuf]) -> Result<(), TransportError> {
+        self.through(format!("remove {paths:?}"), false, self.local.remove(paths)).await
+    }
+
+    async fn relink(&self, link: &Utf8Path, target: &Utf8Path) -> Result<(), TransportError> {
+        self.through(format!("relink {link}"), true, self.local.relink(link, target)).await
+    }
+
+    async fn dial(&self, target: &Target) -> Result<BoxStream, TransportError> {
+        self.through(format!("dial {target}"), false, self.local.dial(target)).await
+    }
+}

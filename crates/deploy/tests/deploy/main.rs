@@ -1,0 +1,8 @@
+//! Deployments to a real nginx on this machine.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod bed;
+mod faulty;
+mod fences;
+mod matrix;
+mod ordinary;

@@ -1,0 +1,118 @@
+//! What happens when nothing else goes wrong.
+
+use portway_deploy::{Ended, StepError};
+use portway_model::Stage;
+use portway_transport::Local;
+
+use crate::bed::{Bed, Notes};
+
+#[tokio::test]
+async fn the_first_release_is_reached_tested_and_proven() {
+    let bed = Bed::start().await;
+
+    let (ended, notes) = bed.deploy_by(&Local::new(), &bed.release("one"), 1).await;
+
+    assert!(matches!(ended, Ended::Live { sent: 3 }), "{ended:?}");
+    assert!(bed.serves(Some(&bed.release("one"))).await);
+    let stages = notes.stages.lock().unwrap().clone();
+    assert_eq!(stages, [Stage::Staging, Stage::Testing, Stage::Activating, Stage::Probing]);
+    let steps = notes.steps.lock().unwrap();
+    assert!(steps.iter().any(|step| step.action.starts_with("nginx -t") && step.ok));
+    assert!(!bed.root().join("portway-test.conf").exists(), "the candidate is cleared away");
+}
+
+#[tokio::test]
+async fn only_what_is_missing_is_sent_and_only_two_releases_are_kept() {
+    let bed = Bed::start().await;
+    for (fence, word) in (1..).zip(["one", "two", "three"]) {
+        assert!(matches!(bed.deploy(word, fence).await, Ended::Live { sent: 3 }));
+    }
+    let again = bed.deploy("three", 4).await;
+
+    assert!(matches!(again, Ended::Live { sent: 0 }), "{again:?}");
+    let count = |folder| std::fs::read_dir(folder).unwrap().count();
+    assert_eq!(count(bed.facts.layout.objects()), 2);
+    assert_eq!(count(bed.facts.layout.releases()), 4, "two releases with their lists");
+}
+
+#[tokio::test]
+async fn a_configuration_that_the_engine_refuses_is_never_switched_to() {
+    let bed = Bed::start().await;
+    bed.deploy("good", 1).await;
+
+    let ended = bed.deploy("broken", 2).await;
+
+    let Ended::Refused { output, .. } = ended else { panic!("{ended:?}") };
+    assert!(output.contains("no_such_directive"), "{output}");
+    assert_eq!(bed.linked(), Some(bed.release("good").digest));
+    assert!(bed.serves(Some(&bed.release("good"))).await);
+}
+
+#[tokio::test]
+async fn a_release_that_is_not_served_is_switched_back() {
+    let bed = Bed::start().await;
+    bed.deploy("good", 1).await;
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let word = format!("port {}", taken.local_addr().unwrap().port());
+
+    let ended = bed.deploy(&word, 2).await;
+
+    assert!(matches!(ended, Ended::RolledBack(StepError::NotServed { .. })), "{ended:?}");
+    assert_eq!(bed.linked(), Some(bed.release("good").digest));
+    assert!(bed.serves(Some(&bed.release("good"))).await);
+    assert!(matches!(bed.deploy("better", 3).await, Ended::Live { .. }), "and the node goes on");
+}
+
+#[tokio::test]
+async fn the_first_release_that_is_not_served_leaves_the_engine_as_it_was() {
+    let bed = Bed::start().await;
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let word = format!("port {}", taken.local_addr().unwrap().port());
+
+    let ended = bed.deploy(&word, 1).await;
+
+    assert!(matches!(ended, Ended::RolledBack(_)), "{ended:?}");
+    assert!(!bed.facts.layout.reached_by.is_symlink());
+    assert_eq!(bed.linked(), None);
+}
+
+#[tokio::test]
+async fn a_file_that_someone_changed_on_the_node_is_sent_again() {
+    let bed = Bed::start().await;
+    bed.deploy("one", 1).await;
+    let object = std::fs::read_dir(bed.facts.layout.objects()).unwrap().next().unwrap().unwrap();
+    std::fs::write(object.path(), "no_such_directive;").unwrap();
+
+    assert!(matches!(bed.deploy("one", 2).await, Ended::Live { sent: 1 }));
+    bed.assert_whole();
+}
+
+#[tokio::test]
+async fn what_portway_did_not_put_there_is_not_overwritten() {
+    let bed = Bed::start().await;
+    std::fs::write(&bed.facts.layout.reached_by, "# mine\n").unwrap();
+
+    let ended = bed.deploy("one", 1).await;
+
+    let Ended::Failed(StepError::InTheWay { path, .. }) = ended else { panic!("{ended:?}") };
+    assert_eq!(path, bed.facts.layout.reached_by);
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "# mine\n");
+    assert_eq!(bed.linked(), None);
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_down_is_not_done_and_what_was_done_is_undone() {
+    let bed = Bed::start().await;
+    bed.deploy("good", 1).await;
+    for (fence, stage) in
+        (2..).zip([Stage::Staging, Stage::Testing, Stage::Activating, Stage::Probing])
+    {
+        let notes = Notes { broken_at: Some(stage), ..Notes::default() };
+        let ended = bed.deploy_noting(&Local::new(), &bed.release("new"), fence, &notes).await;
+
+        let undone = matches!(ended, Ended::RolledBack(StepError::Journal(_)));
+        assert_eq!(undone, stage == Stage::Probing, "{stage:?}: {ended:?}");
+        assert_eq!(bed.linked(), Some(bed.release("good").digest), "{stage:?}");
+        assert!(bed.serves(Some(&bed.release("good"))).await, "{stage:?}");
+    }
+}
