@@ -24,6 +24,7 @@ mod run;
 mod stage;
 mod state;
 mod step;
+mod survey;
 mod switch;
 
 pub use self::{
@@ -33,4 +34,8 @@ pub use self::{
     run::{Deployment, Ended, deploy},
     state::{FORMAT, NodeState},
     step::StepError,
+    survey::{
+        EngineSeen, Entrance, Folder, Listener, Packages, Seen, Survey, System, layout, preflight,
+        survey,
+    },
 };

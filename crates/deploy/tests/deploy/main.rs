@@ -6,3 +6,4 @@ mod faulty;
 mod fences;
 mod matrix;
 mod ordinary;
+mod surveys;

@@ -1,0 +1,400 @@
+//! What a node is like, seen from the manager: who is let in, which system and engine are there, what
+//! is in the way. Nothing on the node is changed.
+//!
+//! What cannot be seen is never made up: it says why it was not seen.
+
+mod engine;
+mod judge;
+mod sockets;
+
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
+use portway_engine::{Command, EngineFacts, Layout, Ports, Rights};
+use portway_model::{EngineKind, Node, Stage};
+use portway_transport::{Content, Transport, TransportError};
+
+pub use self::{engine::EngineSeen, judge::preflight, sockets::Listener};
+use crate::{
+    Journal, JournalError, NodeState, StepError, StepRecord,
+    home::Home,
+    look,
+    step::{Node as Steps, printed},
+};
+
+/// How long a look at one thing may take.
+const LOOK: Duration = Duration::from_secs(10);
+/// How long the engine's own test may take.
+const TEST: Duration = Duration::from_secs(30);
+/// Where systems keep the authorities that they trust, in one file.
+const AUTHORITIES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+];
+
+/// Something that was looked at: what was seen, or why nothing was.
+pub type Seen<T> = Result<T, String>;
+
+/// What a node is like.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// When it was looked at.
+    pub at: Timestamp,
+    /// The numeric user who logs in.
+    pub user: Seen<u32>,
+    /// The system, as it calls itself.
+    pub system: Seen<System>,
+    /// The engine.
+    pub engine: Seen<EngineSeen>,
+    /// What the engine's own test says of what is there: nothing wrong, or its words.
+    pub test: Seen<Option<String>>,
+    /// The seconds by which its clock is ahead of the manager's.
+    pub clock: Seen<i64>,
+    /// The bytes left where Portway's folder is or will be.
+    pub free: Seen<u64>,
+    /// Whether that folder is there, or can be made.
+    pub home: Seen<Folder>,
+    /// Whether the engine's own configuration is there.
+    pub top_level: Seen<bool>,
+    /// What lies where the engine's own configuration reaches Portway's.
+    pub entrance: Seen<Entrance>,
+    /// What listens on the ports that the node is to have.
+    pub listeners: Seen<Vec<Listener>>,
+    /// Portway's note on the node, where there is one.
+    pub state: Seen<Option<NodeState>>,
+    /// The authorities that the machine trusts.
+    pub authorities: Seen<Utf8PathBuf>,
+}
+
+/// A system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct System {
+    /// What it calls itself: `Debian GNU/Linux 12 (bookworm)`.
+    pub name: String,
+    /// How programs are installed there.
+    pub packages: Packages,
+}
+
+/// How programs are installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packages {
+    /// Debian, Ubuntu.
+    Apt,
+    /// Fedora, Red Hat, Amazon Linux.
+    Dnf,
+    /// Alpine.
+    Apk,
+    /// Some other way.
+    Unknown,
+}
+
+/// A folder that is to be Portway's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Folder {
+    /// It is there and can be written to.
+    Ours,
+    /// It is there and cannot be written to.
+    Closed,
+    /// It is not there, and whoever logs in can make it.
+    CanBeMade,
+    /// It is not there, and whoever logs in cannot make it.
+    CannotBeMade,
+}
+
+/// What lies where the engine's own configuration reaches Portway's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// Nothing yet, and its folder can be written to.
+    Free,
+    /// Nothing yet, and its folder cannot be written to.
+    Closed,
+    /// Its folder is missing.
+    NoFolder,
+    /// The link that leads to Portway's.
+    Ours,
+    /// Something else.
+    Taken(String),
+}
+
+/// Looks at a node.
+///
+/// # Errors
+/// When the node cannot be spoken with at all. That a single thing cannot be seen is no error.
+pub async fn survey<T: Transport>(
+    transport: &T,
+    node: &Node,
+    now: impl Fn() -> Timestamp + Send + Sync,
+) -> Result<Survey, TransportError> {
+    let nobody = Nobody;
+    let steps = Steps { transport, journal: &nobody, stage: Stage::Queued };
+    let eye = Eye { steps };
+    // The first question tells whether the node can be spoken with; later ones may fail alone.
+    let user = eye.user().await?;
+    let authorities = eye.authorities().await;
+    let layout = layout(node, authorities.as_ref().ok());
+    Ok(Survey {
+        at: now(),
+        user,
+        system: eye.system().await,
+        engine: engine::see(&eye, node.engine, &layout).await,
+        test: eye.test(node.engine, &layout).await,
+        clock: eye.clock(&now).await,
+        free: eye.free(&layout.home).await,
+        home: eye.home(&layout.home).await,
+        top_level: eye.is_there(&layout.top_level).await,
+        entrance: eye.entrance(&layout, node.engine).await,
+        listeners: sockets::see(&eye, &node.ports).await,
+        state: eye.state(&layout).await,
+        authorities,
+    })
+}
+
+impl Survey {
+    /// Returns what is rendered for, where the engine was seen.
+    pub fn facts(&self, node: &Node) -> Option<EngineFacts> {
+        let engine = self.engine.as_ref().ok()?;
+        Some(EngineFacts {
+            version: engine.version,
+            modules: engine.modules.clone(),
+            layout: layout(node, self.authorities.as_ref().ok()),
+            ports: Ports {
+                addresses: Vec::new(),
+                http: node.ports.http,
+                https: node.ports.https,
+                probe: node.ports.probe,
+            },
+        })
+    }
+}
+
+/// Returns where the files of a node lie: where its engine's packages put them, unless it is said.
+pub fn layout(node: &Node, authorities: Option<&Utf8PathBuf>) -> Layout {
+    let home = node.paths.home.clone();
+    let (config, entrance, program) = match node.engine {
+        EngineKind::Nginx => {
+            ("/etc/nginx/nginx.conf".into(), "/etc/nginx/conf.d/portway.conf".into(), "nginx")
+        }
+        EngineKind::Caddy => ("/etc/caddy/Caddyfile".into(), home.join("current.caddy"), "caddy"),
+        EngineKind::Traefik => (
+            "/etc/traefik/traefik.yml".into(),
+            "/etc/traefik/dynamic/portway.yml".into(),
+            "traefik",
+        ),
+        EngineKind::Edge => (home.join("edge"), home.join("edge/control.sock"), "portway"),
+    };
+    Layout {
+        top_level: node.paths.config.clone().unwrap_or(config),
+        reached_by: node.paths.include.clone().unwrap_or(entrance),
+        logs: node.paths.logs.clone().unwrap_or_else(|| Utf8PathBuf::from("/var/log/portway")),
+        program: Utf8PathBuf::from(program),
+        authorities: authorities.cloned().unwrap_or_else(|| Utf8PathBuf::from(AUTHORITIES[0])),
+        home,
+    }
+}
+
+/// Looks at one thing at a time.
+struct Eye<'a, T> {
+    steps: Steps<'a, T, Nobody>,
+}
+
+impl<T: Transport> Eye<'_, T> {
+    async fn user(&self) -> Result<Seen<u32>, TransportError> {
+        match self.said(&["id", "-u"], Rights::Login).await {
+            Ok(said) => Ok(said.trim().parse().map_err(|_| format!("`id -u` says `{said}`"))),
+            Err(StepError::Transport(error)) => Err(error),
+            Err(other) => Ok(Err(other.to_string())),
+        }
+    }
+
+    async fn authorities(&self) -> Seen<Utf8PathBuf> {
+        for path in AUTHORITIES {
+            if self.is_there(Utf8Path::new(path)).await? {
+                return Ok(Utf8PathBuf::from(path));
+            }
+        }
+        Err(format!("there is none of {}", AUTHORITIES.join(", ")))
+    }
+
+    async fn system(&self) -> Seen<System> {
+        let path = Utf8Path::new("/etc/os-release");
+        let bytes = self.steps.get(path).await.map_err(words)?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        system(&text).ok_or_else(|| format!("{path} does not name a system"))
+    }
+
+    async fn test(&self, kind: EngineKind, layout: &Layout) -> Seen<Option<String>> {
+        let argv: Vec<&str> = match kind {
+            EngineKind::Nginx => {
+                vec![layout.program.as_str(), "-t", "-q", "-c", layout.top_level.as_str()]
+            }
+            EngineKind::Caddy => {
+                let config = layout.top_level.as_str();
+                vec!["caddy", "validate", "--adapter", "caddyfile", "--config", config]
+            }
+            EngineKind::Traefik | EngineKind::Edge => return Ok(None),
+        };
+        let rights = match kind {
+            EngineKind::Nginx => Rights::Superuser,
+            EngineKind::Caddy | EngineKind::Traefik | EngineKind::Edge => Rights::Login,
+        };
+        let output = self.steps.run(&command(&argv, rights, TEST)).await.map_err(words)?;
+        Ok((!output.is_success()).then(|| printed(&output)))
+    }
+
+    async fn clock(&self, now: &(impl Fn() -> Timestamp + Send + Sync)) -> Seen<i64> {
+        let (before, began) = (now(), Instant::now());
+        let said = self.said(&["date", "-u", "+%s"], Rights::Login).await.map_err(words)?;
+        let there: i64 = said.trim().parse().map_err(|_| format!("`date` says `{said}`"))?;
+        // In the middle of question and answer.
+        let middle = i64::try_from(began.elapsed().as_secs() / 2).unwrap_or(0);
+        Ok(there - before.as_second() - middle)
+    }
+
+    async fn free(&self, home: &Utf8Path) -> Seen<u64> {
+        let folder = self.nearest(home).await?;
+        let said =
+            self.said(&["df", "-P", "-k", folder.as_str()], Rights::Login).await.map_err(words)?;
+        available(&said).ok_or_else(|| format!("`df` says `{}`", said.trim()))
+    }
+
+    async fn home(&self, home: &Utf8Path) -> Seen<Folder> {
+        let nearest = self.nearest(home).await?;
+        let writable = self.is_writable(&nearest).await?;
+        Ok(match (nearest == home, writable) {
+            (true, true) => Folder::Ours,
+            (true, false) => Folder::Closed,
+            (false, true) => Folder::CanBeMade,
+            (false, false) => Folder::CannotBeMade,
+        })
+    }
+
+    async fn entrance(&self, layout: &Layout, kind: EngineKind) -> Seen<Entrance> {
+        let path = &layout.reached_by;
+        let folder = path.parent().unwrap_or(Utf8Path::new("/"));
+        let name = path.file_name().unwrap_or_default();
+        if kind == EngineKind::Caddy && folder == layout.home {
+            return Ok(Entrance::Free);
+        }
+        let listed = self.steps.transport.list(folder).await.map_err(|error| error.to_string())?;
+        let Some(entries) = listed else { return Ok(Entrance::NoFolder) };
+        Ok(match entries.into_iter().find(|entry| entry.name == name).map(|entry| entry.content) {
+            None if self.is_writable(folder).await? => Entrance::Free,
+            None => Entrance::Closed,
+            Some(Content::Link { target }) if target.starts_with(&layout.home) => Entrance::Ours,
+            Some(Content::Link { target }) => Entrance::Taken(format!("a link to {target}")),
+            Some(Content::File { .. }) => Entrance::Taken("a file".to_owned()),
+            Some(Content::Folder) => Entrance::Taken("a folder".to_owned()),
+            Some(Content::Other) => Entrance::Taken("no file".to_owned()),
+        })
+    }
+
+    async fn state(&self, layout: &Layout) -> Seen<Option<NodeState>> {
+        look::state(&self.steps, &Home::of(layout)).await.map_err(words)
+    }
+
+    /// Returns the nearest folder on the way up that is there.
+    async fn nearest(&self, path: &Utf8Path) -> Seen<Utf8PathBuf> {
+        for folder in path.ancestors() {
+            if self.is_there(folder).await? {
+                return Ok(folder.to_owned());
+            }
+        }
+        Ok(Utf8PathBuf::from("/"))
+    }
+
+    async fn is_there(&self, path: &Utf8Path) -> Seen<bool> {
+        self.holds(&["test", "-e", path.as_str()]).await
+    }
+
+    async fn is_writable(&self, path: &Utf8Path) -> Seen<bool> {
+        self.holds(&["test", "-w", path.as_str()]).await
+    }
+
+    async fn holds(&self, argv: &[&str]) -> Seen<bool> {
+        let command = command(argv, Rights::Login, LOOK);
+        self.steps.run(&command).await.map(|output| output.is_success()).map_err(words)
+    }
+
+    /// Returns what a command that must succeed prints.
+    async fn said(&self, argv: &[&str], rights: Rights) -> Result<String, StepError> {
+        self.steps.must(&command(argv, rights, LOOK)).await.map(|output| printed(&output))
+    }
+}
+
+fn command(argv: &[&str], rights: Rights, deadline: Duration) -> Command {
+    Command { argv: argv.iter().map(|word| (*word).to_owned()).collect(), rights, deadline }
+}
+
+fn words(error: StepError) -> String {
+    if let StepError::Transport(error) = &error {
+        return format!("{error}; {}", error.remedy());
+    }
+    error.to_string()
+}
+
+fn system(os_release: &str) -> Option<System> {
+    let field = |name: &str| {
+        let line = os_release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.map(|value| value.trim_matches(['"', '\'']).to_owned())
+    };
+    let name = field("PRETTY_NAME").or_else(|| field("NAME"))?;
+    let kin =
+        format!("{} {}", field("ID").unwrap_or_default(), field("ID_LIKE").unwrap_or_default());
+    let is = |names: &[&str]| kin.split_whitespace().any(|id| names.contains(&id));
+    let packages = if is(&["debian", "ubuntu"]) {
+        Packages::Apt
+    } else if is(&["fedora", "rhel", "centos", "amzn"]) {
+        Packages::Dnf
+    } else if is(&["alpine"]) {
+        Packages::Apk
+    } else {
+        Packages::Unknown
+    };
+    Some(System { name, packages })
+}
+
+/// Reads the fourth column of what `df -P -k` prints below its heading.
+fn available(df: &str) -> Option<u64> {
+    let kilobytes: u64 = df.lines().last()?.split_whitespace().nth(3)?.parse().ok()?;
+    kilobytes.checked_mul(1024)
+}
+
+/// Looking changes nothing, so it is not written down.
+struct Nobody;
+
+impl Journal for Nobody {
+    async fn enter(&self, _: Stage) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    fn step(&self, _: StepRecord) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systems_are_known_by_their_kin() {
+        for (text, packages) in [
+            ("PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\n", Packages::Apt),
+            ("NAME=x\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", Packages::Apt),
+            ("NAME=\"Amazon Linux\"\nID=\"amzn\"\nID_LIKE=\"fedora\"\n", Packages::Dnf),
+            ("NAME=\"Alpine Linux\"\nID=alpine\n", Packages::Apk),
+            ("NAME=NixOS\nID=nixos\n", Packages::Unknown),
+        ] {
+            assert_eq!(system(text).unwrap().packages, packages, "{text}");
+        }
+        assert_eq!(system("VERSION=1\n"), None);
+    }
+
+    #[test]
+    fn what_is_left_on_a_disk_is_read_in_bytes() {
+        let df = "Filesystem 1024-blocks Used Available Capacity Mounted on\n\
+                  /dev/vda 263174212 31457280 65011712 33% /\n";
+        assert_eq!(available(df), Some(65_011_712 * 1024));
+        assert_eq!(available(""), None);
+    }
+}

@@ -1,0 +1,231 @@
+//! What of a survey keeps a node from being used, or will, and what to do about it.
+
+use portway_engine::Version;
+use portway_model::{EngineKind, FieldPath, Finding, FindingCode, Findings, Node, ResourceKind};
+
+use super::{EngineSeen, Entrance, Folder, Listener, Packages, Survey, layout};
+
+/// The least room that a deployment may need, and what is left for others.
+const LEAST_FREE: u64 = 64 << 20;
+/// More than this and tokens, certificates and logs no longer fit together.
+const MOST_SKEW: i64 = 30;
+
+/// Returns what keeps a node from being used, and what deserves attention. Without errors the node can
+/// be deployed to.
+pub fn preflight(node: &Node, survey: &Survey) -> Vec<Finding> {
+    let mut judge =
+        Judge { node, survey, findings: Findings::about(ResourceKind::Node, node.name.as_str()) };
+    judge.system();
+    judge.engine();
+    judge.folders();
+    judge.entrance();
+    judge.ports();
+    judge.machine();
+    judge.owner();
+    judge.findings.into_vec()
+}
+
+struct Judge<'a> {
+    node: &'a Node,
+    survey: &'a Survey,
+    findings: Findings,
+}
+
+impl Judge<'_> {
+    fn error(&mut self, field: &str, text: String, remedy: String) {
+        let path = path_of(field);
+        self.findings.error(FindingCode::NodeUnfit, &path, text).remedy(remedy);
+    }
+
+    fn warning(&mut self, field: &str, text: String, remedy: String) {
+        let path = path_of(field);
+        self.findings.warning(FindingCode::NodeUnfit, &path, text).remedy(remedy);
+    }
+
+    fn system(&mut self) {
+        if let Err(why) = &self.survey.system {
+            let text = format!("the system of the node is not known: {why}");
+            self.warning("", text, "see that /etc/os-release is there".to_owned());
+        }
+    }
+
+    fn engine(&mut self) {
+        let name = self.node.engine;
+        match &self.survey.engine {
+            Err(why) => {
+                let remedy = self.install();
+                self.error("engine", format!("{name} was not found on the node: {why}"), remedy);
+            }
+            Ok(EngineSeen { version, .. }) => {
+                let oldest = oldest(name);
+                if *version < oldest {
+                    let text = format!(
+                        "{name} {version} is older than {oldest}, the oldest that Portway writes for"
+                    );
+                    self.error("engine", text, format!("bring {name} up to date on the node"));
+                }
+            }
+        }
+        match &self.survey.test {
+            Ok(None) => {}
+            Ok(Some(words)) => {
+                let text = format!("{name} refuses the configuration that it has already: {words}");
+                self.error("paths.config", text, "mend it before Portway adds to it".to_owned());
+            }
+            Err(why) => {
+                let text = format!("{name} could not be asked to test its configuration: {why}");
+                let remedy = "let whoever logs in run the engine's test; `portway node sudoers` prints the lines";
+                self.error("connection", text, remedy.to_owned());
+            }
+        }
+    }
+
+    fn install(&self) -> String {
+        let name = self.node.engine.as_str();
+        let packages = self.survey.system.as_ref().map(|system| system.packages);
+        match packages {
+            Ok(Packages::Apt) => format!("install it on the node: `apt-get install {name}`"),
+            Ok(Packages::Dnf) => format!("install it on the node: `dnf install {name}`"),
+            Ok(Packages::Apk) => format!("install it on the node: `apk add {name}`"),
+            Ok(Packages::Unknown) | Err(_) => format!("install {name} on the node"),
+        }
+    }
+
+    fn folders(&mut self) {
+        let home = self.node.paths.home.clone();
+        let user = match &self.survey.user {
+            Ok(user) => user.to_string(),
+            Err(_) => "USER".to_owned(),
+        };
+        let make = format!("as root on the node: `install -d -m 0711 -o {user} {home}`");
+        match &self.survey.home {
+            Ok(Folder::Ours | Folder::CanBeMade) => {}
+            Ok(Folder::Closed) => self.error(
+                "paths.home",
+                format!("{home} cannot be written to by whoever logs in"),
+                make,
+            ),
+            Ok(Folder::CannotBeMade) => self.error(
+                "paths.home",
+                format!("{home} is not there, and whoever logs in cannot make it"),
+                make,
+            ),
+            Err(why) => {
+                self.error("paths.home", format!("{home} could not be looked at: {why}"), make);
+            }
+        }
+    }
+
+    fn entrance(&mut self) {
+        let layout = layout(self.node, None);
+        let (path, top_level) = (&layout.reached_by, &layout.top_level);
+        if self.survey.top_level == Ok(false) {
+            let text = format!("{top_level} is not there");
+            self.error(
+                "paths.config",
+                text,
+                "say where the engine's own configuration is".to_owned(),
+            );
+        }
+        match &self.survey.entrance {
+            Ok(Entrance::Free | Entrance::Ours) => {}
+            Ok(Entrance::Closed) => {
+                let target = layout.home.join(current(self.node.engine));
+                let text = format!("{path} cannot be made by whoever logs in");
+                let remedy = format!(
+                    "as root on the node, once Portway has deployed a first time: `ln -s {target} {path}`; or let whoever logs in write to its folder"
+                );
+                self.error("paths.include", text, remedy);
+            }
+            Ok(Entrance::NoFolder) => {
+                let text = format!("the folder of {path} is not there");
+                let remedy =
+                    format!("make it, and have {top_level} read it; or say which folder it reads");
+                self.error("paths.include", text, remedy);
+            }
+            Ok(Entrance::Taken(what)) => {
+                let text = format!("{path} is in the way: {what} that Portway did not put there");
+                self.error("paths.include", text, "move it away".to_owned());
+            }
+            Err(why) => {
+                let text = format!("{path} could not be looked at: {why}");
+                self.error("paths.include", text, "let whoever logs in read its folder".to_owned());
+            }
+        }
+    }
+
+    fn ports(&mut self) {
+        let Ok(listeners) = &self.survey.listeners else { return };
+        let ports = self.node.ports;
+        let named = [
+            ("ports.http", ports.http),
+            ("ports.https", ports.https),
+            ("ports.probe", ports.probe),
+        ];
+        for (field, port) in named {
+            let others: Vec<_> =
+                listeners.iter().filter(|listener| self.is_foreign(listener, port)).collect();
+            if let Some(Listener { program: Some(program), .. }) = others.first() {
+                let text = format!("port {port} of the node is taken by `{program}`");
+                let remedy = format!("stop it on the node, or give `{field}` another port");
+                self.error(field, text, remedy);
+            }
+        }
+    }
+
+    /// Whether something listens on the port that is not the engine.
+    fn is_foreign(&self, listener: &Listener, port: u16) -> bool {
+        let engine = self.node.engine.as_str();
+        let is_other = |program: &String| program != engine && !program.starts_with("portway");
+        listener.port == port && listener.program.as_ref().is_some_and(is_other)
+    }
+
+    fn machine(&mut self) {
+        if let Ok(free) = self.survey.free
+            && free < LEAST_FREE
+        {
+            let text = format!("{} MiB are left where {} lies", free >> 20, self.node.paths.home);
+            self.error("paths.home", text, "make room on the node".to_owned());
+        }
+        if let Ok(skew) = self.survey.clock
+            && skew.abs() > MOST_SKEW
+        {
+            let ahead = if skew > 0 { "ahead of" } else { "behind" };
+            let text = format!("the node's clock is {} s {ahead} the manager's", skew.abs());
+            let remedy = "have both keep time by NTP (`timedatectl set-ntp true`)".to_owned();
+            self.warning("", text, remedy);
+        }
+    }
+
+    fn owner(&mut self) {
+        if let Err(why) = &self.survey.state {
+            let text = format!("Portway's note on the node cannot be read: {why}");
+            self.error("paths.home", text, "see who else manages the node".to_owned());
+        }
+    }
+}
+
+fn path_of(field: &str) -> FieldPath {
+    field
+        .split('.')
+        .filter(|key| !key.is_empty())
+        .fold(FieldPath::root(), |path, key| path.key(key))
+}
+
+fn current(engine: EngineKind) -> &'static str {
+    match engine {
+        EngineKind::Nginx => "current.conf",
+        EngineKind::Caddy => "current.caddy",
+        EngineKind::Traefik => "current.yml",
+        EngineKind::Edge => "edge",
+    }
+}
+
+const fn oldest(engine: EngineKind) -> Version {
+    match engine {
+        EngineKind::Nginx => Version::new(1, 22, 0),
+        EngineKind::Caddy => Version::new(2, 6, 0),
+        EngineKind::Traefik => Version::new(3, 0, 0),
+        EngineKind::Edge => Version::new(0, 1, 0),
+    }
+}
