@@ -327,6 +327,7 @@ fn command(argv: &[&str], rights: Rights, deadline: Duration) -> Command {
     Command { argv: argv.iter().map(|word| (*word).to_owned()).collect(), rights, deadline }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` passes")]
 fn words(error: StepError) -> String {
     if let StepError::Transport(error) = &error {
         return format!("{error}; {}", error.remedy());
