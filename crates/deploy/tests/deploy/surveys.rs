@@ -89,10 +89,8 @@ async fn faults_of(node: &Node) -> Vec<String> {
 }
 
 fn path(finding: &Finding) -> String {
-    match &finding.at {
-        portway_model::Location::Field { path, .. } => path.to_string(),
-        other => panic!("{other:?}"),
-    }
+    let portway_model::Location::Field { path, .. } = &finding.at else { panic!("{finding:?}") };
+    path.to_string()
 }
 
 fn node(bed: &Bed) -> Node {
