@@ -6,8 +6,8 @@ mod coder;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{
-        ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-        CONTENT_TYPE, ETAG, VARY,
+        ACCEPT_ENCODING, ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING,
+        CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG, VARY,
     },
     response::Parts,
 };
@@ -26,12 +26,25 @@ const SEALS: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
 ];
 
+/// From where a browser says that a request was caused (Fetch Metadata Request Headers, §2.4).
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 /// Smaller bodies gain nothing.
 const MIN_LENGTH: u64 = 1024;
 
 /// Stands in the extensions of an answer that was coded as it is to stay, or has no coded form.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settled;
+
+/// Returns the codings that may be used for a client. There are none where another site caused the
+/// request and the browser sent credentials along: whoever reads the length of such an answer on the
+/// network could learn its secrets letter by letter, by having it asked for again and again with
+/// guesses in the request (BREACH).
+pub(crate) fn acceptable(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let foreign = headers.get(&FETCH_SITE).is_some_and(|site| site == "cross-site");
+    let credentials = headers.contains_key(COOKIE) || headers.contains_key(AUTHORIZATION);
+    headers.get(ACCEPT_ENCODING).filter(|_| !(foreign && credentials))
+}
 
 /// Returns an answer compressed, where the client takes it and the answer gains by it. The answer to
 /// HEAD gets the same headers as the one to GET, provided it carries its `Content-Length`.

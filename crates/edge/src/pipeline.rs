@@ -239,7 +239,7 @@ async fn stages(
         body::empty()
     };
     inbound.upgrade = asks_upgrade(&inbound.parts);
-    let accept_encoding = inbound.parts.headers.get(header::ACCEPT_ENCODING).cloned();
+    let accept_encoding = compress::acceptable(&inbound.parts.headers).cloned();
     let outcome = actions::act(worker, inbound, body, (site, route), exchange).await?;
     Ok(finish_response(worker, outcome, route, accept_encoding.as_ref()))
 }

@@ -31,6 +31,30 @@ async fn each_coding_decodes_to_what_was_sent() {
 }
 
 #[test]
+fn an_answer_with_secrets_that_another_site_asked_for_stays_as_long_as_it_is() {
+    let (from, cookie) = (("sec-fetch-site", "cross-site"), ("cookie", "session=x"));
+    for (fields, is_compressed) in [
+        (&[from, cookie][..], false),
+        (&[from, ("authorization", "Basic eDp5")], false),
+        (&[from], true),
+        (&[("sec-fetch-site", "same-origin"), cookie], true),
+        (&[("sec-fetch-site", "same-site"), cookie], true),
+        (&[("sec-fetch-site", "none"), cookie], true),
+        (&[cookie], true),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT_ENCODING, value("gzip"));
+        for (name, text) in fields {
+            headers.insert(*name, value(text));
+        }
+        let response = compress(acceptable(&headers), page(&"x".repeat(5000)));
+        let coding = header(&response, "content-encoding");
+        assert_eq!(coding.is_some(), is_compressed, "{fields:?}");
+        assert_eq!(header(&response, "vary"), Some("accept-encoding"), "{fields:?}");
+    }
+}
+
+#[test]
 fn the_coding_is_what_the_client_prefers() {
     for (accept, coding) in [
         (ALL, Some("br")),
