@@ -169,8 +169,7 @@ impl TlsAcceptor {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let start = LazyConfigAcceptor::new(Acceptor::default(), io).await.map_err(before_hello)?;
-        let name = start.client_hello().server_name().map(str::to_ascii_lowercase);
-        meant.server_name = name.map(String::into_boxed_str);
+        meant.server_name = start.client_hello().server_name().map(canonical);
         let (choice, config) = match self.choose_live(local, meant).await {
             Ok(chosen) => chosen,
             Err(error) => return Err(self.refuse(start, error).await),
@@ -287,6 +286,12 @@ impl Meant {
     fn failed(self, error: HandshakeError) -> FailedHandshake {
         FailedHandshake { entry: self.entry, server_name: self.server_name, error }
     }
+}
+
+/// Returns a name as sites have it. A dot at its end has no place in a handshake (RFC 6066 §3), and
+/// changes nothing, as in `Host`.
+fn canonical(name: &str) -> Box<str> {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into_boxed_str()
 }
 
 fn before_hello(error: io::Error) -> HandshakeError {
