@@ -1,11 +1,21 @@
 //! HTTPS: which certificate answers, HTTP/2, and the way from HTTP.
 
+use std::sync::Arc;
+
 use portway_model::site::TlsVersion;
 use portway_policy::{NodeSettings, bundle::Change};
 use portway_testkit::{
     ca::TestCa,
     origin::{Origin, Speaks},
 };
+use rustls::{
+    NamedGroup,
+    crypto::{
+        CryptoProvider, SupportedKxGroup,
+        aws_lc_rs::{self, kx_group},
+    },
+};
+use tokio::net::TcpStream;
 
 use crate::support::{
     TestEdge, certificate, change, client, client2, read, request, respond, route, send, sent,
@@ -30,6 +40,33 @@ async fn the_server_name_chooses_the_certificate_and_without_one_the_address() {
         let answer = send(&mut client(stream).await, request("GET", name, "/", "")).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, body), "{name}");
     }
+}
+
+#[tokio::test]
+async fn keys_are_agreed_on_so_that_no_later_computer_finds_them_where_the_client_can() {
+    let (edge, ca) = (TestEdge::start().await, TestCa::new().unwrap());
+    let own = certificate(&ca, &["a.example"]);
+    let put = vec![with_https(site("a", &["a.example"], vec![route("/", respond("a"))]), &own)];
+    edge.change(Change { put, certificates: vec![own], ..change() }).await;
+    let group = async |groups: Vec<&'static dyn SupportedKxGroup>| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(ca.root()).unwrap();
+        let provider = CryptoProvider { kx_groups: groups, ..aws_lc_rs::default_provider() };
+        let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(edge.https()).await.unwrap();
+        let name = "a.example".try_into().unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let stream = connector.connect(name, stream).await.unwrap();
+        stream.get_ref().1.negotiated_key_exchange_group().unwrap().name()
+    };
+    let (hybrid, plain) = (kx_group::X25519MLKEM768, kx_group::X25519);
+    assert_eq!(group(vec![hybrid, plain]).await, NamedGroup::X25519MLKEM768);
+    assert_eq!(group(vec![plain, hybrid]).await, NamedGroup::X25519);
+    assert_eq!(group(vec![kx_group::SECP384R1]).await, NamedGroup::secp384r1);
 }
 
 #[tokio::test]
