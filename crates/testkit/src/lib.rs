@@ -5,3 +5,4 @@ pub mod ca;
 pub mod collector;
 pub mod manager;
 pub mod origin;
+pub mod websocket;

@@ -1,13 +1,26 @@
 //! What people see in a browser. The scripts are in `tests/browser`; `make test` installs what they
 //! need. Their pictures are kept in `tests/browser/test-results`.
 
+use portway_testkit::websocket::WebSocketEcho;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
     example::{Example, HOST},
-    support::{PASSWORD, manager, may_skip, ok, repository},
+    support::{PASSWORD, file, log_line, manager, may_skip, ok, repository},
 };
+
+/// A page and a WebSocket of an application.
+const CHAT: &str = "
+sites:
+  chat:
+    hosts: [chat.localhost]
+    routes:
+      - path: /
+        respond: {body: a page}
+      - path: /ws
+        to: APPLICATION
+";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pages_of_portway_work_for_everyone() {
@@ -40,6 +53,23 @@ async fn the_example_is_tried_out_under_its_path_prefix() {
         "close": login("close"),
     });
     visit("jwt-api.mjs", settings).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_over_http2_talks_to_its_application_by_websocket() {
+    let test = "a_page_over_http2_talks_to_its_application_by_websocket";
+    let Some(chromium) = chromium(test) else { return };
+    let Some(echo) = WebSocketEcho::start().await.unwrap() else {
+        may_skip(test, "Python environment (PORTWAY_PYTHON_ENV)");
+        return;
+    };
+    let manager = manager().await;
+    let spec = CHAT.replace("APPLICATION", &echo.address().to_string());
+    ok(&manager, &["apply", "-f", &file(&manager, "chat.yaml", &spec)]).await;
+    let site = format!("chat.localhost:{}/", manager.https_port());
+    visit("websocket.mjs", json!({ "chromium": chromium, "site": site })).await;
+    let line = log_line(&manager, "main.access.log", "\"status\":101").await;
+    assert_eq!((&line["path"], &line["protocol"]), (&json!("/ws"), &json!("HTTP/1.1")));
 }
 
 /// Runs a script; it must succeed.

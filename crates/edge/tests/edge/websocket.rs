@@ -11,19 +11,15 @@ mod frames;
 mod tunnels;
 mod utf8;
 
-use std::{net::SocketAddr, path::PathBuf, process::Stdio};
+use std::net::SocketAddr;
 
 use futures_util::{StreamExt as _, stream};
 use portway_model::site::{Action, Upstream};
 use portway_policy::bundle::Change;
-use portway_testkit::ca::TestCa;
+use portway_testkit::{ca::TestCa, websocket::WebSocketEcho};
 use tokio::{
-    io::{
-        AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
-        BufReader,
-    },
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
-    process::{Child, Command},
 };
 
 use self::case::{Case, Outcome};
@@ -65,7 +61,7 @@ fn whole() -> bool {
 
 /// A server that sends everything back, and an edge in front of it.
 struct Bed {
-    echo: Echo,
+    echo: WebSocketEcho,
     edge: TestEdge,
     ca: TestCa,
 }
@@ -81,10 +77,13 @@ enum Way {
 impl Bed {
     /// Starts both, unless there is no such server on this machine.
     async fn start() -> Option<Self> {
-        let echo = Echo::start().await?;
+        let Some(echo) = WebSocketEcho::start().await.unwrap() else {
+            eprintln!("skipped: there is no Python environment (scripts/setup test)");
+            return None;
+        };
         let (edge, ca) = (TestEdge::start().await, TestCa::new().unwrap());
         let own = certificate(&ca, &[HOST]);
-        let to = Action::Proxy(Upstream::of(tcp(echo.address)));
+        let to = Action::Proxy(Upstream::of(tcp(echo.address())));
         let mut site = with_https(site("a", &[HOST], vec![route("/", to)]), &own);
         site.https.as_mut().unwrap().redirect = false;
         let put = Change { put: vec![site], certificates: vec![own], ..change() };
@@ -126,7 +125,7 @@ impl Bed {
 
     async fn outcome(&self, case: &Case, way: Way) -> Outcome {
         match way {
-            Way::Direct => run(case, tcp_to(self.echo.address).await).await,
+            Way::Direct => run(case, tcp_to(self.echo.address()).await).await,
             Way::Plain => run(case, tcp_to(self.edge.http()).await).await,
             Way::Tls => {
                 let alpn = ["http/1.1"];
@@ -181,43 +180,4 @@ async fn open(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), offer: &str) -
     // That of the key above (RFC 6455 §1.3).
     assert_eq!(field("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     field("sec-websocket-extensions")
-}
-
-/// A WebSocket server of another make that sends every message back.
-struct Echo {
-    address: SocketAddr,
-    /// It ends with its input.
-    _process: Child,
-}
-
-impl Echo {
-    async fn start() -> Option<Self> {
-        let python = python()?;
-        let mut process = Command::new(python)
-            .args(["-c", include_str!("websocket/echo.py")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let port = lines.next_line().await.unwrap().expect("it says why above");
-        let address = SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
-        Some(Self { address, _process: process })
-    }
-}
-
-/// Returns the Python that has the packages of `tests/requirements.txt`, unless there is none.
-fn python() -> Option<PathBuf> {
-    let environment = std::env::var("PORTWAY_PYTHON_ENV").map_or_else(
-        |_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.venv")),
-        PathBuf::from,
-    );
-    let python = environment.join("bin/python");
-    if python.exists() {
-        return Some(python);
-    }
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{} is missing", python.display());
-    eprintln!("skipped: there is no {} (scripts/setup test)", python.display());
-    None
 }
