@@ -1,8 +1,12 @@
 //! Test servers and conformance suites. Everything here listens on loopback or on unix sockets in
 //! the caller's folder, on ports that were free, and ends when it is dropped.
 
+pub mod bed;
 pub mod ca;
 pub mod collector;
 pub mod manager;
 pub mod origin;
+pub mod port;
+pub mod skip;
+pub mod sshd;
 pub mod websocket;

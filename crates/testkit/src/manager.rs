@@ -3,9 +3,9 @@
 //! failed, its folder is kept and named.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File},
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Output, Stdio},
     time::Duration,
@@ -26,14 +26,14 @@ use tokio::{
     time::Instant,
 };
 
+use crate::port::Port;
+
 /// How long a manager may take to start, and a command to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a process may take to stop before it is killed.
 const STOPPING: Duration = Duration::from_secs(10);
 /// How often a condition is looked at.
 const EVERY: Duration = Duration::from_millis(20);
-/// Ports below those that the system gives to connections by itself.
-const PORTS: std::ops::Range<u16> = 10_000..20_000;
 
 /// A Portway of its own.
 pub struct Manager {
@@ -144,8 +144,8 @@ impl Manager {
     pub fn serve_words(&self) -> Vec<String> {
         let mut words = vec![
             "serve".to_owned(),
-            format!("--http-port={}", self.http.number),
-            format!("--https-port={}", self.https.number),
+            format!("--http-port={}", self.http.number()),
+            format!("--https-port={}", self.https.number()),
             format!("--api={}", self.api()),
             format!("--bind={}", Ipv4Addr::LOCALHOST),
         ];
@@ -257,17 +257,17 @@ impl Manager {
 
     /// Returns the port of plain HTTP.
     pub fn http_port(&self) -> u16 {
-        self.http.number
+        self.http.number()
     }
 
     /// Returns the port of HTTPS.
     pub fn https_port(&self) -> u16 {
-        self.https.number
+        self.https.number()
     }
 
     /// Returns the address of the API.
     pub fn api(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.api.number))
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.api.number()))
     }
 
     /// Returns what the last start printed (`out`) or logged (`err`).
@@ -339,37 +339,6 @@ impl Ran {
     /// Returns what it printed as JSON.
     pub fn json(&self) -> anyhow::Result<Value> {
         serde_json::from_str(&self.out).with_context(|| format!("no JSON: {self:?}"))
-    }
-}
-
-/// A port of 127.0.0.1 that is free and, while this is held, nobody else's: the edge shares its
-/// ports between threads, so the system would not notice that two edges chose the same.
-#[derive(Debug)]
-struct Port {
-    number: u16,
-    _lock: File,
-}
-
-impl Port {
-    fn take() -> anyhow::Result<Self> {
-        let folder = std::env::temp_dir().join("portway-test-ports");
-        fs::create_dir_all(&folder)?;
-        // Tests that run at once begin at different places.
-        let offset = u16::try_from(std::process::id() % 1000)? * 10;
-        let (low, high) = (PORTS.start, PORTS.end);
-        for number in (low + offset..high).chain(low..low + offset) {
-            let path = folder.join(number.to_string());
-            let lock = OpenOptions::new().create(true).append(true).open(&path)?;
-            match lock.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => continue,
-                Err(TryLockError::Error(error)) => return Err(error.into()),
-            }
-            if TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
-                return Ok(Self { number, _lock: lock });
-            }
-        }
-        bail!("no port is free")
     }
 }
 
