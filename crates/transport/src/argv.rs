@@ -105,7 +105,8 @@ impl Argv {
     /// Returns the words that end by themselves when their time is over: `timeout -k 5 30 nginx -t`.
     ///
     /// The node's own `timeout` watches, so that a link that is cut, or a manager that is killed,
-    /// leaves no command without an owner. These words stand behind `sudo -n --`, for only root may
+    /// leaves no command without an owner. GNU's also ends what the command started; busybox's only
+    /// the command itself. These words stand behind `sudo -n --`, for only root may
     /// end what root runs: **a line of sudoers must permit exactly these words**.
     pub fn bounded(&self, deadline: Duration) -> Vec<String> {
         let seconds = whole_seconds(deadline).to_string();

@@ -2,7 +2,9 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use crate::{Fingerprint, HostKey, argv::ArgvError};
+use portway_model::node::HostKeyPin;
+
+use crate::{HostKey, argv::ArgvError};
 
 /// Why something was not done on a node. A variant per remedy; [`TransportError::remedy`] says it.
 ///
@@ -34,12 +36,12 @@ pub enum TransportError {
         offered: HostKey,
     },
     /// The machine is not the one that was confirmed. Nothing was sent that proves who we are.
-    #[error("the host key of {address} has changed: known is {pinned}, it offers {offered}")]
+    #[error("the host key of {address} has changed: known is {}, it offers {offered}", keys(.pinned))]
     HostKeyChanged {
         /// Where the machine is.
         address: String,
-        /// The key that was confirmed.
-        pinned: Fingerprint,
+        /// The keys that were confirmed; at least one.
+        pinned: Vec<HostKeyPin>,
         /// The key it offers.
         offered: HostKey,
     },
@@ -72,12 +74,14 @@ pub enum TransportError {
         reason: String,
     },
     /// The connection ended while something was under way.
-    #[error("the connection to {address} was lost while {what}")]
+    #[error("the connection to {address} was lost while {what}: {reason}")]
     Lost {
         /// Where the machine is.
         address: String,
         /// What was being done; it may or may not have been done.
         what: String,
+        /// How it ended, as far as it is known.
+        reason: String,
     },
     /// The machine allows no further session on the connection.
     #[error("{address} allows no session on its connection")]
@@ -292,6 +296,10 @@ fn file_of(algorithm: &str) -> &str {
         name if name.starts_with("ecdsa") => "ecdsa",
         _ => "ed25519",
     }
+}
+
+fn keys(pinned: &[HostKeyPin]) -> String {
+    list(&pinned.iter().map(ToString::to_string).collect::<Vec<_>>())
 }
 
 fn list(words: &[String]) -> String {

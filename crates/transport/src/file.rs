@@ -102,9 +102,10 @@ impl Mode {
     /// For all to execute.
     pub const PROGRAM: Self = Self(0o755);
 
-    /// Returns a mode of these bits, or nothing if there are more than nine.
+    /// Returns a mode of these bits, or nothing if there are more than nine, or the owner could not
+    /// read the file: then nobody could prove what is in it.
     pub const fn new(bits: u32) -> Option<Self> {
-        if bits <= 0o777 { Some(Self(bits)) } else { None }
+        if bits <= 0o777 && bits & 0o400 != 0 { Some(Self(bits)) } else { None }
     }
 
     /// Returns the nine bits.

@@ -24,6 +24,7 @@ mod local;
 mod output;
 mod quote;
 mod said;
+mod ssh;
 
 use std::{future::Future, time::Duration};
 
@@ -34,9 +35,10 @@ pub use crate::{
     dial::{BoxStream, Stream, Target},
     error::{SudoRefusal, TransportError},
     file::{Content, Entry, Mode, Upload},
-    host_key::{Fingerprint, FingerprintError, HostKey, HostPin},
+    host_key::HostKey,
     local::Local,
     output::{Output, Status},
+    ssh::{Credential, Hop, KeyError, PrivateKey, Ssh, Timing},
 };
 
 /// The folders in which programs are looked for. Fixed, for what a login finds depends on its files.

@@ -148,7 +148,10 @@ fn remove_forgotten(folder: &Utf8Path) -> io::Result<()> {
         if found.file_name().to_str().is_some_and(|name| name.starts_with(STAGING))
             && is_forgotten(&found)
         {
-            fs::remove_dir_all(found.path())?;
+            // It may be another user's; it is in nobody's way.
+            if let Err(error) = fs::remove_dir_all(found.path()) {
+                tracing::debug!("cannot remove {}: {error}", found.path().display());
+            }
         }
     }
     Ok(())

@@ -1,6 +1,12 @@
 //! Processes on this machine.
 
-use std::{io, os::unix::process::ExitStatusExt as _, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    io,
+    os::unix::process::ExitStatusExt as _,
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 use rustix::process::geteuid;
 use tokio::{
@@ -14,6 +20,9 @@ use crate::{
     argv::{AFTER_THE_END, whole_seconds},
     output::MAX_OUTPUT,
 };
+
+/// How long its output is read after a command has ended.
+const LINGERING: Duration = Duration::from_secs(10);
 
 /// Runs a command to its end.
 pub(super) async fn run(
@@ -62,14 +71,44 @@ fn spawn(argv: &Argv, deadline: Duration, search_path: &str) -> Result<Child, Tr
 type Attended = (Status, Vec<u8>, Vec<u8>);
 
 async fn attend(child: &mut Child, argv: &Argv, stdin: &[u8]) -> Result<Attended, TransportError> {
-    let (stdin_pipe, stdout, stderr) =
-        (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (fed, stdout, stderr, status) =
-        tokio::join!(feed(stdin_pipe, stdin), read(stdout), read(stderr), child.wait());
-    let failed = |error| here(format!("follow `{argv}`"), error);
-    fed.map_err(failed)?;
-    let status = status.map_err(failed)?;
-    Ok((status_of(status), limited(stdout, argv)?, limited(stderr, argv)?))
+    let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let passing = async {
+        let (fed, read, said) =
+            tokio::join!(feed(input, stdin), read(output, &mut stdout), read(errors, &mut stderr));
+        fed.and(read).and(said)
+    };
+    let status = end(child, passing, argv).await;
+    let status = status.map_err(|error| here(format!("follow `{argv}`"), error))?;
+    if stdout.len() > MAX_OUTPUT || stderr.len() > MAX_OUTPUT {
+        let what = format!("what `{argv}` prints");
+        return Err(TransportError::TooLong { what, limit: MAX_OUTPUT });
+    }
+    Ok((status_of(status), stdout, stderr))
+}
+
+/// Waits for the end of a command and of what it prints.
+async fn end(
+    child: &mut Child,
+    passing: impl Future<Output = io::Result<()>>,
+    argv: &Argv,
+) -> io::Result<ExitStatus> {
+    tokio::pin!(passing);
+    // Both are safe to be cancelled: one is not dropped, the other waits for a process.
+    tokio::select! {
+        passed = &mut passing => {
+            passed?;
+            child.wait().await
+        }
+        status = child.wait() => {
+            // What the command left behind may hold its output open.
+            match timeout(LINGERING, passing).await {
+                Ok(passed) => passed?,
+                Err(_) => tracing::debug!("`{argv}` has ended, and its output is still open"),
+            }
+            status
+        }
+    }
 }
 
 /// A command need not read what it is given.
@@ -82,24 +121,14 @@ async fn feed(pipe: Option<ChildStdin>, stdin: &[u8]) -> io::Result<()> {
 }
 
 /// Reads to the end, and drops what is too much: a command that cannot print would wait for ever.
-async fn read(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
-    let mut kept = Vec::new();
-    let Some(mut pipe) = pipe else { return Ok(kept) };
-    (&mut pipe).take(MAX_OUTPUT as u64 + 1).read_to_end(&mut kept).await?;
+async fn read(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) -> io::Result<()> {
+    let Some(mut pipe) = pipe else { return Ok(()) };
+    (&mut pipe).take(MAX_OUTPUT as u64 + 1).read_to_end(kept).await?;
     tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
-    Ok(kept)
+    Ok(())
 }
 
-fn limited(read: io::Result<Vec<u8>>, argv: &Argv) -> Result<Vec<u8>, TransportError> {
-    let bytes = read.map_err(|error| here(format!("read what `{argv}` prints"), error))?;
-    if bytes.len() > MAX_OUTPUT {
-        let what = format!("what `{argv}` prints");
-        return Err(TransportError::TooLong { what, limit: MAX_OUTPUT });
-    }
-    Ok(bytes)
-}
-
-fn status_of(status: std::process::ExitStatus) -> Status {
+fn status_of(status: ExitStatus) -> Status {
     match (status.code(), status.signal()) {
         (Some(code), _) => Status::Exited(code.unsigned_abs()),
         (None, Some(signal)) => Status::Signalled(signal_name(signal)),

@@ -33,6 +33,8 @@ macro_rules! conformance {
             a_command_need_not_read_its_input
             a_command_that_outlives_its_deadline_is_gone
             a_command_that_ignores_its_end_is_killed
+            what_a_command_started_ends_with_it
+            a_command_that_leaves_a_process_behind_has_ended
             a_missing_program_is_named
             output_without_end_is_an_error
             commands_run_side_by_side
@@ -114,7 +116,7 @@ pub(crate) async fn a_command_need_not_read_its_input(place: &impl Place) {
 
 pub(crate) async fn a_command_that_outlives_its_deadline_is_gone(place: &impl Place) {
     let pid = place.dir().join("pid");
-    let argv = shell(&format!("echo $$ >{pid}; sleep 300; echo late"));
+    let argv = shell(&format!("echo $$ >{pid}; exec sleep 300"));
     let began = Instant::now();
 
     let ended = place.transport().run(&argv, b"", Duration::from_secs(1)).await;
@@ -132,6 +134,26 @@ pub(crate) async fn a_command_that_ignores_its_end_is_killed(place: &impl Place)
 
     assert!(matches!(ended, Err(TransportError::TimedOut { .. })), "{ended:?}");
     assert_gone(place, &pid).await;
+}
+
+pub(crate) async fn what_a_command_started_ends_with_it(place: &impl Place) {
+    let pid = place.dir().join("pid");
+    let argv = shell(&format!("sh -c 'echo $$ >{pid}; exec sleep 300'; echo late"));
+
+    let ended = place.transport().run(&argv, b"", Duration::from_secs(1)).await;
+
+    assert!(matches!(ended, Err(TransportError::TimedOut { .. })), "{ended:?}");
+    assert_gone(place, &pid).await;
+}
+
+pub(crate) async fn a_command_that_leaves_a_process_behind_has_ended(place: &impl Place) {
+    let argv = shell("sleep 40 & echo started");
+    let began = Instant::now();
+
+    let output = run(place, &argv, b"").await;
+
+    assert!(output.is_success() && output.stdout == b"started\n", "{output:?}");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
 pub(crate) async fn a_missing_program_is_named(place: &impl Place) {
@@ -167,7 +189,7 @@ pub(crate) async fn commands_run_side_by_side(place: &impl Place) {
 }
 
 pub(crate) async fn files_are_written_with_their_modes(place: &impl Place) {
-    for bits in [0o600, 0o644, 0o755, 0o400, 0o666, 0o000] {
+    for bits in [0o600, 0o644, 0o755, 0o400, 0o666, 0o577] {
         let path = place.dir().join(format!("{bits:o}"));
         put(place, &[Upload::new(&path, Mode::new(bits).unwrap(), "x").unwrap()]).await;
 

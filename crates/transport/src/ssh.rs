@@ -1,0 +1,234 @@
+//! A machine that is reached over SSH.
+//!
+//! One connection carries everything that is done on a node, for as long as the process lives; it is
+//! made when it is first needed and again when it was lost. Before anything is run, the host key is
+//! one that was confirmed, and the login shell has proven that it takes words as they are quoted.
+
+mod connect;
+mod connection;
+mod exec;
+mod files;
+mod forward;
+mod guard;
+mod handler;
+mod hop;
+mod key;
+mod link;
+mod login;
+mod shell;
+mod tar;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use camino::{Utf8Path, Utf8PathBuf};
+
+use self::{
+    connection::{Connection, Lease},
+    exec::{Line, exec},
+    forward::Forwarded,
+    link::Link,
+};
+pub use self::{
+    hop::{Credential, Hop, Timing},
+    key::{KeyError, PrivateKey},
+};
+use crate::{
+    Argv, BoxStream, Entry, Output, Privilege, SEARCH_PATH, Target, Transport, TransportError,
+    Upload,
+    argv::{AFTER_THE_END, whole_seconds},
+    file::{self, MAX_FILE},
+    output::MAX_OUTPUT,
+    quote,
+    said::Speaker,
+};
+
+/// How often a folder is listed in which files vanish meanwhile.
+const LISTINGS: usize = 5;
+
+/// A machine that is reached over SSH. Clones share its one connection.
+#[derive(Clone)]
+pub struct Ssh {
+    link: Arc<Link>,
+    address: Arc<str>,
+    search_path: Arc<str>,
+}
+
+impl Ssh {
+    /// Names a node and the jump hosts before it, the nearest first. Nothing is connected yet.
+    pub fn new(to: Hop, jumps: Vec<Hop>) -> Self {
+        Self::with_timing(to, jumps, Timing::default())
+    }
+
+    /// Names a node, with other patience than is usual.
+    pub fn with_timing(to: Hop, jumps: Vec<Hop>, timing: Timing) -> Self {
+        let address = to.address.to_string().into();
+        Self {
+            link: Arc::new(Link::new(to, jumps, timing)),
+            address,
+            search_path: SEARCH_PATH.into(),
+        }
+    }
+
+    /// Looks for programs in these folders instead of [`SEARCH_PATH`].
+    #[must_use]
+    pub fn with_search_path(mut self, folders: &str) -> Self {
+        self.search_path = folders.into();
+        self
+    }
+
+    /// Connects if there is no connection: the host keys are proven, one is logged in, and the login
+    /// shell takes commands.
+    ///
+    /// For a while after a failure, which grows with each, the same failure is returned at once.
+    pub async fn connect(&self) -> Result<(), TransportError> {
+        self.link.connection().await.map(drop)
+    }
+
+    /// Lets the next attempt be made at once, because something was changed that may help.
+    pub async fn forget_failure(&self) {
+        self.link.forget_failure().await;
+    }
+
+    /// Ends the connection. It is made again when it is needed.
+    pub async fn close(&self) {
+        self.link.close().await;
+    }
+
+    /// Returns how many connections were made so far.
+    pub fn connections(&self) -> u64 {
+        self.link.opened()
+    }
+
+    fn speaker(&self) -> Speaker<'_> {
+        Speaker { address: &self.address, user: self.link.to.user.as_str() }
+    }
+
+    /// Returns a connection with a channel for a command. A connection that turns out to be gone is
+    /// made anew, once: nothing was sent on it yet.
+    async fn lease(&self) -> Result<(Arc<Connection>, Lease), TransportError> {
+        let connection = self.link.connection().await?;
+        match connection.lease().await {
+            Ok(lease) => return Ok((connection, lease)),
+            Err(TransportError::Lost { .. }) if connection.is_over() => {}
+            Err(error) => return Err(error),
+        }
+        let connection = self.link.connection().await?;
+        let lease = connection.lease().await?;
+        Ok((connection, lease))
+    }
+
+    /// Runs a command, and tells one that ran from one that did not.
+    async fn execute(
+        &self,
+        argv: &Argv,
+        stdin: Vec<Bytes>,
+        deadline: Duration,
+        limit: usize,
+    ) -> Result<Output, TransportError> {
+        let (connection, lease) = self.lease().await?;
+        let what = format!("`{argv}`");
+        let patience = Duration::from_secs(whole_seconds(deadline)) + AFTER_THE_END;
+        let line = Line { what: &what, text: self.line(argv, deadline), stdin, patience, limit };
+        let output = exec(&connection, lease, line).await?;
+        self.speaker().judge(argv, deadline, output)
+    }
+
+    /// Runs one of our own scripts or commands, which print no more than fits.
+    async fn script(&self, argv: &Argv, stdin: Vec<Bytes>) -> Result<Output, TransportError> {
+        self.execute(argv, stdin, files::PATIENCE, MAX_OUTPUT).await
+    }
+
+    /// The whole line for the login shell: every word of it is quoted.
+    fn line(&self, argv: &Argv, deadline: Duration) -> String {
+        let path = format!("PATH={}", self.search_path);
+        let mut words = vec!["env", "LC_ALL=C", &path];
+        if argv.privilege() == Privilege::Root && !self.link.to.user.is_root() {
+            words.extend(["sudo", "-n", "--"]);
+        }
+        let bounded = argv.bounded(deadline);
+        words.extend(bounded.iter().map(String::as_str));
+        quote::join(words)
+    }
+}
+
+impl Transport for Ssh {
+    async fn run(
+        &self,
+        argv: &Argv,
+        stdin: &[u8],
+        deadline: Duration,
+    ) -> Result<Output, TransportError> {
+        self.execute(argv, vec![Bytes::copy_from_slice(stdin)], deadline, MAX_OUTPUT).await
+    }
+
+    async fn put(&self, files: &[Upload]) -> Result<(), TransportError> {
+        for (folder, group) in file::by_folder(files)? {
+            let argv = files::put_command(folder, group.len())?;
+            let input = files::put_input(&group);
+            let deadline = files::put_patience(&input);
+            let output = self.execute(&argv, input, deadline, MAX_OUTPUT).await?;
+            files::put_outcome(self.speaker(), folder, &output)?;
+        }
+        Ok(())
+    }
+
+    async fn get(&self, path: &Utf8Path) -> Result<Option<Vec<u8>>, TransportError> {
+        file::check_file(path)?;
+        let argv = files::get_command(path)?;
+        let deadline = files::PATIENCE * 10;
+        let output = self.execute(&argv, Vec::new(), deadline, MAX_FILE).await?;
+        files::get_outcome(self.speaker(), path, output)
+    }
+
+    async fn list(&self, folder: &Utf8Path) -> Result<Option<Vec<Entry>>, TransportError> {
+        file::check(folder)?;
+        let argv = files::list_command(folder)?;
+        for _ in 0..LISTINGS {
+            let output = self.script(&argv, Vec::new()).await?;
+            if let Some(outcome) = files::list_outcome(self.speaker(), folder, &output) {
+                return outcome;
+            }
+        }
+        let said = "its files vanish while it is being listed".to_owned();
+        Err(TransportError::File { doing: "list", path: folder.to_string(), said })
+    }
+
+    async fn remove(&self, paths: &[Utf8PathBuf]) -> Result<(), TransportError> {
+        paths.iter().try_for_each(|path| file::check_file(path))?;
+        let Some(first) = paths.first() else { return Ok(()) };
+        let argv = files::remove_command()?;
+        let output = self.script(&argv, vec![files::remove_input(paths)]).await?;
+        files::done(self.speaker(), "remove", first, &output)
+    }
+
+    async fn relink(&self, link: &Utf8Path, target: &Utf8Path) -> Result<(), TransportError> {
+        file::check_file(link)?;
+        file::check_link_target(target)?;
+        let output = self.script(&files::relink_command(link, target)?, Vec::new()).await?;
+        files::put_outcome(self.speaker(), link.parent().unwrap_or(link), &output)
+    }
+
+    async fn dial(&self, target: &Target) -> Result<BoxStream, TransportError> {
+        let connection = self.link.connection().await?;
+        let channel = match connection.forward(target).await {
+            Err(TransportError::Lost { .. }) if connection.is_over() => None,
+            done => Some(done?),
+        };
+        if let Some(channel) = channel {
+            return Ok(Box::new(Forwarded::new(channel, connection)));
+        }
+        let connection = self.link.connection().await?;
+        let channel = connection.forward(target).await?;
+        Ok(Box::new(Forwarded::new(channel, connection)))
+    }
+}
+
+impl fmt::Debug for Ssh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ssh")
+            .field("address", &self.address)
+            .field("user", &self.link.to.user)
+            .finish_non_exhaustive()
+    }
+}
