@@ -199,7 +199,7 @@ init() { # folder, number
     exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root bash -c '
         useradd --create-home --shell /bin/bash deploy
         install -d -m 700 -o deploy -g deploy /home/deploy/.ssh
-        install -m 600 -o deploy -g deploy /root/.ssh/authorized_keys /home/deploy/.ssh/authorized_keys
+        install -m 600 -o deploy -g deploy ~root/.ssh/authorized_keys /home/deploy/.ssh/authorized_keys
         /usr/sbin/sshd || exit
         touch /run/portway-bed-started
         while :; do sleep 3600 & wait; done'
