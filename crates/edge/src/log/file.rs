@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -33,6 +33,8 @@ pub(super) struct LogFile {
     /// Whether the file ends in the middle of a line.
     torn: bool,
     last_use: u64,
+    /// When something was last written to it.
+    written: Instant,
 }
 
 struct Open {
@@ -54,12 +56,19 @@ impl LogFile {
             failing: false,
             torn: false,
             last_use: 0,
+            written: Instant::now(),
         }
     }
 
     /// Returns the number of its last use.
     pub(super) fn last_use(&self) -> u64 {
         self.last_use
+    }
+
+    /// Tells whether nothing was written for a while, and nothing has to be remembered of it.
+    pub(super) fn rests(&self, now: Instant, least: Duration) -> bool {
+        let troubled = self.failing || self.torn;
+        self.buffer.is_empty() && !troubled && now.duration_since(self.written) >= least
     }
 
     /// Takes a line, to be written soon; first puts the file aside if it is full or old.
@@ -88,6 +97,7 @@ impl LogFile {
         if self.buffer.is_empty() {
             return;
         }
+        self.written = Instant::now();
         let buffer = std::mem::take(&mut self.buffer);
         let mut rest = buffer.as_slice();
         let result = self.reopen_if_moved().and_then(|()| self.write(&mut rest));

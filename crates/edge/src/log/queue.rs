@@ -21,6 +21,9 @@ const MOST_BYTES: usize = 32 * 1024 * 1024;
 /// How long the writer stays away when it has taken what was there.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// How long the writer rests at most, and how long a file stays open to which nothing is written.
+pub(super) const REST: Duration = Duration::from_secs(20);
+
 /// Memory beyond this is given back when a burst is over.
 const KEPT: usize = 1024 * 1024;
 
@@ -110,15 +113,16 @@ impl Queue {
         self.0.wake.notify_one();
     }
 
-    /// Waits for a moment, or where the writer `may_rest` until something comes, and exchanges the
-    /// lines that wait for `read` ones.
+    /// Waits for a moment, or where the writer `may_rest` until something comes or it has rested for
+    /// long, and exchanges the lines that wait for `read` ones.
     pub(super) fn take(&self, read: &mut Lines, may_rest: bool) -> Found {
         read.clear();
         let mut state = self.state();
         if may_rest {
             state.resting = state.waiting.lines.is_empty();
             let wait = |state: &mut State| state.waiting.lines.is_empty() && !state.closed;
-            state = self.0.wake.wait_while(state, wait).unwrap_or_else(PoisonError::into_inner);
+            let waited = self.0.wake.wait_timeout_while(state, REST, wait);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.resting = false;
         } else {
             let waited = self.0.wake.wait_timeout_while(state, PAUSE, |state| !state.closed);

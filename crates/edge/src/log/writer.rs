@@ -12,11 +12,14 @@ use camino::Utf8PathBuf;
 use super::{
     file::LogFile,
     overflow::Overflow,
-    queue::{Found, Kind, Line, Lines, Queue},
+    queue::{Found, Kind, Line, Lines, Queue, REST},
 };
 
 /// How many files are open at once; the one that rested longest gives way.
 const MAX_OPEN: usize = 256;
+
+/// How often files that rest are looked for.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// A line is in its file after this time at the latest.
 const MAX_DELAY: Duration = Duration::from_millis(200);
@@ -30,6 +33,8 @@ pub(super) struct Writer {
     uses: u64,
     /// When the oldest line that is not written yet came in.
     waiting_since: Option<Instant>,
+    /// When files that rest were last looked for.
+    swept: Instant,
     /// Kept to be used again: the key of a file.
     key: String,
 }
@@ -47,6 +52,7 @@ impl Writer {
             files: HashMap::new(),
             uses: 0,
             waiting_since: None,
+            swept: Instant::now(),
             key: String::new(),
         }
     }
@@ -108,8 +114,56 @@ impl Writer {
             file.flush();
         }
         self.waiting_since = None;
+        self.close_those_that_rest(Instant::now());
         if let Some(telling) = self.overflow.look(Instant::now()) {
             telling.tell();
         }
+    }
+
+    /// Closes files to which nothing was written for a while: their sites may be gone, and a file that is
+    /// removed takes room on the disk as long as it is open.
+    fn close_those_that_rest(&mut self, now: Instant) {
+        if now.duration_since(self.swept) >= SWEEP {
+            self.swept = now;
+            self.files.retain(|_, file| !file.rests(now, REST));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use camino::Utf8Path;
+    use jiff::Timestamp;
+    use portway_model::site::LogSettings;
+
+    use super::*;
+    use crate::log::SiteLog;
+
+    #[test]
+    fn a_file_that_rests_is_closed_and_goes_on_where_it_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap().to_owned();
+        let mut writer = Writer::new(path.clone(), Arc::default(), Arc::default());
+        let write = |writer: &mut Writer, site: &str, text: &[u8]| {
+            let log = SiteLog::new(site, &"main".parse().unwrap(), LogSettings::default());
+            let (queue, mut lines) = (Queue::default(), Lines::default());
+            assert!(queue.push(&Arc::new(log), Kind::Access, Timestamp::UNIX_EPOCH, text));
+            queue.take(&mut lines, true);
+            lines.iter().for_each(|(line, text)| writer.append(line, text));
+        };
+        write(&mut writer, "one", b"first\n");
+        writer.flush();
+        write(&mut writer, "two", b"waits\n");
+        writer.close_those_that_rest(Instant::now() + SWEEP);
+        assert_eq!(writer.files.len(), 2, "neither rests yet");
+
+        writer.close_those_that_rest(Instant::now() + SWEEP + REST);
+        assert_eq!(writer.files.keys().collect::<Vec<_>>(), ["two/main.access"]);
+        write(&mut writer, "one", b"second\n");
+        writer.flush();
+        let text = fs::read_to_string(path.join("one/main.access.log")).unwrap();
+        assert_eq!(text, "first\nsecond\n");
     }
 }
