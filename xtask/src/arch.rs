@@ -41,12 +41,15 @@ const SQL_DEPENDENCIES: [&str; 6] =
 /// What the edge must not know, though a layer below it might hold it.
 const CLOSED_TO_THE_EDGE: [&str; 4] = ["api", "control", "store", "wire"];
 
+/// What measures the product and is no part of it; it may use what tests use.
+const MEASURES: [&str; 1] = ["bench"];
+
 /// What a package of the workspace is to this check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     /// A crate of the product.
     Layer(usize),
-    /// Helpers of tests; only tests depend on it.
+    /// Helpers of tests; only tests and measurements depend on it.
     Testkit,
     /// This program; nobody depends on it.
     Xtask,
@@ -130,7 +133,9 @@ fn broken_inside(from: &Package, own: Role, to: &Dependency) -> Broken {
             "xtask is a program for this repository".to_owned(),
             "move what both need into a crate of a layer",
         )),
-        (_, Role::Testkit) if to.kind != Kind::Development => {
+        (_, Role::Testkit)
+            if to.kind != Kind::Development && !MEASURES.contains(&short(&from.name)) =>
+        {
             Some(("testkit is for tests".to_owned(), "list it under `[dev-dependencies]`"))
         }
         (Role::Layer(layer), Role::Layer(other)) if to.kind != Kind::Development => {
@@ -255,13 +260,15 @@ mod tests {
     }
 
     #[test]
-    fn the_testkit_is_for_tests_only() {
+    fn the_testkit_is_for_tests_and_measurements_only() {
         let wrong = [package("edge").with(Kind::Normal, "portway-testkit"), package("testkit")];
         let right =
             [package("edge").with(Kind::Development, "portway-testkit"), package("testkit")];
+        let measures = [package("bench").with(Kind::Normal, "portway-testkit"), package("testkit")];
 
         assert!(lines(&check(&wrong))[0].contains("testkit is for tests"));
         assert_eq!(check(&right), []);
+        assert_eq!(check(&measures), []);
     }
 
     #[test]

@@ -13,7 +13,6 @@ mod process;
 mod report;
 mod samples;
 mod sites;
-mod web;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -55,7 +55,7 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::web::{Outcome, Speech, Web};
+    use portway_testkit::client::{Outcome, Speech, Web};
 
     #[tokio::test]
     async fn it_answers_what_it_was_sent() {

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
+use portway_testkit::client::{Speech, Web};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::{
@@ -23,7 +24,6 @@ use crate::{
     ports,
     process::{self, EVERY},
     report::say,
-    web::{Speech, Web},
 };
 
 /// How long a peer may take to start or to reload.

@@ -3,7 +3,10 @@
 
 pub mod bed;
 pub mod ca;
+pub mod client;
 pub mod collector;
+pub mod corpus;
+pub mod frames;
 pub mod manager;
 pub mod origin;
 pub mod port;

@@ -16,6 +16,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use portway_wire::client::{Client, ClientConfig, Endpoint};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -243,6 +244,12 @@ impl Manager {
     /// Returns what the manager says of itself on the local socket.
     pub async fn health(&self) -> anyhow::Result<Value> {
         get(&self.data().join("portway.sock"), "/api/v1/health").await
+    }
+
+    /// Returns the client of the local socket, which knows its caller as an administrator.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        let socket = self.data().join("portway.sock").into_std_path_buf();
+        Ok(Client::new(ClientConfig::new(Endpoint::Unix(socket)))?)
     }
 
     /// Returns the data folder.

@@ -133,6 +133,11 @@ impl Origin {
         self.state.produced.load(Ordering::SeqCst)
     }
 
+    /// Forgets the requests that arrived, so that a long run does not gather them.
+    pub fn forget(&self) {
+        self.state.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Returns the requests that arrived.
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -12,6 +12,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use http::Method;
+use portway_testkit::client::{Outcome, Speech, Web};
 use portway_wire::{
     client::{Client, IfMatch},
     site::{EditSite, NewSite},
@@ -28,7 +29,6 @@ use crate::{
     portway::Portway,
     report::{Cell, Report, say},
     sites::{BenchSite, Kind},
-    web::{Outcome, Speech, Web},
 };
 
 /// How many clients post at once.

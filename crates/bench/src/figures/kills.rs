@@ -11,6 +11,7 @@ use std::{
 
 use clap::Args;
 use http::Method;
+use portway_testkit::client::{Outcome, Speech, Web};
 use portway_wire::{
     client::{Client, ClientError},
     site::{NewSite, SiteQuery},
@@ -26,7 +27,6 @@ use crate::{
     report::{Cell, Report, say},
     samples::Samples,
     sites::{BenchSite, Kind},
-    web::{Outcome, Speech, Web},
 };
 
 /// How many clients write at once.

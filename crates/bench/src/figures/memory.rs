@@ -1,6 +1,7 @@
 //! How much memory manager and edge take, when every site has a certificate of its own.
 
 use clap::Args;
+use portway_testkit::client::{Speech, Web};
 use tokio::task::JoinSet;
 
 use super::Settings;
@@ -9,7 +10,6 @@ use crate::{
     process::Memory,
     report::{Cell, Report, say},
     sites::{BenchSite, Kind},
-    web::{Speech, Web},
 };
 
 /// As many sites are requested at once.

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
+use portway_testkit::client::{Speech, Web};
 use portway_wire::{client::Client, site::NewSite};
 use uuid::Uuid;
 
@@ -17,7 +18,6 @@ use crate::{
     report::{Cell, Report, say},
     samples::Samples,
     sites::{BenchSite, Kind},
-    web::{Speech, Web},
 };
 
 /// The pause between two looks. The timer of the runtime counts whole milliseconds.

@@ -10,13 +10,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
-use http_body_util::{BodyExt as _, Full};
-use hyper::{
-    body::Incoming,
-    client::conn::{TrySendError, http1, http2},
-};
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use portway_testkit::client::{Answer, Outcome, chain, settle};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -126,14 +124,17 @@ impl Tally {
 
     /// Notes what became of a request. One that was not written because the connection was closed
     /// before is nobody's loss.
-    fn note(&self, kind: &str, outcome: Result<Option<(u16, Bytes)>, String>, wanted: usize) {
+    fn note(&self, kind: &str, outcome: &Outcome, wanted: usize) {
         match outcome {
-            Ok(Some((200, body))) if body.len() >= wanted => self.answered(kind),
-            Ok(Some((status, body))) => {
-                self.lose(kind, &format!("{status} with {} bytes: {body:?}", body.len()));
+            Outcome::Answered(Answer { status, body }) => {
+                if *status == StatusCode::OK && body.len() >= wanted {
+                    self.answered(kind);
+                } else {
+                    self.lose(kind, &format!("{status} with {} bytes: {body:?}", body.len()));
+                }
             }
-            Ok(None) => {}
-            Err(why) => self.lose(kind, &why),
+            Outcome::NotSent => {}
+            Outcome::Lost(why) => self.lose(kind, why),
         }
     }
 }
@@ -175,13 +176,16 @@ async fn keep(address: SocketAddr, tally: Arc<Tally>, method: Method) {
             },
         };
         let outcome = match sender.ready().await {
-            Ok(()) => settle(sender.try_send_request(request(&method, path, body.clone()))).await,
-            Err(_) => Ok(None),
+            Ok(()) => {
+                let request = request(&method, path, body.clone());
+                settle(sender.try_send_request(request), PATIENCE).await
+            }
+            Err(_) => Outcome::NotSent,
         };
-        if matches!(outcome, Ok(Some(_))) {
+        if matches!(outcome, Outcome::Answered(_)) {
             kept = Some(sender);
         }
-        tally.note(kind, outcome, wanted);
+        tally.note(kind, &outcome, wanted);
         // Clients rest now and then, so that connections are found unused.
         pause = (pause + 7) % 40;
         tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -194,16 +198,16 @@ async fn renew(address: SocketAddr, tally: Arc<Tally>) {
         let outcome = match open(address).await {
             Ok(mut sender) => {
                 let request = request(&Method::GET, "/big/1000", Bytes::new());
-                settle(sender.try_send_request(request)).await
+                settle(sender.try_send_request(request), PATIENCE).await
             }
-            Err(why) => Err(why),
+            Err(why) => Outcome::Lost(why),
         };
         let outcome = match outcome {
             // A fresh connection that is closed at once has lost its request.
-            Ok(None) => Err("a new connection was closed".to_owned()),
-            other => other,
+            Outcome::NotSent => Outcome::Lost("a new connection was closed".to_owned()),
+            other @ (Outcome::Answered(_) | Outcome::Lost(_)) => other,
         };
-        tally.note("new", outcome, 1000);
+        tally.note("new", &outcome, 1000);
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
 }
@@ -235,13 +239,13 @@ async fn multiplex(web: Web, tally: Arc<Tally>) {
                     let request = Request::builder().uri(format!("https://{SECURE}/big/1000"));
                     let request = request.body(Full::new(Bytes::new())).unwrap();
                     match sender.ready().await {
-                        Ok(()) => settle(sender.try_send_request(request)).await,
-                        Err(_) => Ok(None),
+                        Ok(()) => settle(sender.try_send_request(request), PATIENCE).await,
+                        Err(_) => Outcome::NotSent,
                     }
                 });
             }
             while let Some(outcome) = streams.join_next().await {
-                tally.note("http2", outcome.unwrap(), 1000);
+                tally.note("http2", &outcome.unwrap(), 1000);
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -307,44 +311,4 @@ async fn talk(address: SocketAddr, tally: &Tally) -> std::io::Result<()> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(())
-}
-
-/// Waits for an answer. Nothing means that the request was not written.
-async fn settle(
-    sent: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>>>,
-) -> Result<Option<(u16, Bytes)>, String> {
-    let exchange = async {
-        let response = match sent.await {
-            Ok(response) => response,
-            Err(mut error) => match error.take_message() {
-                Some(_) => return Ok(None),
-                None => {
-                    let error = error.into_error();
-                    return if is_sent_away(&error) { Ok(None) } else { Err(chain(&error)) };
-                }
-            },
-        };
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await;
-        body.map(|body| Some((status, body.to_bytes()))).map_err(|error| chain(&error))
-    };
-    let timed = tokio::time::timeout(PATIENCE, exchange).await;
-    timed.unwrap_or_else(|_| Err("no answer in time".to_owned()))
-}
-
-/// Tells whether the server said, by GOAWAY, that it did not look at the request and that it is to
-/// be sent over another connection (RFC 9113 §6.8). What it began to look at does not fail so.
-fn is_sent_away(error: &hyper::Error) -> bool {
-    let cause =
-        std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(|cause| {
-        cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR)
-    })
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", chain(cause)),
-        None => error.to_string(),
-    }
 }

@@ -13,7 +13,10 @@ use std::{
 
 use portway_http1::Kind;
 use portway_model::{ByteSize, site::Limits};
-use portway_testkit::origin::{Origin, Speaks};
+use portway_testkit::{
+    corpus::{self, Case},
+    origin::{Origin, Speaks},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -29,14 +32,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How many requests are under way at once.
 const AT_ONCE: usize = 16;
 
-#[derive(Clone)]
-struct Case {
-    name: String,
-    /// What the codec makes of it: the name of a fault, or what was read.
-    expect: String,
-    message: Vec<u8>,
-}
-
 #[tokio::test]
 async fn what_the_codec_refuses_never_passes_and_the_rest_is_answered() {
     let edge = TestEdge::start().await;
@@ -50,7 +45,7 @@ async fn what_the_codec_refuses_never_passes_and_the_rest_is_answered() {
         ..Limits::default()
     };
     edge.put(vec![site]).await;
-    let cases = cases();
+    let cases = corpus::requests().unwrap();
     assert!(cases.len() >= 300, "{} cases", cases.len());
 
     let ours = send_all(edge.http(), &cases).await;
@@ -193,53 +188,4 @@ impl Drop for Nginx {
         drop(self.process.kill());
         drop(self.process.wait());
     }
-}
-
-/// Reads the corpus; its form is told in `crates/http1/tests/codec/corpus.rs`.
-fn cases() -> Vec<Case> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../http1/corpus/requests");
-    let mut files: Vec<_> =
-        std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
-    files.sort();
-    let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
-    texts.flat_map(|text| text.split("\n\n").filter_map(parse).collect::<Vec<_>>()).collect()
-}
-
-fn parse(block: &str) -> Option<Case> {
-    let mut lines = block.trim_start_matches('\n').lines();
-    let name = lines.next()?.strip_prefix("case: ")?.to_owned();
-    let expect = lines.next()?.strip_prefix("expect: ")?.to_owned();
-    let mut message = Vec::new();
-    unescape(&lines.collect::<String>(), &mut message);
-    Some(Case { name, expect, message })
-}
-
-fn unescape(text: &str, out: &mut Vec<u8>) {
-    let mut rest = text;
-    while let Some((plain, escaped)) = rest.split_once('\\') {
-        out.extend_from_slice(plain.as_bytes());
-        let (letter, after) = escaped.split_at(1);
-        rest = after;
-        match letter {
-            "r" => out.push(b'\r'),
-            "n" => out.push(b'\n'),
-            "t" => out.push(b'\t'),
-            "0" => out.push(0),
-            "x" => {
-                let (digits, after) = after.split_at(2);
-                out.push(u8::from_str_radix(digits, 16).unwrap());
-                rest = after;
-            }
-            "{" => {
-                let (repeated, after) = after.split_once('}').unwrap();
-                let (count, text) = repeated.split_once(':').unwrap();
-                for _ in 0..count.parse().unwrap() {
-                    unescape(text, out);
-                }
-                rest = after;
-            }
-            other => out.extend_from_slice(other.as_bytes()),
-        }
-    }
-    out.extend_from_slice(rest.as_bytes());
 }

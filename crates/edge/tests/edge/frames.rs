@@ -12,21 +12,10 @@ use tokio_rustls::client::TlsStream;
 
 use crate::support;
 
-pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-pub(crate) const DATA: u8 = 0;
-pub(crate) const HEADERS: u8 = 1;
-pub(crate) const PRIORITY: u8 = 2;
-pub(crate) const RST_STREAM: u8 = 3;
-pub(crate) const SETTINGS: u8 = 4;
-pub(crate) const PING: u8 = 6;
-pub(crate) const GOAWAY: u8 = 7;
-pub(crate) const WINDOW_UPDATE: u8 = 8;
-pub(crate) const CONTINUATION: u8 = 9;
-
-pub(crate) const ACK: u8 = 1;
-pub(crate) const END_STREAM: u8 = 1;
-pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) use portway_testkit::frames::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, fields, frame, settings_payload,
+};
 
 /// How long a frame is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -165,45 +154,6 @@ impl Frame {
         let kind = if self.kind == GOAWAY { "GOAWAY" } else { "RST_STREAM" };
         format!("{kind} {}", self.code().unwrap_or(u32::MAX))
     }
-}
-
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut bytes = vec![length[1], length[2], length[3], kind, flags];
-    bytes.extend_from_slice(&stream.to_be_bytes());
-    bytes.extend_from_slice(payload);
-    bytes
-}
-
-pub(crate) fn settings_payload(settings: &[(u16, u32)]) -> Vec<u8> {
-    let bytes = |(id, value): &(u16, u32)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();
-    settings.iter().flat_map(bytes).collect()
-}
-
-/// Writes fields literally, without indexing and without Huffman codes (RFC 7541 §6.2.2).
-pub(crate) fn fields<'a>(fields: impl IntoIterator<Item = &'a (&'a str, &'a str)>) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        block.push(0);
-        for text in [name, value] {
-            integer(&mut block, text.len());
-            block.extend_from_slice(text.as_bytes());
-        }
-    }
-    block
-}
-
-/// Writes an integer with a prefix of seven bits (RFC 7541 §5.1).
-fn integer(block: &mut Vec<u8>, value: usize) {
-    let Some(mut rest) = value.checked_sub(127) else {
-        return block.push(u8::try_from(value).unwrap());
-    };
-    block.push(127);
-    while rest >= 128 {
-        block.push(u8::try_from(rest % 128).unwrap() | 128);
-        rest /= 128;
-    }
-    block.push(u8::try_from(rest).unwrap());
 }
 
 /// Reads the status, which comes first: from the static table, or as three digits with or without

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
     body::Incoming,
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a proxy is spoken to.
 #[derive(Clone, Debug)]
-pub(crate) enum Speech {
+pub enum Speech {
     /// HTTP/1.1 without TLS.
     Http1,
     /// HTTP/1.1 over TLS.
@@ -40,12 +40,12 @@ pub(crate) enum Speech {
 }
 
 /// A connection to a proxy that is opened when it is needed and kept.
-pub(crate) struct Web {
+pub struct Web {
     address: SocketAddr,
     speech: Speech,
     connection: Option<Connection>,
     /// How often a connection was opened.
-    pub(crate) opened: u64,
+    pub opened: u64,
 }
 
 struct Connection {
@@ -60,7 +60,7 @@ enum Sender {
 
 /// What became of a request.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// It was answered.
     Answered(Answer),
     /// The connection was gone before the request was written; nobody has lost anything.
@@ -71,33 +71,34 @@ pub(crate) enum Outcome {
 
 /// An answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The status.
-    pub(crate) status: StatusCode,
+    pub status: StatusCode,
     /// The body.
-    pub(crate) body: Bytes,
+    pub body: Bytes,
 }
 
 impl Answer {
     /// Tells whether it is the one that was wanted.
-    pub(crate) fn is(&self, body: &str) -> bool {
+    pub fn is(&self, body: &str) -> bool {
         self.status == StatusCode::OK && self.body == body.as_bytes()
     }
 }
 
 impl Speech {
     /// Returns HTTP/1.1 over TLS that trusts one authority.
-    pub(crate) fn http1_tls(root: &str) -> anyhow::Result<Self> {
+    pub fn http1_tls(root: &str) -> anyhow::Result<Self> {
         Ok(Self::Http1Tls(Arc::new(trust(root, b"http/1.1")?)))
     }
 
     /// Returns HTTP/2 that trusts one authority.
-    pub(crate) fn http2(root: &str) -> anyhow::Result<Self> {
+    pub fn http2(root: &str) -> anyhow::Result<Self> {
         Ok(Self::Http2(Arc::new(trust(root, b"h2")?)))
     }
 }
 
-fn trust(root: &str, protocol: &[u8]) -> anyhow::Result<ClientConfig> {
+/// Returns the TLS of a client that trusts one authority and speaks one protocol.
+pub fn trust(root: &str, protocol: &[u8]) -> anyhow::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(root.as_bytes())?)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -111,37 +112,55 @@ fn trust(root: &str, protocol: &[u8]) -> anyhow::Result<ClientConfig> {
 
 impl Web {
     /// Returns a client of a port of this machine. Nothing is opened yet.
-    pub(crate) fn new(port: u16, speech: Speech) -> Self {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    pub fn new(port: u16, speech: Speech) -> Self {
+        Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), speech)
+    }
+
+    /// Returns a client of an address. Nothing is opened yet.
+    pub fn at(address: SocketAddr, speech: Speech) -> Self {
         Self { address, speech, connection: None, opened: 0 }
     }
 
     /// Sends a request. A connection that cannot be opened is an error; what a proxy does to a
     /// request is an outcome.
-    pub(crate) async fn send(
+    pub async fn send(
         &mut self,
         method: Method,
         host: &str,
         body: &str,
     ) -> anyhow::Result<Outcome> {
-        let request = self.request(method, host, body)?;
+        self.ask(method, host, "/", Bytes::copy_from_slice(body.as_bytes())).await
+    }
+
+    /// Sends a request for a path; see [`Self::send`].
+    pub async fn ask(
+        &mut self,
+        method: Method,
+        host: &str,
+        path: &str,
+        body: Bytes,
+    ) -> anyhow::Result<Outcome> {
+        let request = self.request(method, host, path, body)?;
         if self.connection.as_ref().is_none_or(Connection::is_closed) {
             self.connection = None;
             self.connection = Some(self.open(host).await?);
             self.opened += 1;
         }
         let Some(connection) = self.connection.as_mut() else { return Ok(Outcome::NotSent) };
-        let outcome = tokio::time::timeout(PATIENCE, connection.exchange(request))
-            .await
-            .unwrap_or_else(|_| Outcome::Lost(format!("no answer in {} s", PATIENCE.as_secs())));
+        let outcome = connection.exchange(request).await;
         if !matches!(outcome, Outcome::Answered(_)) {
             self.connection = None;
         }
         Ok(outcome)
     }
 
+    /// Closes the connection, so that the next request has another one.
+    pub fn close(&mut self) {
+        self.connection = None;
+    }
+
     /// Fetches `/`, with a new connection as often as the old one was gone.
-    pub(crate) async fn get(&mut self, host: &str) -> anyhow::Result<Answer> {
+    pub async fn get(&mut self, host: &str) -> anyhow::Result<Answer> {
         loop {
             match self.send(Method::GET, host, "").await? {
                 Outcome::Answered(answer) => return Ok(answer),
@@ -155,14 +174,15 @@ impl Web {
         &self,
         method: Method,
         host: &str,
-        body: &str,
+        path: &str,
+        body: Bytes,
     ) -> anyhow::Result<Request<Full<Bytes>>> {
         let builder = Request::builder().method(method);
         let builder = match self.speech {
-            Speech::Http1 | Speech::Http1Tls(_) => builder.uri("/").header(header::HOST, host),
-            Speech::Http2(_) => builder.uri(format!("https://{host}/")),
+            Speech::Http1 | Speech::Http1Tls(_) => builder.uri(path).header(header::HOST, host),
+            Speech::Http2(_) => builder.uri(format!("https://{host}{path}")),
         };
-        Ok(builder.body(Full::from(body.to_owned()))?)
+        Ok(builder.body(Full::new(body))?)
     }
 
     async fn open(&self, host: &str) -> anyhow::Result<Connection> {
@@ -172,9 +192,11 @@ impl Web {
             match &self.speech {
                 Speech::Http1 => Connection::http1(stream).await,
                 Speech::Http1Tls(config) => {
-                    Connection::http1(tls(config, host, stream).await?).await
+                    Connection::http1(secure(config, host, stream).await?).await
                 }
-                Speech::Http2(config) => Connection::http2(tls(config, host, stream).await?).await,
+                Speech::Http2(config) => {
+                    Connection::http2(secure(config, host, stream).await?).await
+                }
             }
         };
         let opened = tokio::time::timeout(PATIENCE, opening).await.context("it takes too long")?;
@@ -182,7 +204,8 @@ impl Web {
     }
 }
 
-async fn tls(
+/// Makes a connection one with TLS, for a name.
+pub async fn secure(
     config: &Arc<ClientConfig>,
     host: &str,
     stream: TcpStream,
@@ -220,30 +243,41 @@ impl Connection {
     }
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Outcome {
-        let sent = match &mut self.sender {
+        match &mut self.sender {
             Sender::Http1(sender) => match sender.ready().await {
-                Ok(()) => sender.try_send_request(request).await,
-                Err(_) => return Outcome::NotSent,
+                Ok(()) => settle(sender.try_send_request(request), PATIENCE).await,
+                Err(_) => Outcome::NotSent,
             },
             Sender::Http2(sender) => match sender.ready().await {
-                Ok(()) => sender.try_send_request(request).await,
-                Err(_) => return Outcome::NotSent,
+                Ok(()) => settle(sender.try_send_request(request), PATIENCE).await,
+                Err(_) => Outcome::NotSent,
             },
-        };
-        match sent {
+        }
+    }
+}
+
+/// Waits until it is known what became of a request.
+pub async fn settle(
+    sent: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>>>,
+    patience: Duration,
+) -> Outcome {
+    let settling = async {
+        match sent.await {
             Ok(response) => {
                 let (head, body) = response.into_parts();
                 answer(head.status, body).await
             }
             Err(error) => failed(error),
         }
-    }
+    };
+    let settled = tokio::time::timeout(patience, settling).await;
+    settled.unwrap_or_else(|_| Outcome::Lost(format!("no answer in {} s", patience.as_secs())))
 }
 
 async fn answer(status: StatusCode, body: Incoming) -> Outcome {
     match body.collect().await {
         Ok(body) => Outcome::Answered(Answer { status, body: body.to_bytes() }),
-        Err(error) => Outcome::Lost(format!("the answer broke off: {error}")),
+        Err(error) => Outcome::Lost(format!("the answer broke off: {}", chain(&error))),
     }
 }
 
@@ -268,7 +302,8 @@ fn is_sent_away(error: &hyper::Error) -> bool {
     })
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// Returns an error with its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {}", chain(cause)),
         None => error.to_string(),
