@@ -11,5 +11,6 @@ pub mod manager;
 pub mod origin;
 pub mod port;
 pub mod skip;
+pub mod soak;
 pub mod sshd;
 pub mod websocket;

@@ -20,6 +20,7 @@ mod load;
 mod logs;
 mod postgres;
 mod settings;
+mod soak;
 mod strict;
 mod support;
 mod tls;
