@@ -9,10 +9,11 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 PORTWAY := $(TARGET)/release/portway
 export PORTWAY_PYTHON_ENV := $(abspath $(or $(PORTWAY_PYTHON_ENV),.venv))
 TOOLS := $(PORTWAY_PYTHON_ENV)/bin
+MINUTES ?= 120
 RUN_DIR := $(abspath $(or $(RUN_DIR),examples/jwt-api/run))
 SCRIPTS = $(shell git ls-files -z -- '*.sh' .ci/run scripts/setup scripts/hooks | tr '\0' ' ')
 
-.PHONY: help run build test check bench example-jwt-api deny fmt openapi generated docs hooks clean \
+.PHONY: help run build test check bench soak example-jwt-api deny fmt openapi generated docs hooks clean \
 	nextest doctest fmt-check clippy rustdoc arch tidy typos toml shell
 
 help: ## List these targets
@@ -36,6 +37,9 @@ check: ## Judge the repository: format, lints, docs, layers, tidiness, generated
 
 bench: build ## Measure the figures of docs/benchmarks.md
 	scripts/bench/run $(ARGS)
+
+soak: ## Run everything that an open port meets for MINUTES=120, and judge what it costs
+	PORTWAY_SOAK_MINUTES=$(MINUTES) scripts/bench/run soak
 
 example-jwt-api: build ## Bring up the three sites of examples/jwt-api on the Portway that runs here
 	RUN_DIR=$(RUN_DIR) examples/jwt-api/start.sh

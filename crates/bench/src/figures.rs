@@ -2,10 +2,14 @@
 
 pub(crate) mod api;
 pub(crate) mod changes;
+pub(crate) mod closing;
 pub(crate) mod edge;
+mod failing;
 pub(crate) mod kills;
 pub(crate) mod memory;
 pub(crate) mod publish;
+pub(crate) mod soak;
+pub(crate) mod toggle;
 pub(crate) mod upgrade;
 
 use std::path::PathBuf;

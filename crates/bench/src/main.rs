@@ -52,6 +52,12 @@ enum Figure {
     Edge(figures::edge::Options),
     /// How much memory manager and edge take
     Memory(figures::memory::Options),
+    /// What fails while a target dies and returns every second
+    Toggle(figures::toggle::Options),
+    /// What fails, and what is done twice, while an application closes idle connections at will
+    Closing(figures::closing::Options),
+    /// Whether anything fails or grows under everything that an open port meets, for hours
+    Soak(figures::soak::Options),
 }
 
 #[tokio::main]
@@ -97,5 +103,8 @@ async fn measure(figure: Figure, settings: &Settings) -> anyhow::Result<Report> 
         Figure::Kills(options) => Box::pin(figures::kills::run(settings, &options)).await,
         Figure::Edge(options) => Box::pin(figures::edge::run(settings, &options)).await,
         Figure::Memory(options) => Box::pin(figures::memory::run(settings, &options)).await,
+        Figure::Toggle(options) => Box::pin(figures::toggle::run(settings, &options)).await,
+        Figure::Closing(options) => Box::pin(figures::closing::run(settings, &options)).await,
+        Figure::Soak(options) => Box::pin(figures::soak::run(settings, &options)).await,
     }
 }

@@ -62,8 +62,8 @@ pub(crate) struct Programs {
 pub(crate) struct Content {
     /// The hosts that answer their own name.
     pub(crate) names: Vec<String>,
-    /// A host that is passed on to an application.
-    pub(crate) proxied: Option<(String, SocketAddr)>,
+    /// A host that is passed on to an application, which is at one address or at several.
+    pub(crate) proxied: Option<(String, Vec<SocketAddr>)>,
 }
 
 /// A peer that runs.
@@ -261,10 +261,12 @@ fn nginx(text: &mut String, port: u16, content: &Content) -> std::fmt::Result {
          server_names_hash_bucket_size 128;\nclient_body_temp_path body;\nproxy_temp_path proxy;\n\
          fastcgi_temp_path fastcgi;\nuwsgi_temp_path uwsgi;\nscgi_temp_path scgi;"
     )?;
-    if let Some((host, origin)) = &content.proxied {
+    if let Some((host, origins)) = &content.proxied {
+        let servers = origins.iter().map(|origin| format!("server {origin}; "));
+        let servers = servers.collect::<Vec<_>>().concat();
         writeln!(
             text,
-            "upstream origin {{ server {origin}; keepalive 64; }}\n\
+            "upstream origin {{ {servers}keepalive 64; }}\n\
              server {{ listen 127.0.0.1:{port}; server_name {host};\nlocation / {{\n\
              proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
              proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr;\n\
@@ -297,12 +299,17 @@ fn haproxy(text: &mut String, folder: &Path, port: u16, content: &Content) -> st
              if {{ hdr(host) -i {name} }}"
         )?;
     }
-    if let Some((host, origin)) = &content.proxied {
+    if let Some((host, origins)) = &content.proxied {
         writeln!(
             text,
-            " use_backend origin if {{ hdr(host) -i {host} }}\nbackend origin\n \
-             http-reuse safe\n server one {origin}"
+            " use_backend origin if {{ hdr(host) -i {host} }}\nbackend origin\n http-reuse safe\n \
+             balance roundrobin\n option redispatch 1\n retry-on conn-failure empty-response"
         )?;
+        // Where there is another one, a server that is gone is noticed.
+        let check = if origins.len() > 1 { " check inter 1s" } else { "" };
+        for (number, origin) in (1..).zip(origins) {
+            writeln!(text, " server s{number} {origin}{check}")?;
+        }
     }
     Ok(())
 }
@@ -313,8 +320,14 @@ fn caddy(text: &mut String, port: u16, admin: u16, content: &Content) -> std::fm
         "{{\nadmin 127.0.0.1:{admin}\nauto_https off\npersist_config off\n\
          default_bind 127.0.0.1\n}}"
     )?;
-    if let Some((host, origin)) = &content.proxied {
-        writeln!(text, "http://{host}:{port} {{\nreverse_proxy {origin}\n}}")?;
+    if let Some((host, origins)) = &content.proxied {
+        let to = origins.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let more = if origins.len() > 1 {
+            " {\nlb_policy round_robin\nlb_try_duration 2s\nfail_duration 10s\n}"
+        } else {
+            ""
+        };
+        writeln!(text, "http://{host}:{port} {{\nreverse_proxy {to}{more}\n}}")?;
     }
     for name in &content.names {
         writeln!(text, "http://{name}:{port} {{\nrespond {name}\n}}")?;
@@ -330,15 +343,18 @@ mod tests {
     fn every_peer_is_told_of_every_name_and_of_the_application() {
         let content = Content {
             names: vec!["one.test".to_owned(), "two.test".to_owned()],
-            proxied: Some(("app.test".to_owned(), "127.0.0.1:9".parse().unwrap())),
+            proxied: Some((
+                "app.test".to_owned(),
+                vec!["127.0.0.1:9".parse().unwrap(), "127.0.0.1:8".parse().unwrap()],
+            )),
         };
         for kind in [Kind::Nginx, Kind::Haproxy, Kind::Caddy] {
             let text = configuration(kind, Path::new("/tmp/x"), 1, 2, &content).unwrap();
-            for wanted in ["one.test", "two.test", "app.test", "127.0.0.1:9", "127.0.0.1:1"] {
-                let is_there =
-                    text.contains(wanted) || (kind == Kind::Caddy && text.contains(":1"));
-                assert!(is_there, "{wanted} is missing:\n{text}");
+            for wanted in ["one.test", "two.test", "app.test", "127.0.0.1:9", "127.0.0.1:8"] {
+                assert!(text.contains(wanted), "{wanted} is missing:\n{text}");
             }
+            let port = if kind == Kind::Caddy { ":1 " } else { "127.0.0.1:1" };
+            assert!(text.contains(port), "no port:\n{text}");
         }
     }
 

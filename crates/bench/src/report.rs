@@ -16,6 +16,7 @@ pub(crate) struct Report {
     columns: Vec<&'static str>,
     rows: Vec<Vec<Cell>>,
     notes: Vec<String>,
+    faults: Vec<String>,
 }
 
 /// What stands in one place of a table.
@@ -43,7 +44,8 @@ impl Report {
     /// Returns a table without rows.
     pub(crate) fn new(title: impl Into<String>, columns: &[&'static str]) -> Self {
         let columns = columns.to_vec();
-        Self { title: title.into(), columns, rows: Vec::new(), notes: Vec::new() }
+        let title = title.into();
+        Self { title, columns, rows: Vec::new(), notes: Vec::new(), faults: Vec::new() }
     }
 
     /// Adds a row, and tells it to whoever waits.
@@ -59,12 +61,19 @@ impl Report {
         self.notes.push(text.into());
     }
 
-    /// Prints the table, and the same as one line of JSON.
+    /// Notes what is wrong with what was measured; then the run fails when all is told.
+    pub(crate) fn faults(&mut self, faults: impl IntoIterator<Item = String>) {
+        self.faults.extend(faults);
+    }
+
+    /// Prints the table, and the same as one line of JSON. What is wrong is an error.
     pub(crate) fn print(&self) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
         writeln!(out, "{}", self.markdown())?;
         writeln!(out, "{}", self.json())?;
-        Ok(out.flush()?)
+        out.flush()?;
+        anyhow::ensure!(self.faults.is_empty(), "{}", self.faults.join("\n"));
+        Ok(())
     }
 
     fn markdown(&self) -> String {

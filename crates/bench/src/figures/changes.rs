@@ -175,7 +175,7 @@ async fn peer(
 ) -> anyhow::Result<Arc<Tally>> {
     let mut content = Content {
         names: vec!["first.bench.test".to_owned()],
-        proxied: Some((HOST.to_owned(), origin.address)),
+        proxied: Some((HOST.to_owned(), vec![origin.address])),
     };
     let peer = Peer::start(kind, program, &content).await?;
     let load = Load::start(peer.port(), &Speech::Http1).await;
