@@ -11,6 +11,7 @@ pub(crate) mod publish;
 pub(crate) mod soak;
 pub(crate) mod toggle;
 pub(crate) mod upgrade;
+pub(crate) mod workers;
 
 use std::path::PathBuf;
 

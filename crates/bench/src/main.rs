@@ -50,6 +50,8 @@ enum Figure {
     Kills(figures::kills::Options),
     /// What a request costs the edge, beside its peers
     Edge(figures::edge::Options),
+    /// How many more answers two workers give than one
+    Workers(figures::workers::Options),
     /// How much memory manager and edge take
     Memory(figures::memory::Options),
     /// What fails while a target dies and returns every second
@@ -102,6 +104,7 @@ async fn measure(figure: Figure, settings: &Settings) -> anyhow::Result<Report> 
         Figure::Upgrade(options) => Box::pin(figures::upgrade::run(settings, &options)).await,
         Figure::Kills(options) => Box::pin(figures::kills::run(settings, &options)).await,
         Figure::Edge(options) => Box::pin(figures::edge::run(settings, &options)).await,
+        Figure::Workers(options) => Box::pin(figures::workers::run(settings, &options)).await,
         Figure::Memory(options) => Box::pin(figures::memory::run(settings, &options)).await,
         Figure::Toggle(options) => Box::pin(figures::toggle::run(settings, &options)).await,
         Figure::Closing(options) => Box::pin(figures::closing::run(settings, &options)).await,

@@ -5,7 +5,7 @@
 //! what it costs, which differs less from run to run. The proxies take turns, round by round.
 
 mod idle;
-mod load;
+pub(super) mod load;
 mod proxy;
 
 use std::time::Duration;

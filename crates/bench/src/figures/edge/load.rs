@@ -13,14 +13,14 @@ use tokio::process::Command;
 use super::{Row, proxy::Proxy};
 
 /// The core of those who ask and of those who answer behind the proxies.
-pub(super) const CORE: &str = "1";
+pub(in crate::figures) const CORE: &str = "1";
 
 /// The programs that ask.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Tools {
     /// wrk
     #[arg(long, value_name = "PATH", default_value = "wrk")]
-    wrk: PathBuf,
+    pub(in crate::figures) wrk: PathBuf,
     /// h2load
     #[arg(long, value_name = "PATH", default_value = "h2load")]
     h2load: PathBuf,
@@ -97,7 +97,7 @@ impl Load {
 }
 
 /// Reads how many requests were answered; nothing when some were not answered well.
-fn wrk(text: &str) -> Option<u64> {
+pub(in crate::figures) fn wrk(text: &str) -> Option<u64> {
     if text.contains("Non-2xx") {
         return None;
     }
