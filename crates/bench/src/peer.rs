@@ -303,7 +303,7 @@ fn haproxy(text: &mut String, folder: &Path, port: u16, content: &Content) -> st
         writeln!(
             text,
             " use_backend origin if {{ hdr(host) -i {host} }}\nbackend origin\n http-reuse safe\n \
-             balance roundrobin\n option redispatch 1\n retry-on conn-failure empty-response"
+             balance roundrobin\n option redispatch 1"
         )?;
         // Where there is another one, a server that is gone is noticed.
         let check = if origins.len() > 1 { " check inter 1s" } else { "" };

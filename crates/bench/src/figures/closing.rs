@@ -51,7 +51,7 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
         front.tell();
         let count = |number: &AtomicU64| Cell::Count(number.load(Relaxed));
         let closed = front.applications.iter().map(Application::closed).sum();
-        let twice = front.applications.iter().map(Application::duplicated).sum();
+        let twice = Application::duplicated(&front.applications);
         let tally = &front.tally;
         report.row([
             Cell::text(front.name),
@@ -69,7 +69,7 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
         }
     }
     report.note(format!(
-        "The application closes a connection without a word when it was idle for 0 to {} ms. Each proxy \
+        "The application closes a connection without a word when it was idle for 0 to {} ms after an answer. Each proxy \
          has {CLIENTS} clients that send GET and POST in turn with pauses of 0 to {LONGEST_PAUSE} ms, and \
          an application of its own, which counts each POST by its path. A POST that was written to a \
          connection that closed at the same moment may or may not have been done: it is answered 502, \

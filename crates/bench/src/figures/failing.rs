@@ -269,10 +269,16 @@ impl Application {
         self.state.closed.load(Relaxed)
     }
 
-    /// Returns how many POSTs came more than once.
-    pub(super) fn duplicated(&self) -> usize {
-        let posts = self.state.posts.lock().unwrap_or_else(PoisonError::into_inner);
-        posts.values().filter(|times| **times > 1).count()
+    /// Returns how many POSTs came more than once, to the same application or to another one.
+    pub(super) fn duplicated(all: &[Self]) -> usize {
+        let mut times = HashMap::<String, u64>::new();
+        for application in all {
+            let posts = application.state.posts.lock().unwrap_or_else(PoisonError::into_inner);
+            for (path, count) in &*posts {
+                *times.entry(path.clone()).or_default() += count;
+            }
+        }
+        times.values().filter(|times| **times > 1).count()
     }
 }
 
@@ -304,8 +310,11 @@ impl State {
     async fn converse(self: Arc<Self>, stream: TcpStream) -> anyhow::Result<()> {
         stream.set_nodelay(true)?;
         let mut stream = BufReader::new(stream);
+        // A connection is idle when it has had a request.
+        let mut closes = None;
         loop {
-            let Some(first) = self.wait(&mut stream).await? else { return Ok(()) };
+            let Some(first) = self.wait(&mut stream, closes).await? else { return Ok(()) };
+            closes = self.manner.closes;
             let path = read(&mut stream, &first).await?;
             if first.starts_with("POST ") {
                 let mut posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -320,10 +329,14 @@ impl State {
         }
     }
 
-    /// Waits for the first line of a request, but not for ever if that is its manner.
-    async fn wait(&self, stream: &mut BufReader<TcpStream>) -> anyhow::Result<Option<String>> {
+    /// Waits for the first line of a request, but not for ever if it closes.
+    async fn wait(
+        &self,
+        stream: &mut BufReader<TcpStream>,
+        closes: Option<Duration>,
+    ) -> anyhow::Result<Option<String>> {
         let mut first = String::new();
-        let Some(longest) = self.manner.closes else {
+        let Some(longest) = closes else {
             let read = stream.read_line(&mut first).await?;
             return Ok((read > 0).then_some(first));
         };
@@ -373,7 +386,7 @@ mod tests {
             let outcome = get(&mut web, Method::POST).await;
             assert!(matches!(outcome, Outcome::Answered(answer) if answer.is("/7")));
         }
-        assert_eq!(application.duplicated(), 1);
+        assert_eq!(Application::duplicated(std::slice::from_ref(&application)), 1);
         application.die().await;
         web.close();
         assert!(web.ask(Method::GET, "a.test", "/", Bytes::new()).await.is_err());
@@ -385,9 +398,11 @@ mod tests {
     async fn an_application_closes_idle_connections() {
         let closes = Some(Duration::from_millis(1));
         let application = Application::start(Manner { closes, ..CALM }).await.unwrap();
-        let stream = TcpStream::connect(application.address).await.unwrap();
-        let mut nothing = Vec::new();
-        assert_eq!(BufReader::new(stream).read_to_end(&mut nothing).await.unwrap(), 0);
+        let mut stream = TcpStream::connect(application.address).await.unwrap();
+        stream.write_all(b"GET /7 HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        BufReader::new(stream).read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("\r\n\r\n/7"), "{answer}");
         assert_eq!(application.closed(), 1);
     }
 }

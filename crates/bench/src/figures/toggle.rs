@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     Settings,
-    failing::{CLIENTS, Fronts, LONGEST_PAUSE, Manner},
+    failing::{Application, CLIENTS, Fronts, LONGEST_PAUSE, Manner},
 };
 use crate::{
     peer::Programs,
@@ -38,6 +38,7 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
         "in flight at the deaths",
         "of these with the target",
         "POSTs failed",
+        "POSTs done twice",
         "GETs failed",
     ];
     let mut report = Report::new("A target that dies every other second", &columns);
@@ -66,6 +67,7 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
         front.tell();
         let count = |number: &std::sync::atomic::AtomicU64| number.load(Relaxed);
         let tally = &front.tally;
+        let twice = Application::duplicated(&front.applications);
         let (posts, gets) = (count(&tally.failed_posts), count(&tally.failed_gets));
         report.row([
             Cell::text(front.name),
@@ -75,11 +77,14 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
             Cell::Count(waiting),
             Cell::Count(at_target),
             Cell::Count(posts),
+            Cell::count(twice),
             Cell::Count(gets),
         ]);
-        if front.name == "Portway" && posts + gets > waiting {
+        if front.name == "Portway" && (posts + gets > waiting || twice > 0) {
             let failed = posts + gets;
-            report.faults([format!("{failed} requests failed, {waiting} were in flight")]);
+            report.faults([format!(
+                "{failed} requests failed, {waiting} were in flight; {twice} POSTs were done twice"
+            )]);
         }
     }
     report.note(format!(
