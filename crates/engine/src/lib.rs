@@ -7,16 +7,22 @@
 //! No setting is dropped in silence: [`uses`] lists every setting that a policy uses, the engine says
 //! for each what becomes of it ([`Support`]), and [`judge`] turns that into findings.
 
+mod bounds;
+mod caddy;
 mod engine;
 mod facts;
+mod go_pattern;
 mod judge;
 mod object;
+mod output;
+mod path;
 mod setting;
 mod steps;
 mod support;
 mod uses;
 
 pub use self::{
+    caddy::Caddy,
     engine::{Engine, RenderError, TopLevel},
     facts::{EngineFacts, Layout, Ports, Version, VersionError},
     judge::judge,
