@@ -19,6 +19,7 @@ mod path;
 mod setting;
 mod steps;
 mod support;
+mod traefik;
 mod uses;
 
 pub use self::{
@@ -30,5 +31,6 @@ pub use self::{
     setting::{Bearing, Setting},
     steps::{Candidate, CandidateError, CandidateFile, Command, Link, Probe, Rights, Steps, Test},
     support::Support,
+    traefik::Traefik,
     uses::{Use, Value, uses},
 };

@@ -1,4 +1,4 @@
-//! Rendered sites on the real Caddy: requests, path tricks, hostile texts.
+//! Rendered sites on the real Caddy and Traefik: requests, path tricks, hostile texts.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,3 +14,5 @@ mod caddy;
 mod client;
 mod hostile;
 mod origin;
+mod secure;
+mod traefik;
