@@ -1,6 +1,6 @@
 //! The way of a request through the edge, written once, as a list: see [`stages`].
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body as _;
@@ -99,8 +99,18 @@ pub(crate) struct OffersUpgrade;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadAhead(pub(crate) u64);
 
-/// Answers a request.
-pub(crate) async fn serve(
+/// Answers a request. The future of everything that can happen to a request is large, so it is made in
+/// memory of its own, for as long as the request lasts.
+pub(crate) fn serve(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    request: Request<Body>,
+    arrived: Arrived,
+) -> Pin<Box<impl Future<Output = Served>>> {
+    Box::pin(follow(worker, connection, request, arrived))
+}
+
+async fn follow(
     worker: Rc<Worker>,
     connection: Rc<Connection>,
     request: Request<Body>,
@@ -119,9 +129,7 @@ pub(crate) async fn serve(
     let span = tracing::debug_span!("request", request.id = origin.request_id.as_str());
     let request = (parts, incoming);
     let staged = stages(&worker, &connection, &origin, &mut exchange, request, &arrived);
-    // Boxed, as the future of everything that can happen to a request is large.
-    let outcome = Box::pin(staged.instrument(span)).await;
-    let outcome = outcome.unwrap_or_else(|refusal| {
+    let outcome = staged.instrument(span).await.unwrap_or_else(|refusal| {
         exchange.refused(&refusal);
         Outcome::Answer(pages::error(&refusal.fault, origin.request_id.as_str(), accept.as_ref()))
     });

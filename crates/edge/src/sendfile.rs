@@ -40,7 +40,7 @@ pub(crate) fn is_of_file(error: &io::Error) -> bool {
 }
 
 /// What goes through TLS must pass through the edge.
-impl<S> SendFile for tokio_rustls::server::TlsStream<S> {}
+impl<S> SendFile for Box<tokio_rustls::server::TlsStream<S>> {}
 
 impl SendFile for TcpStream {
     fn sends_files(&self) -> bool {

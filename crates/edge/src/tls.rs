@@ -142,12 +142,13 @@ impl TlsAcceptor {
         })
     }
 
-    /// Makes a TLS connection, or says why there is none.
+    /// Makes a TLS connection, or says why there is none. It is boxed, so that who holds it can hand it
+    /// on without a copy.
     pub(crate) async fn accept<IO>(
         &self,
         io: IO,
         local: IpAddr,
-    ) -> Result<(TlsStream<IO>, TlsFacts), FailedHandshake>
+    ) -> Result<(Box<TlsStream<IO>>, TlsFacts), FailedHandshake>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -164,7 +165,7 @@ impl TlsAcceptor {
         io: IO,
         local: IpAddr,
         meant: &mut Meant,
-    ) -> Result<(TlsStream<IO>, TlsFacts), HandshakeError>
+    ) -> Result<(Box<TlsStream<IO>>, TlsFacts), HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -182,7 +183,7 @@ impl TlsAcceptor {
             version: version_name(connection.protocol_version()),
             http2: connection.alpn_protocol() == Some(b"h2"),
         };
-        Ok((stream, facts))
+        Ok((Box::new(stream), facts))
     }
 
     /// Chooses anew while changes replace what was chosen before it could be read.

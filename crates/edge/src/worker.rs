@@ -303,12 +303,13 @@ async fn connect(
             let http2 = facts.http2;
             connection.tls = Some(facts);
             if http2 {
-                http2::serve(worker, Rc::new(connection), stream).await;
+                // Boxed, as what it needs is not what a connection of HTTP/1.1 should pay for.
+                Box::pin(http2::serve(worker, Rc::new(connection), stream)).await;
             } else {
                 http1::server::serve(worker, Rc::new(connection), stream).await;
             }
         }
-        Err(failed) => log_handshake(&worker.shared, peer.ip(), failed).await,
+        Err(failed) => Box::pin(log_handshake(&worker.shared, peer.ip(), failed)).await,
     }
 }
 
@@ -335,4 +336,20 @@ async fn log_handshake(shared: &Shared, client: IpAddr, failed: FailedHandshake)
         message: body::chain(&failed.error),
     };
     shared.logs.error(log, &record);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tens of thousands of connections are open at a time on which nothing happens.
+    #[test]
+    fn a_connection_pays_only_for_what_it_needs_while_nothing_happens() {
+        let size = future_size(connect);
+        assert!(size <= 2_048, "{size} bytes");
+    }
+
+    fn future_size<A, B, C, D, E, F>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
 }

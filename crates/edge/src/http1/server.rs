@@ -60,12 +60,27 @@ const LINGER_BYTES: usize = 256 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(3);
 
 /// Serves a client's connection until one side is done with it.
-pub(crate) async fn serve<S>(worker: Rc<Worker>, connection: Rc<Connection>, stream: S)
+pub(crate) fn serve<S>(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    stream: S,
+) -> impl Future<Output = ()>
+where
+    S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static,
+{
+    // Made before the future, which would keep a place for what it is made of.
+    let link = Rc::new(RefCell::new(Link::new(stream)));
+    converse(worker, connection, link)
+}
+
+/// Answers one request after the other. Unused connections are many, and each keeps the memory for the
+/// most that it may come to; so what is rare or large is boxed.
+async fn converse<S>(worker: Rc<Worker>, connection: Rc<Connection>, link: Rc<RefCell<Link<S>>>)
 where
     S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static,
 {
     let mut server = Server {
-        link: Rc::new(RefCell::new(Link::new(stream))),
+        link,
         parser: Parser::new(),
         limits: limits(),
         reading: None,
@@ -81,15 +96,17 @@ where
     loop {
         server.read_as_sites_want();
         match poll_fn(|cx| server.poll_next(cx, last_call.as_mut())).await {
-            Next::Request(head, arrived) => match server.answer(*head, arrived).await {
+            Next::Request(head, arrived) => match server.answer(head, arrived).await {
                 After::Again => server.deadline.set(Instant::now() + IDLE_TIME),
-                After::Linger => return server.linger().await,
+                After::Linger => return Box::pin(server.linger()).await,
                 After::Close => return server.close().await,
-                After::Tunnel(tunnel) => return server.tunnel(*tunnel).await,
+                After::Tunnel(tunnel) => return Box::pin(server.tunnel(*tunnel)).await,
                 After::Gone => return,
             },
-            Next::Refused(fault, reason) => return server.refuse(fault, &reason).await,
-            Next::Http2 => return server.decline_http2().await,
+            Next::Refused(fault, reason) => {
+                return Box::pin(server.refuse(fault, &reason)).await;
+            }
+            Next::Http2 => return Box::pin(server.decline_http2()).await,
             Next::Nothing => return server.close().await,
         }
     }
@@ -199,24 +216,32 @@ impl<S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static> Server<S> {
     }
 
     /// Lets the request be answered and writes the answer.
-    async fn answer(&mut self, head: RequestHead, arrived: Arrived) -> After {
+    async fn answer(&mut self, head: Box<RequestHead>, arrived: Arrived) -> After {
         let persistent = head.persistent;
         let ask = write::Ask::of(&head);
-        let request = self.request(head);
+        let request = self.request(*head);
+        match self.served(request, arrived).await {
+            Some(Served::Answer(response)) => self.send(ask, persistent, response).await,
+            Some(Served::Tunnel(tunnel)) => After::Tunnel(tunnel),
+            None => After::Gone,
+        }
+    }
+
+    /// Waits until a request is answered, or the client is gone.
+    fn served(
+        &self,
+        request: Request<Body>,
+        arrived: Arrived,
+    ) -> impl Future<Output = Option<Served>> + '_ {
         let (worker, connection) = (Rc::clone(&self.worker), Rc::clone(&self.connection));
-        let mut serving = pin!(pipeline::serve(worker, connection, request, arrived));
-        let served = poll_fn(|cx| {
+        let mut serving = pipeline::serve(worker, connection, request, arrived);
+        poll_fn(move |cx| {
             if let Poll::Ready(served) = serving.as_mut().poll(cx) {
                 return Poll::Ready(Some(served));
             }
             // Nobody is left to be answered.
             self.link.borrow_mut().poll_gone(cx, AHEAD).map(|()| None)
-        });
-        match served.await {
-            Some(Served::Answer(response)) => self.send(ask, persistent, response).await,
-            Some(Served::Tunnel(tunnel)) => After::Tunnel(tunnel),
-            None => After::Gone,
-        }
+        })
     }
 
     fn request(&self, head: RequestHead) -> Request<Body> {
