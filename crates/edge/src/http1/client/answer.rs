@@ -121,6 +121,7 @@ impl<K: Keeper> AnswerBody<K> {
             line.reuse.response_ended();
             if line.reuse.next(&line.wire.input) == Verdict::Reusable {
                 line.deadline.clear();
+                line.wire.rest();
                 keeper.keep(Conn(line));
             }
         }
