@@ -13,7 +13,7 @@ use rustix::{
 };
 use tokio::{io::Interest, net::TcpStream};
 
-use crate::body::Slice;
+use crate::{body::Slice, tls::TlsStream};
 
 /// A connection that may be able to. Unless it says so, it is not.
 pub(crate) trait SendFile {
@@ -40,7 +40,7 @@ pub(crate) fn is_of_file(error: &io::Error) -> bool {
 }
 
 /// What goes through TLS must pass through the edge.
-impl<S> SendFile for Box<tokio_rustls::server::TlsStream<S>> {}
+impl<S> SendFile for Box<TlsStream<S>> {}
 
 impl SendFile for TcpStream {
     fn sends_files(&self) -> bool {

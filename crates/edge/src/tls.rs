@@ -4,6 +4,8 @@
 //! Sessions are resumed by tickets. Their keys are the edge's, not a site's: a ticket only resumes
 //! under the server name it was made for, and no site asks for client certificates.
 
+mod stream;
+
 use std::{
     collections::HashMap,
     io,
@@ -28,12 +30,17 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
 };
-use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
+pub(crate) use self::stream::TlsStream;
 use crate::content::{Content, HostEntry, LOOKS, LoadError, TlsChoice};
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The tickets that a client gets with each connection: it needs one for the next, and gets another
+/// with that.
+const TICKETS: usize = 1;
 
 /// The number of configurations at which unused ones are first looked for.
 const FIRST_SWEEP: usize = 256;
@@ -142,8 +149,7 @@ impl TlsAcceptor {
         })
     }
 
-    /// Makes a TLS connection, or says why there is none. It is boxed, so that who holds it can hand it
-    /// on without a copy.
+    /// Makes a TLS connection, or says why there is none.
     pub(crate) async fn accept<IO>(
         &self,
         io: IO,
@@ -175,15 +181,15 @@ impl TlsAcceptor {
             Ok(chosen) => chosen,
             Err(error) => return Err(self.refuse(start, error).await),
         };
-        let stream = start.into_stream(config).await.map_err(HandshakeError::Failed)?;
-        let (_, connection) = stream.get_ref();
+        let accepted = TlsStream::accept(start.io, start.accepted, config).await;
+        let stream = accepted.map_err(HandshakeError::Failed)?;
         let facts = TlsFacts {
             server_name: meant.server_name.clone(),
             choice,
-            version: version_name(connection.protocol_version()),
-            http2: connection.alpn_protocol() == Some(b"h2"),
+            version: version_name(stream.session().protocol_version()),
+            http2: stream.session().alpn_protocol() == Some(b"h2"),
         };
-        Ok((Box::new(stream), facts))
+        Ok((stream, facts))
     }
 
     /// Chooses anew while changes replace what was chosen before it could be read.
@@ -256,7 +262,7 @@ impl TlsAcceptor {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         // This handshake fails by design; the reason to be logged is the one we have.
-        drop(start.into_stream(Arc::clone(&self.refusing)).await);
+        drop(TlsStream::accept(start.io, start.accepted, Arc::clone(&self.refusing)).await);
         error
     }
 
@@ -317,6 +323,7 @@ fn server_config(
         .with_no_client_auth()
         .with_cert_resolver(resolver);
     config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = TICKETS;
     Ok(config)
 }
 

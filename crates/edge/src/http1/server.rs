@@ -1,6 +1,7 @@
 //! A client's connection: one request after the other, each answered before the next is read.
 
 mod link;
+mod stream;
 mod write;
 
 use std::{
@@ -24,6 +25,7 @@ use tokio::{
 };
 
 use self::link::{Link, RequestBody};
+pub(super) use self::stream::ClientStream;
 use super::{deadline::Deadline, limits, wire::Prefixed};
 use crate::{
     body::{self, Body},
@@ -32,7 +34,6 @@ use crate::{
     pages::Fault,
     pipeline::{self, Arrived, Served, Tunnel},
     proxy::{self, Passed, Switched, TunnelError},
-    sendfile::SendFile,
     worker::{Connection, Worker},
 };
 
@@ -66,7 +67,7 @@ pub(crate) fn serve<S>(
     stream: S,
 ) -> impl Future<Output = ()>
 where
-    S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static,
+    S: ClientStream,
 {
     // Made before the future, which would keep a place for what it is made of.
     let link = Rc::new(RefCell::new(Link::new(stream)));
@@ -77,7 +78,7 @@ where
 /// most that it may come to; so what is rare or large is boxed.
 async fn converse<S>(worker: Rc<Worker>, connection: Rc<Connection>, link: Rc<RefCell<Link<S>>>)
 where
-    S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static,
+    S: ClientStream,
 {
     let mut server = Server {
         link,
@@ -153,7 +154,7 @@ enum After {
     Gone,
 }
 
-impl<S: AsyncRead + AsyncWrite + SendFile + Unpin + 'static> Server<S> {
+impl<S: ClientStream> Server<S> {
     /// Reads as much of the next head as the sites take that are served now.
     fn read_as_sites_want(&mut self) {
         let snapshot = self.worker.shared.content.snapshot();

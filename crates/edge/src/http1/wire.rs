@@ -15,6 +15,7 @@ use portway_http1::body::{EncodeError, Encoder};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use super::server::ClientStream;
 use crate::{body::Slice, sendfile::SendFile};
 
 /// How much is asked for at once: at first, and at most when much arrives.
@@ -208,6 +209,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         S: SendFile,
     {
         self.stream.sends_files()
+    }
+
+    /// Takes note that what is flushed next is the last that is written.
+    pub(crate) fn end_with_next_flush(&mut self)
+    where
+        S: ClientStream,
+    {
+        self.stream.end_with_next_flush();
     }
 
     /// Writes what is waiting, also what a layer below still holds.

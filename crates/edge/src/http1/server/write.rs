@@ -20,13 +20,13 @@ use portway_http1::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::link::Link;
+use super::{ClientStream, link::Link};
 use crate::{
     body::{Body, BodyError},
     exchange::content_length,
     headers,
     http1::wire::Wire,
-    sendfile::{self, SendFile},
+    sendfile,
 };
 
 /// When this much waits to be written, it is written before more is asked for.
@@ -134,7 +134,7 @@ impl Answer {
         link: &RefCell<Link<S>>,
     ) -> Poll<Result<bool, Unsent>>
     where
-        S: AsyncRead + AsyncWrite + SendFile + Unpin,
+        S: ClientStream,
     {
         while self.stage == Stage::Body {
             ready!(self.poll_room(cx, link))?;
@@ -155,7 +155,11 @@ impl Answer {
                 self.stage = Stage::Broken;
             }
         }
-        ready!(link.borrow_mut().wire.poll_flush(cx)).map_err(|_| Unsent)?;
+        let mut link = link.borrow_mut();
+        if self.stage == Stage::Ended && !self.persistent {
+            link.wire.end_with_next_flush();
+        }
+        ready!(link.wire.poll_flush(cx)).map_err(|_| Unsent)?;
         Poll::Ready(if self.stage == Stage::Broken { Err(Unsent) } else { Ok(self.persistent) })
     }
 
@@ -188,7 +192,7 @@ impl Answer {
         link: &RefCell<Link<S>>,
     ) -> Poll<Result<(), Unsent>>
     where
-        S: AsyncRead + AsyncWrite + SendFile + Unpin,
+        S: ClientStream,
     {
         let mut link = link.borrow_mut();
         while self.stage == Stage::Body && link.wire.sends_files() {
