@@ -25,7 +25,7 @@ use crate::{
 /// Lets a route's action answer.
 pub(crate) async fn act(
     worker: &Worker,
-    inbound: Inbound<'_>,
+    inbound: Box<Inbound<'_>>,
     body: Body,
     (site, route): (&Arc<CompiledSite>, &CompiledRoute),
     exchange: &mut Exchange,
@@ -62,7 +62,11 @@ pub(crate) fn rest<'a>(inbound: &'a Inbound<'_>, route: &CompiledRoute) -> &'a s
 }
 
 /// Writes the request that an upstream is to see.
-fn outgoing(inbound: Inbound<'_>, body: Body, route: &CompiledRoute) -> Result<Outgoing, Refusal> {
+fn outgoing(
+    inbound: Box<Inbound<'_>>,
+    body: Body,
+    route: &CompiledRoute,
+) -> Result<Outgoing, Refusal> {
     let stripped = route.prefix.as_ref().filter(|prefix| route.strip_prefix && !prefix.is_root());
     let path_and_query = match stripped {
         Some(_) => inbound.path.rest(rest(&inbound, route)),
@@ -72,6 +76,7 @@ fn outgoing(inbound: Inbound<'_>, body: Body, route: &CompiledRoute) -> Result<O
         Refusal::of_edge(Fault::Internal, format!("cannot write the path: {error}"))
     })?;
     let passage = passage(&inbound);
+    let inbound = *inbound;
     let mut sent = inbound.parts.headers;
     let upgrade = inbound.upgrade.then(|| sent.get(header::UPGRADE).cloned()).flatten();
     headers::strip_hop_by_hop(&mut sent);

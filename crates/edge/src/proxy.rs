@@ -163,8 +163,8 @@ pub(crate) struct Forwarding<'a, O> {
 }
 
 impl<O: Observer> Forwarding<'_, O> {
-    /// Sends a request to one of the upstream's targets.
-    pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Reply, ProxyError> {
+    /// Sends a request to one of the upstream's targets. It is boxed, as it is handed on and on.
+    pub(crate) async fn send(&self, outgoing: Box<Outgoing>) -> Result<Reply, ProxyError> {
         let begun = Instant::now();
         let client = outgoing.passage;
         let attempt = Attempt { with: self, repeatable: is_repeatable(&outgoing) };

@@ -29,7 +29,7 @@ use crate::{
 pub(super) async fn to_upstream(
     worker: &Worker,
     upstream: &CompiledUpstream,
-    inbound: Inbound<'_>,
+    inbound: Box<Inbound<'_>>,
     body: Body,
     (site, route): (&Arc<CompiledSite>, &CompiledRoute),
     exchange: &mut Exchange,
@@ -39,7 +39,7 @@ pub(super) async fn to_upstream(
     let https = inbound.origin.https;
     let body = gathered(worker, upstream, &inbound, body).await?;
     let client = inbound.origin.client;
-    let mut outgoing = outgoing(inbound, body, route)?;
+    let mut outgoing = Box::new(outgoing(inbound, body, route)?);
     let metrics = || worker.shared.metrics.site(site.name.as_str());
     let metrics = site.runtime.metrics.get_or_init(metrics);
     mirror::copy(worker, route, client, metrics, &mut outgoing);
@@ -62,7 +62,7 @@ pub(super) async fn to_upstream(
 pub(super) async fn to_side(
     worker: &Worker,
     split: &CompiledSplit,
-    inbound: Inbound<'_>,
+    inbound: Box<Inbound<'_>>,
     body: Body,
     (site, route): (&Arc<CompiledSite>, &CompiledRoute),
     exchange: &mut Exchange,
@@ -75,7 +75,9 @@ pub(super) async fn to_side(
         return Err(Refusal::of_edge(Fault::Internal, reason));
     };
     exchange.found_side(name.as_str());
-    let mut outcome = to_upstream(worker, upstream, inbound, body, (site, route), exchange).await?;
+    // Boxed, so that requests to plain upstreams do not pay for splits.
+    let answering = to_upstream(worker, upstream, inbound, body, (site, route), exchange);
+    let mut outcome = Box::pin(answering).await?;
     let cookie = || split.splitter.set_cookie(chosen.side, cookie_path(route), https);
     add_cookie(&mut outcome, chosen.is_new.then(cookie).flatten());
     Ok(outcome)

@@ -96,7 +96,7 @@ impl Copy {
         let facts = upstream.balancer.facts(client, &outgoing.headers);
         let forwarding = Forwarding { pool: &pool, upstream, facts, clock, observer: &Unseen };
         let sent = timeout(LONGEST, async {
-            let reply = forwarding.send(outgoing).await?;
+            let reply = forwarding.send(Box::new(outgoing)).await?;
             throw_away(reply).await;
             Ok::<(), ProxyError>(())
         });

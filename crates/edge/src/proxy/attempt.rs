@@ -43,14 +43,14 @@ pub(super) enum Sent {
     /// There is an answer.
     Answered(Answer),
     /// It can be sent again, whatever it is; the reason for that.
-    Again(Outgoing, Box<dyn std::error::Error + Send + Sync>),
+    Again(Box<Outgoing>, Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// A request that a target did not answer.
 struct Lost {
     error: ProxyError,
     /// The request, where it can be sent again.
-    again: Option<Outgoing>,
+    again: Option<Box<Outgoing>>,
 }
 
 /// Methods that RFC 9110 §9.2.2 calls idempotent, without a body that would be spent.
@@ -67,7 +67,7 @@ impl<O: Observer> Attempt<'_, O> {
     /// Asks targets until one answers, or the request may go to no other.
     pub(super) async fn run(
         &self,
-        mut outgoing: Outgoing,
+        mut outgoing: Box<Outgoing>,
         begun: Instant,
     ) -> Result<(Answer, &Arc<Peer>, Pick), ProxyError> {
         let mut tried = Tried::default();
@@ -176,7 +176,11 @@ impl<O: Observer> Attempt<'_, O> {
     }
 
     /// Asks a target: over a kept connection, or if that is dead or there is none over a fresh one.
-    async fn ask(&self, peer: &Arc<Peer>, mut outgoing: Outgoing) -> Result<Answer, Box<Lost>> {
+    async fn ask(
+        &self,
+        peer: &Arc<Peer>,
+        mut outgoing: Box<Outgoing>,
+    ) -> Result<Answer, Box<Lost>> {
         self.with.observer.asked(peer);
         let passage = peer.passage(&outgoing.passage);
         if let Some(connection) = self.with.pool.take(peer, passage.as_ref()) {
@@ -187,7 +191,9 @@ impl<O: Observer> Attempt<'_, O> {
         }
         let limit = self.settings().timeouts.connect();
         let begun = Instant::now();
-        let connection = match self.with.pool.connect(peer, passage.as_ref(), limit).await {
+        // Boxed, so that requests over kept connections do not pay for it.
+        let connecting = Box::pin(self.with.pool.connect(peer, passage.as_ref(), limit));
+        let connection = match connecting.await {
             Ok(connection) => connection,
             Err(source) => {
                 if !matches!(source, DialError::NoPlace { .. }) {
@@ -212,7 +218,7 @@ impl<O: Observer> Attempt<'_, O> {
         &self,
         connection: Connection,
         peer: &Peer,
-        outgoing: Outgoing,
+        outgoing: Box<Outgoing>,
     ) -> Result<Sent, Box<Lost>> {
         let sent = match connection {
             Connection::Http1(conn) => self.send_http1(conn, peer, outgoing).await,
@@ -227,10 +233,10 @@ impl<O: Observer> Attempt<'_, O> {
         &self,
         conn: Conn,
         peer: &Peer,
-        outgoing: Outgoing,
+        outgoing: Box<Outgoing>,
     ) -> Result<Sent, ProxyError> {
         let Outgoing { method, path_and_query, mut headers, host, body, upgrade, passage } =
-            outgoing;
+            *outgoing;
         headers.insert(header::HOST, self.host(peer, host.as_ref())?);
         let framing = framing(&method, &body);
         let spare = body.again().filter(|_| self.repeatable);
@@ -264,7 +270,7 @@ impl<O: Observer> Attempt<'_, O> {
         };
         let (method, headers) = (head.method, head.headers);
         let again = Outgoing { method, path_and_query, headers, host, body, upgrade, passage };
-        Ok(Sent::Again(again, Box::new(error)))
+        Ok(Sent::Again(Box::new(again), Box::new(error)))
     }
 
     pub(super) fn host(

@@ -27,7 +27,7 @@ impl<O: Observer> Attempt<'_, O> {
         mut sender: SendRequest<Body>,
         stream: SharedStream,
         peer: &Peer,
-        mut outgoing: Outgoing,
+        mut outgoing: Box<Outgoing>,
     ) -> Result<Sent, ProxyError> {
         let host = self.host(peer, outgoing.host.as_ref())?;
         let body = outgoing.body.again().filter(|_| self.repeatable);
@@ -79,9 +79,9 @@ impl Unanswered {
     /// Returns the request for another attempt, with the reason for it.
     fn revive(
         self,
-        mut outgoing: Outgoing,
+        mut outgoing: Box<Outgoing>,
         spare: Option<(HeaderMap, Body)>,
-    ) -> Result<(Outgoing, BoxError), BoxError> {
+    ) -> Result<(Box<Outgoing>, BoxError), BoxError> {
         (outgoing.headers, outgoing.body) = match (self.unsent, spare) {
             (Some(request), _) => {
                 let (parts, body) = request.into_parts();
