@@ -14,6 +14,7 @@ mod handler;
 mod hop;
 mod key;
 mod link;
+mod listing;
 mod login;
 mod shell;
 mod tar;
@@ -164,7 +165,7 @@ impl Transport for Ssh {
 
     async fn put(&self, files: &[Upload]) -> Result<(), TransportError> {
         for (folder, group) in file::by_folder(files)? {
-            let argv = files::put_command(folder, group.len())?;
+            let argv = files::put_command(folder, &group)?;
             let input = files::put_input(&group);
             let deadline = files::put_patience(&input);
             let output = self.execute(&argv, input, deadline, MAX_OUTPUT).await?;

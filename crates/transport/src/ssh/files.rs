@@ -8,15 +8,18 @@ use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 use portway_policy::Digest;
 
-use super::tar::Archive;
-use crate::{
-    Argv, Content, Entry, Output, Status, TransportError, Upload, argv::ArgvError, file::is_odd,
-    said::Speaker,
+use super::{
+    listing::{self, Unread},
+    tar::Archive,
 };
+use crate::{Argv, Entry, Output, Status, TransportError, Upload, argv::ArgvError, said::Speaker};
 
 const PUT: &str = include_str!("scripts/put.sh");
 const LIST: &str = include_str!("scripts/list.sh");
 const RELINK: &str = include_str!("scripts/relink.sh");
+
+/// Up to how many files are named to the script.
+const NAMED: usize = 16;
 
 /// How long a script may take on a node that is busy.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,8 +32,11 @@ const NOT_LISTED: Status = Status::Exited(45);
 const ODD_NAME: Status = Status::Exited(46);
 
 /// Returns the command that writes the files of a folder.
-pub(super) fn put_command(folder: &Utf8Path, count: usize) -> Result<Argv, ArgvError> {
-    script(PUT, &[folder.as_str(), &count.to_string()])
+pub(super) fn put_command(folder: &Utf8Path, files: &[&Upload]) -> Result<Argv, ArgvError> {
+    let few = if files.len() <= NAMED { files } else { &[] };
+    let names = few.iter().map(|file| format!("./{}", file.name())).collect::<Vec<_>>();
+    let arguments = [folder.as_str()].into_iter().chain(names.iter().map(String::as_str));
+    script(PUT, &arguments.collect::<Vec<_>>())
 }
 
 /// Returns what that command is given.
@@ -112,11 +118,23 @@ pub(super) fn list_outcome(
         return Some(Err(odd_name(name)));
     }
     if !output.is_success() {
-        let vanished = is_missing && output.status != NOT_LISTED;
+        // GNU's readlink says nothing of a link that is gone.
+        let is_gone = is_missing || said.trim().is_empty();
+        let vanished = is_gone && output.status != NOT_LISTED;
         let failed = || done(speaker, "list", folder, output).map(|()| None);
         return (!vanished).then(failed);
     }
-    Some(entries(folder, &output.stdout).map(Some))
+    match listing::entries(&output.stdout) {
+        Ok(entries) => Some(Ok(Some(entries))),
+        Err(Unread::OddName(name)) => Some(Err(odd_name(name))),
+        // Not every `find` tells that what it ran has failed.
+        Err(Unread::Incomplete) if said.trim().is_empty() || is_missing => None,
+        Err(Unread::Incomplete) => Some(Err(speaker.failure("list", folder.as_str(), &said))),
+        Err(Unread::Line(line)) => {
+            let said = format!("a line that cannot be read: `{line}`");
+            Some(Err(TransportError::File { doing: "list", path: folder.to_string(), said }))
+        }
+    }
 }
 
 /// Returns the command that removes files.
@@ -180,81 +198,9 @@ fn odd_name(path: String) -> TransportError {
     }
 }
 
-/// Reads a listing. The sizes of all files come first, then their digests in the same order.
-fn entries(folder: &Utf8Path, listing: &[u8]) -> Result<Vec<Entry>, TransportError> {
-    let unreadable = |line: &str| TransportError::File {
-        doing: "list",
-        path: folder.to_string(),
-        said: format!("a line that cannot be read: `{}`", line.escape_debug()),
-    };
-    let listing = std::str::from_utf8(listing)
-        .map_err(|_| odd_name(String::from_utf8_lossy(listing).into_owned()))?;
-    let mut sizes = std::collections::BTreeMap::new();
-    let mut entries = Vec::new();
-    let mut lines = listing.lines();
-    while let Some(line) = lines.next() {
-        if let Some((digest, name)) = line.split_once("  ./")
-            && let Ok(digest) = digest.parse::<Digest>()
-        {
-            let size = sizes.remove(name).ok_or_else(|| unreadable(line))?;
-            entries.push(entry(name, Content::File { size, digest })?);
-            continue;
-        }
-        let (kind, name) = line.split_once("./").ok_or_else(|| unreadable(line))?;
-        match kind {
-            "d " => entries.push(entry(name, Content::Folder)?),
-            "o " => entries.push(entry(name, Content::Other)?),
-            "l " => {
-                let target = lines.next().ok_or_else(|| unreadable(line))?;
-                entries.push(entry(name, Content::Link { target: Utf8PathBuf::from(target) })?);
-            }
-            size => {
-                let size = size.strip_prefix("s ").and_then(|size| size.trim().parse().ok());
-                sizes.insert(name, size.ok_or_else(|| unreadable(line))?);
-            }
-        }
-    }
-    entries.sort_unstable();
-    Ok(entries)
-}
-
-fn entry(name: &str, content: Content) -> Result<Entry, TransportError> {
-    if name.is_empty() || name.contains('/') || name.chars().any(is_odd) {
-        return Err(odd_name(name.to_owned()));
-    }
-    Ok(Entry { name: name.to_owned(), content })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_listing_is_read() {
-        let digest = Digest::of(b"x");
-        let listing = format!(
-            "s 1 ./b\ns 1 ./a  b\n{digest}  ./b\n{digest}  ./a  b\nl ./link\n/some ./where\nd ./z\no ./y\n"
-        );
-
-        let entries = entries(Utf8Path::new("/x"), listing.as_bytes()).unwrap();
-
-        let names = entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>();
-        assert_eq!(names, ["a  b", "b", "link", "y", "z"]);
-        let target = Utf8PathBuf::from("/some ./where");
-        assert!(
-            entries.iter().any(|entry| entry.content == Content::Link { target: target.clone() })
-        );
-    }
-
-    #[test]
-    fn a_listing_that_says_something_else_is_an_error() {
-        for listing in ["x", "s ./a", "s x ./a", "l ./a", "d ./", "d ./a/b", "abc  ./a", "\u{1b}"] {
-            assert!(entries(Utf8Path::new("/x"), listing.as_bytes()).is_err(), "{listing}");
-        }
-        let digest = Digest::of(b"x");
-        assert!(entries(Utf8Path::new("/x"), format!("{digest}  ./a").as_bytes()).is_err());
-        assert!(entries(Utf8Path::new("/x"), b"d ./\xff").is_err());
-    }
 
     #[test]
     fn a_program_that_a_script_misses_is_named() {

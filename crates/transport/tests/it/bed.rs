@@ -116,6 +116,18 @@ async fn what_the_user_may_not_touch_is_named() {
 }
 
 #[tokio::test]
+async fn a_file_system_that_takes_no_changes_is_named() {
+    let name = "a_file_system_that_takes_no_changes_is_named";
+    let Some(machine) = begin(name).await else { return };
+    machine.bed.sh(1, "mount -t tmpfs -o ro,mode=777 tmpfs /mnt").unwrap();
+    let file = Upload::new("/mnt/file", Mode::PUBLIC, "x").unwrap();
+
+    let failed = machine.ssh.put(&[file]).await;
+
+    assert!(matches!(failed, Err(TransportError::ReadOnly { .. })), "{failed:?}");
+}
+
+#[tokio::test]
 async fn a_password_logs_in_also_where_it_is_asked_for_in_a_dialogue() {
     let name = "a_password_logs_in_also_where_it_is_asked_for_in_a_dialogue";
     let Some(machine) = begin(name).await else { return };

@@ -131,16 +131,6 @@ async fn a_disk_that_is_full_leaves_nothing_behind() {
     put(&small, &[large(2)]).await;
 }
 
-#[tokio::test]
-async fn a_file_system_that_is_read_only_is_named() {
-    let far = Far::run();
-    let file = Upload::new("/proc/file", Mode::PUBLIC, "x").unwrap();
-
-    let failed = far.ssh.put(&[file]).await;
-
-    assert!(failed.is_err(), "{failed:?}");
-}
-
 /// A node with a small disk.
 struct Small {
     far: Far,

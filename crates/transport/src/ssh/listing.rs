@@ -1,0 +1,149 @@
+//! What a node's listing of a folder says. It comes from foreign programs on a foreign machine, so
+//! nothing in it is believed that does not fit together.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8PathBuf;
+use portway_policy::Digest;
+
+use crate::{Content, Entry, file::is_odd};
+
+/// The kinds of entries, as they stand in their modes.
+const KIND: u32 = 0o17_0000;
+const FILE: u32 = 0o10_0000;
+const FOLDER: u32 = 0o04_0000;
+const LINK: u32 = 0o12_0000;
+
+/// Why a listing cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// This name could be read in more than one way.
+    OddName(String),
+    /// Something is listed and not described: it vanished meanwhile, or could not be read.
+    Incomplete,
+    /// This line says nothing that is known.
+    Line(String),
+}
+
+/// Reads a listing: every entry with its mode and size first, then digests of files and targets of
+/// links.
+pub(super) fn entries(listing: &[u8]) -> Result<Vec<Entry>, Unread> {
+    let Ok(listing) = std::str::from_utf8(listing) else {
+        return Err(Unread::OddName(String::from_utf8_lossy(listing).into_owned()));
+    };
+    let mut open = BTreeMap::new();
+    let mut entries = Vec::new();
+    let mut lines = listing.lines();
+    while let Some(line) = lines.next() {
+        let unread = || Unread::Line(line.escape_debug().to_string());
+        let (before, name) = line.split_once("./").ok_or_else(unread)?;
+        let name = checked(name)?;
+        if let Some(stated) = before.strip_prefix("s ") {
+            let (kind, size) = stated_of(stated).ok_or_else(unread)?;
+            match kind {
+                FILE | LINK => {
+                    open.insert(name, (kind, size));
+                }
+                FOLDER => entries.push(Entry { name: name.to_owned(), content: Content::Folder }),
+                _ => entries.push(Entry { name: name.to_owned(), content: Content::Other }),
+            }
+            continue;
+        }
+        let stated = open.remove(name).ok_or_else(unread)?;
+        let content = match stated {
+            (FILE, size) => {
+                let digest =
+                    before.strip_suffix("  ").and_then(|digest| digest.parse::<Digest>().ok());
+                Content::File { size, digest: digest.ok_or_else(unread)? }
+            }
+            _ if before == "l " => {
+                let target = lines.next().filter(|target| !target.is_empty());
+                Content::Link { target: Utf8PathBuf::from(target.ok_or_else(unread)?) }
+            }
+            _ => return Err(unread()),
+        };
+        entries.push(Entry { name: name.to_owned(), content });
+    }
+    if !open.is_empty() {
+        return Err(Unread::Incomplete);
+    }
+    entries.sort_unstable();
+    Ok(entries)
+}
+
+/// `81a4 12 `: mode and size.
+fn stated_of(text: &str) -> Option<(u32, u64)> {
+    let (mode, size) = text.strip_suffix(' ')?.split_once(' ')?;
+    let mode = u32::from_str_radix(mode, 16).ok()?;
+    Some((mode & KIND, size.parse().ok()?))
+}
+
+fn checked(name: &str) -> Result<&str, Unread> {
+    if name.is_empty() || name.contains('/') || name.chars().any(is_odd) {
+        return Err(Unread::OddName(name.to_owned()));
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_listing_is_read() {
+        let digest = Digest::of(b"x");
+        let listing = format!(
+            "s 81a4 1 ./b\ns 81a4 1 ./a  c\ns a1ff 9 ./link\ns 41ed 4096 ./z\ns 11a4 0 ./y\n\
+             {digest}  ./b\n{digest}  ./a  c\nl ./link\n/some ./where\n"
+        );
+
+        let entries = entries(listing.as_bytes()).unwrap();
+
+        let file = Content::File { size: 1, digest };
+        let link = Content::Link { target: Utf8PathBuf::from("/some ./where") };
+        let expected = [
+            ("a  c", file.clone()),
+            ("b", file),
+            ("link", link),
+            ("y", Content::Other),
+            ("z", Content::Folder),
+        ];
+        let expected = expected.map(|(name, content)| Entry { name: name.to_owned(), content });
+        assert_eq!(entries, expected);
+    }
+
+    #[test]
+    fn a_listing_that_says_something_else_is_an_error() {
+        let digest = Digest::of(b"x");
+        for listing in [
+            "x".to_owned(),
+            "s ./a".to_owned(),
+            "s 81a4 x ./a".to_owned(),
+            format!("{digest}  ./a"),
+            format!("s a1ff 1 ./a\n{digest}  ./a"),
+            "s 81a4 1 ./a\nl ./a\nb".to_owned(),
+            "s a1ff 1 ./a\nl ./a".to_owned(),
+        ] {
+            assert!(matches!(entries(listing.as_bytes()), Err(Unread::Line(_))), "{listing}");
+        }
+        for listing in
+            [&b"s 41ed 1 ./"[..], b"s 41ed 1 ./a/b", b"s 41ed 1 ./\xff", b"s 41ed 1 ./a\x7f"]
+        {
+            assert!(matches!(entries(listing), Err(Unread::OddName(_))), "{listing:?}");
+        }
+        assert_eq!(entries(b"s 81a4 1 ./a\n"), Err(Unread::Incomplete));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_is_a_name_in_the_folder(
+            listing in "((s (81a4|a1ff|41ed|[0-9a-f]{1,9}) [0-9]{1,3} |l |[0-9a-f]{64}  |.{0,3})\\./[a-c/\u{1b}]{0,2}\n){0,9}"
+        ) {
+            for entry in entries(listing.as_bytes()).unwrap_or_default() {
+                prop_assert!(checked(&entry.name).is_ok());
+            }
+        }
+    }
+}
