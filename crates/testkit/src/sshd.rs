@@ -270,6 +270,8 @@ impl Sshd {
         config.extend(self.host_keys.iter().map(|kind| format!("HostKey {base}/host_{kind}")));
         config.extend_from_slice(lines);
         config.push(format!("AuthorizedKeysFile {base}/authorized_keys"));
+        // Shells read files of their user's, which are not the test's.
+        config.push(format!("SetEnv HOME={base}"));
         config.extend(USUAL.map(str::to_owned));
         let config = config.join("\n") + "\n";
         fs::write(base.join("sshd_config"), config)?;
