@@ -5,6 +5,7 @@ mod explain;
 mod history;
 mod login;
 mod logs;
+mod nodes;
 mod sites;
 mod system;
 mod users;
@@ -39,6 +40,14 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(sites::plan))
         .routes(routes!(sites::apply))
         .routes(routes!(sites::export))
+        .routes(routes!(nodes::list_nodes, nodes::create_node))
+        .routes(routes!(nodes::show_node, nodes::edit_node, nodes::remove_node))
+        .routes(routes!(nodes::activate_node))
+        .routes(routes!(nodes::deactivate_node))
+        .routes(routes!(nodes::confirm_host_key))
+        .routes(routes!(nodes::ssh_key))
+        .routes(routes!(nodes::discover))
+        .routes(routes!(nodes::import_nodes))
         .routes(routes!(history::list_revisions))
         .routes(routes!(history::show_revision))
         .routes(routes!(history::revision_progress))

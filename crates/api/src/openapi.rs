@@ -26,7 +26,7 @@ with what was sent is listed in `findings`, all at once. What one may not see is
 
 **Lists** come in pages: pass `next` of one page as `cursor` to get the next.
 
-**Changes.** A site carries an `ETag`; `PUT` and `DELETE` name it in `If-Match`, so that nobody's
+**Changes.** A site or node carries an `ETag`; `PUT` and `DELETE` name it in `If-Match`, so that nobody's
 change is lost unseen. A `POST` that makes something takes an `Idempotency-Key` and is carried out
 once, however often it is sent. A change is a revision and is deployed at once;
 `GET /api/v1/revisions/{number}/progress` waits for its end.";
@@ -37,6 +37,7 @@ once, however often it is sent. A change is a revision and is deployed at once;
     components(schemas(Problem)),
     tags(
         (name = "sites", description = "Sites, plans and site files"),
+        (name = "nodes", description = "Nodes: where sites are served"),
         (name = "history", description = "Revisions of what is declared, and undo"),
         (name = "users", description = "Users, their tokens and the audit log"),
         (name = "login", description = "Logging in and the caller's own account"),

@@ -67,6 +67,8 @@ pub enum Verb {
 pub enum Resource {
     /// Sites, plans and site files.
     Sites,
+    /// Nodes, and the key that logs in to them.
+    Nodes,
     /// Logs of sites.
     Logs,
     /// Users, their links and sessions.
@@ -167,8 +169,9 @@ impl Scopes {
 
 impl Resource {
     /// All resources with their names.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 8] = [
         (Self::Sites, "sites"),
+        (Self::Nodes, "nodes"),
         (Self::Logs, "logs"),
         (Self::Users, "users"),
         (Self::Tokens, "tokens"),

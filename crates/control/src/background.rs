@@ -37,13 +37,21 @@ const PRUNE: TaskInfo = TaskInfo {
     scope: TaskScope::Installation,
 };
 
+const DISCOVER: TaskInfo = TaskInfo {
+    name: "discover-nodes",
+    description: "takes over what changed in nodes.yaml",
+    every: Duration::from_secs(5),
+    scope: TaskScope::Machine,
+};
+
 type Run = fn(Control) -> BoxFuture<'static, TaskReport>;
 
 /// All tasks with what they do.
-const ALL: [(TaskInfo, Run); 4] = [
+const ALL: [(TaskInfo, Run); 5] = [
     (DEPLOY, |control| Box::pin(async move { control.deploy().await })),
     (FOLLOW, |control| Box::pin(async move { control.follow_certificates().await })),
     (RENEW, |control| Box::pin(async move { control.renew_certificates().await })),
+    (DISCOVER, |control| Box::pin(async move { control.discover_nodes().await })),
     (PRUNE, |control| Box::pin(async move { control.prune().await })),
 ];
 

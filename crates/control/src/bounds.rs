@@ -151,6 +151,7 @@ mod tests {
             hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
             networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
             files: None,
+            nodes: Vec::new(),
             max_sites: 10,
         }
     }

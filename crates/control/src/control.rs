@@ -23,6 +23,7 @@ use crate::{
     health::HealthWatch,
     jwt::JwtKeys,
     manager,
+    nodes::{Discovery, SshKey},
     password::Hashers,
     roots::Roots,
     tasks::{Clock, TaskHandle},
@@ -75,6 +76,7 @@ pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) keys: KeyRing,
     pub(crate) fingerprints: FingerprintKey,
+    pub(crate) ssh_key: SshKey,
     pub(crate) jwt: JwtKeys,
     pub(crate) authority: Roots,
     pub(crate) leaves: Mutex<Leaves>,
@@ -85,6 +87,7 @@ pub(crate) struct Inner {
     pub(crate) deploy: Deploy,
     pub(crate) hashing: Hashers,
     pub(crate) health: HealthWatch,
+    pub(crate) discovery: Discovery,
     pub(crate) metrics: ControlMetrics,
     pub(crate) clock: Clock,
     pub(crate) tasks: OnceLock<Vec<TaskHandle>>,
@@ -157,6 +160,7 @@ impl Control {
         let store = Store::open(&config.database).await?;
         verify_key(&store, &keys, &config, now).await?;
         let fingerprints = fingerprint_key(&store, &keys, now).await?;
+        let ssh_key = SshKey::load_or_create(&store, &keys, now).await?;
         let jwt = JwtKeys::new(keys.derive(Purpose::JwtSigning).expose());
         let authority = Roots::load_or_create(&store, &keys, now).await?;
         let machine = certificates::machine_name();
@@ -168,6 +172,7 @@ impl Control {
             store,
             keys,
             fingerprints,
+            ssh_key,
             jwt,
             authority,
             leaves: Mutex::default(),
@@ -177,6 +182,7 @@ impl Control {
             deploy: Deploy::new(),
             hashing: Hashers::new(),
             health: HealthWatch::new(),
+            discovery: Discovery::default(),
             metrics: ControlMetrics::new(env!("CARGO_PKG_VERSION")),
             clock,
             tasks: OnceLock::new(),
@@ -278,6 +284,7 @@ async fn edge_node(
         digest: None,
         created_at: now,
         updated_at: now,
+        declared: None,
     };
     Ok(store.nodes().ensure(&node).await?)
 }
@@ -326,6 +333,9 @@ fn place_of(item: portway_store::SealedItem<'_>) -> Result<(Context, &[u8]), Str
     match item {
         portway_store::SealedItem::Secret { reference: FINGERPRINT_KEY, sealed } => {
             Ok((FingerprintKey::context(), sealed))
+        }
+        portway_store::SealedItem::Secret { reference: SshKey::REFERENCE, sealed } => {
+            Ok((SshKey::context(), sealed))
         }
         portway_store::SealedItem::Secret { reference, sealed } => {
             let reference: Reference =

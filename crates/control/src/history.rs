@@ -307,6 +307,7 @@ fn site_version(version: &Change) -> Result<SiteVersion, ControlError> {
         spec,
         hosts: site.hosts,
         tags: site.tags,
+        nodes: site.nodes,
     })
 }
 

@@ -28,6 +28,7 @@ mod login;
 mod logs;
 mod manager;
 mod metrics;
+mod nodes;
 mod page;
 mod password;
 mod preflight;

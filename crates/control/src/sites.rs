@@ -2,6 +2,7 @@
 
 mod apply;
 mod clash;
+mod nodes;
 mod prepare;
 mod read;
 mod seal;

@@ -115,4 +115,14 @@ impl Node {
             zone: self.zone.as_ref(),
         }
     }
+
+    /// Returns every choice that chooses it.
+    pub fn selectors(&self) -> Vec<NodeSelector> {
+        let name = NodeSelector::Name(self.name.clone());
+        let groups = self.groups.iter().cloned().map(NodeSelector::Group);
+        let labels = self.labels.iter();
+        let labels = labels.map(|(key, value)| NodeSelector::Label(key.clone(), value.clone()));
+        let zone = self.zone.iter().cloned().map(NodeSelector::Zone);
+        std::iter::once(name).chain(groups).chain(labels).chain(zone).collect()
+    }
 }

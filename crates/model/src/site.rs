@@ -25,7 +25,7 @@ pub use self::{
         Upstream, UpstreamProtocol, UpstreamTls, WeightedTarget,
     },
 };
-use crate::{ByteSize, HostPattern, Name, PathPrefix, Seconds};
+use crate::{ByteSize, HostPattern, Name, NodeSelector, PathPrefix, Seconds};
 
 /// A site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct Site {
     pub hosts: Vec<HostPattern>,
     /// HTTPS; nothing means plain HTTP only.
     pub https: Option<Https>,
+    /// The nodes that it is on; without any, the managers' own edges.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeSelector>,
     /// How its logs are written.
     pub log: LogSettings,
     /// How much and how fast clients may send and must take.

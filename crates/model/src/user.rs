@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{HostPattern, Id, Name, NameError};
+use crate::{HostPattern, Id, Name, NameError, NodeSelector};
 
 /// Someone who may use the control plane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,11 @@ pub struct Bounds {
     /// The folder that holds all file roots of the client.
     #[schemars(with = "Option<String>")]
     pub files: Option<Utf8PathBuf>,
+    /// The nodes on which the client's sites may be, beside the managers' own edges: names,
+    /// `group:NAME`, `label:KEY=VALUE`, `zone:NAME`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub nodes: Vec<NodeSelector>,
     /// How many sites the client may have.
     pub max_sites: u32,
 }

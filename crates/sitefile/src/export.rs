@@ -1,7 +1,8 @@
 //! Sites as a site file: stable, readable, and read back as what they were.
 
 use indexmap::IndexMap;
-use portway_model::{Name, SiteSpec};
+use portway_model::{Name, NodeSpec, SiteSpec};
+use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::{
@@ -30,8 +31,24 @@ pub fn export(sites: &IndexMap<Name, SiteSpec>) -> String {
     out
 }
 
+/// Writes nodes as a file of nodes. Reading it back gives equal specs.
+pub fn export_nodes(nodes: &IndexMap<Name, NodeSpec>) -> String {
+    if nodes.is_empty() {
+        return "nodes: {}\n".to_owned();
+    }
+    let mut out = "nodes:\n".to_owned();
+    for (name, spec) in nodes {
+        out.push_str("  ");
+        out.push_str(&key(name.as_str()));
+        out.push(':');
+        write_field(&mut out, &to_json(spec), 4);
+    }
+    // `${…}` is text in it, and needs no escape.
+    out.replace("$${", "${")
+}
+
 #[expect(clippy::expect_used, reason = "a site has string keys only and no custom serializer")]
-fn to_json(spec: &SiteSpec) -> Json {
+fn to_json(spec: &impl Serialize) -> Json {
     serde_json::to_value(spec).expect("a site serializes")
 }
 

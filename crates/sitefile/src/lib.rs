@@ -15,6 +15,7 @@ mod htpasswd;
 mod load;
 mod merge;
 mod node;
+mod nodes;
 mod paths;
 mod positions;
 mod publish;
@@ -28,12 +29,13 @@ mod walk;
 mod yaml;
 
 pub use self::{
-    export::export,
+    export::{export, export_nodes},
     files::{Files, LocalFiles},
     load::{Loaded, LoadedSite, Options, load},
+    nodes::{LoadedNodes, load_nodes},
     positions::Positions,
-    publish::json_schema,
-    reference::reference_markdown,
+    publish::{json_schema, nodes_json_schema},
+    reference::{nodes_reference_markdown, reference_markdown},
     render::render,
     source::SourceText,
 };

@@ -1,6 +1,6 @@
-//! The JSON Schema of a site file, for editors.
+//! The JSON Schemas of site files and of files of nodes, for editors.
 
-use portway_model::SiteSpec;
+use portway_model::{NodeSpec, SiteSpec};
 use serde_json::{Map, Value as Json, json};
 
 /// Returns the JSON Schema (draft 2020-12) of a site file. It describes what may be written, so
@@ -42,6 +42,32 @@ pub fn json_schema() -> Json {
             "parameters": parameters,
             "environments": environments(&parameters),
             "sites": sites
+        },
+        "$defs": definitions
+    })
+}
+
+/// Returns the JSON Schema (draft 2020-12) of a file of nodes.
+pub fn nodes_json_schema() -> Json {
+    let mut node = Json::from(schemars::schema_for!(NodeSpec));
+    let mut definitions = take_object(&mut node, "$defs");
+    if let Some(node) = node.as_object_mut() {
+        node.remove("$schema");
+        node.remove("title");
+    }
+    definitions.insert("Node".to_owned(), node);
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Portway nodes",
+        "description": "The nodes on which Portway serves sites.",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "nodes": {
+                "description": "The nodes, by name: letters a-z, digits, `-`, `_` and `.`.",
+                "type": "object",
+                "additionalProperties": {"$ref": "#/$defs/Node"}
+            }
         },
         "$defs": definitions
     })

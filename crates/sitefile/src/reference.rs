@@ -1,6 +1,7 @@
-//! The reference of the site file, made from the schema, so that it cannot say anything else.
+//! The references of the site file and of files of nodes, made from the schemas, so that they cannot
+//! say anything else.
 
-use portway_model::SiteSpec;
+use portway_model::{NodeSpec, SiteSpec};
 use serde_json::{Map, Value as Json};
 
 /// What the reference shows and a test reads: one example for each way to answer, and the rest.
@@ -25,16 +26,35 @@ pub fn reference_markdown() -> String {
     for (title, example) in EXAMPLES {
         push(&mut out, &format!("\n### {title}\n\n```yaml\n{example}```"));
     }
+    push_fields(&mut out, "Site", &schema);
+    out
+}
+
+const NODES_INTRODUCTION: &str = "\
+# Reference of nodes.yaml
+
+A file of nodes is a mapping with the one section `nodes`, which holds nodes by name. What it is for, with one \
+example for each thing, stands in [Nodes](../nodes.md). The same fields are used by the API.
+";
+
+/// Returns the reference of files of nodes in Markdown.
+pub fn nodes_reference_markdown() -> String {
+    let mut out = NODES_INTRODUCTION.to_owned();
+    push_fields(&mut out, "Node", &Json::from(schemars::schema_for!(NodeSpec)));
+    out
+}
+
+/// Writes the fields of a mapping and of all that it refers to.
+fn push_fields(out: &mut String, name: &str, schema: &Json) {
     out.push_str("\n## Fields\n");
     let empty = Map::new();
     let definitions = schema.get("$defs").and_then(Json::as_object).unwrap_or(&empty);
-    push_section(&mut out, "Site", &schema);
+    push_section(out, name, schema, definitions);
     for (name, definition) in definitions {
         if definition.get("properties").is_some() {
-            push_section(&mut out, &title(name), definition);
+            push_section(out, &title(name), definition, definitions);
         }
     }
-    out
 }
 
 fn push(out: &mut String, text: &str) {
@@ -42,13 +62,13 @@ fn push(out: &mut String, text: &str) {
     out.push('\n');
 }
 
-fn push_section(out: &mut String, name: &str, schema: &Json) {
+fn push_section(out: &mut String, name: &str, schema: &Json, definitions: &Map<String, Json>) {
     push(out, &format!("\n### {name}\n\n{}\n", description(schema)));
     push(out, "| field | type | default | meaning |\n|---|---|---|---|");
     let properties = schema.get("properties").and_then(Json::as_object);
     for (name, property) in properties.into_iter().flatten() {
         let (meaning, default) = split_default(&description(property));
-        let row = format!("| `{name}` | {} | {default} | {meaning} |", kind(property));
+        let row = format!("| `{name}` | {} | {default} | {meaning} |", kind(property, definitions));
         push(out, &row);
     }
 }
@@ -93,45 +113,48 @@ fn split_default(text: &str) -> (String, String) {
 }
 
 /// Returns the type of a field in words, with links to the sections of mappings.
-fn kind(schema: &Json) -> String {
+fn kind(schema: &Json, definitions: &Map<String, Json>) -> String {
     let mut kinds: Vec<String> = Vec::new();
-    collect_kinds(schema, &mut kinds);
+    collect_kinds(schema, definitions, &mut kinds);
     kinds.dedup();
     kinds.join(" or ")
 }
 
-fn collect_kinds(schema: &Json, kinds: &mut Vec<String>) {
+fn collect_kinds(schema: &Json, definitions: &Map<String, Json>, kinds: &mut Vec<String>) {
     if let Some(name) = schema.get("$ref").and_then(Json::as_str) {
-        let root = Json::from(schemars::schema_for!(SiteSpec));
         let name = name.trim_start_matches("#/$defs/");
-        match root.get("$defs").and_then(|definitions| definitions.get(name)) {
+        match definitions.get(name) {
             Some(definition) if definition.get("properties").is_some() => {
                 let title = title(name);
                 let anchor = title.to_lowercase().replace(' ', "-");
                 kinds.push(format!("[{}](#{anchor})", title.to_lowercase()));
             }
-            Some(definition) => collect_kinds(definition, kinds),
+            Some(definition) => collect_kinds(definition, definitions, kinds),
             None => {}
         }
     }
     let forms = schema.get("anyOf").and_then(Json::as_array);
     for form in forms.into_iter().flatten() {
-        collect_kinds(form, kinds);
+        collect_kinds(form, definitions, kinds);
     }
     let one = schema.get("type");
     let many = one.and_then(Json::as_array).cloned();
     for name in many.unwrap_or_else(|| one.cloned().into_iter().collect()) {
-        kinds.extend(simple_kind(name.as_str().unwrap_or_default(), schema));
+        kinds.extend(simple_kind(name.as_str().unwrap_or_default(), schema, definitions));
     }
 }
 
-fn simple_kind(name: &str, schema: &Json) -> Option<String> {
+fn simple_kind(
+    name: &str,
+    schema: &Json,
+    definitions: &Map<String, Json>,
+) -> Option<String> {
     Some(match name {
         "string" => "text".to_owned(),
         "integer" => "number".to_owned(),
         "boolean" => "switch".to_owned(),
-        "array" => format!("list of {}", kind(schema.get("items")?)),
-        "object" => format!("names with {}", kind(schema.get("additionalProperties")?)),
+        "array" => format!("list of {}", kind(schema.get("items")?, definitions)),
+        "object" => format!("names with {}", kind(schema.get("additionalProperties")?, definitions)),
         _ => return None,
     })
 }
@@ -169,8 +192,11 @@ mod tests {
 
     #[test]
     fn every_field_of_a_site_has_a_row_with_type_and_meaning() {
-        let reference = reference_markdown();
-        let schema = Json::from(schemars::schema_for!(SiteSpec));
+        judge(&reference_markdown(), &Json::from(schemars::schema_for!(SiteSpec)));
+        judge(&nodes_reference_markdown(), &Json::from(schemars::schema_for!(NodeSpec)));
+    }
+
+    fn judge(reference: &str, schema: &Json) {
         for (name, _) in schema["properties"].as_object().unwrap() {
             let row = format!("| `{name}` | ");
             let line = reference.lines().find(|line| line.starts_with(&row)).unwrap();

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use indexmap::IndexMap;
-use portway_model::SiteSpec;
+use portway_model::{NodeSpec, SiteSpec};
 use serde_json::{Map as JsonMap, Value as Json};
 
 /// The forms a value may have.
@@ -52,6 +52,19 @@ pub(crate) fn of_site() -> &'static Shape {
     static SHAPE: LazyLock<Shape> = LazyLock::new(|| {
         let schema = Json::from(schemars::schema_for!(SiteSpec));
         Shape::from_schema(&schema).expect("the schema of a site is a shape")
+    });
+    &SHAPE
+}
+
+/// Returns the shape of a node.
+#[expect(
+    clippy::expect_used,
+    reason = "the schema is fixed when this is compiled; a test reads it"
+)]
+pub(crate) fn of_node() -> &'static Shape {
+    static SHAPE: LazyLock<Shape> = LazyLock::new(|| {
+        let schema = Json::from(schemars::schema_for!(NodeSpec));
+        Shape::from_schema(&schema).expect("the schema of a node is a shape")
     });
     &SHAPE
 }

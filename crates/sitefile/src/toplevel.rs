@@ -175,7 +175,7 @@ fn is_site_field(key: &str) -> bool {
     }
 }
 
-fn mapping(
+pub(crate) fn mapping(
     entry: Entry,
     path: &FieldPath,
     resource: &ResourceRef,

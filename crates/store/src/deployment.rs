@@ -34,6 +34,12 @@ pub struct DeploymentRow {
     pub findings: Vec<Finding>,
     /// The digest over everything that the node was given.
     pub digest: Option<String>,
+    /// The release that a node of a file engine is given; nothing for an edge.
+    pub release: Option<String>,
+    /// The release that it had.
+    pub before: Option<String>,
+    /// The number under which the node was held for it (see [`crate::NodeLease`]).
+    pub fence: Option<i64>,
 }
 
 /// The deployments.
@@ -62,6 +68,9 @@ impl<'a> Deployments<'a> {
             finished_at: Set(optional_micros(deployment.finished_at)),
             findings: Set(json(DOING, &deployment.findings)?),
             digest: Set(deployment.digest.clone()),
+            release_digest: Set(deployment.release.clone()),
+            release_before: Set(deployment.before.clone()),
+            fence: Set(deployment.fence),
         };
         let replace = sea_orm::sea_query::OnConflict::column(deployments::Column::Id)
             .update_columns([
@@ -69,6 +78,9 @@ impl<'a> Deployments<'a> {
                 deployments::Column::FinishedAt,
                 deployments::Column::Findings,
                 deployments::Column::Digest,
+                deployments::Column::ReleaseDigest,
+                deployments::Column::ReleaseBefore,
+                deployments::Column::Fence,
             ])
             .to_owned();
         deployments::Entity::insert(row)
@@ -172,6 +184,9 @@ impl DeploymentRow {
             finished_at: columns.optional_time("finished_at", row.finished_at)?,
             findings: columns.json("findings", &row.findings)?,
             digest: row.digest,
+            release: row.release_digest,
+            before: row.release_before,
+            fence: row.fence,
         })
     }
 }

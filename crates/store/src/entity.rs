@@ -412,6 +412,11 @@ pub(crate) mod nodes {
         pub(crate) digest: Option<String>,
         pub(crate) created_at: i64,
         pub(crate) updated_at: i64,
+        pub(crate) spec: Option<String>,
+        pub(crate) origin: Option<String>,
+        pub(crate) revision: Option<i64>,
+        pub(crate) active: Option<bool>,
+        pub(crate) changed_at: Option<i64>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -444,6 +449,108 @@ pub(crate) mod node_sites {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// By what nodes are chosen, beside their names.
+pub(crate) mod node_traits {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "node_traits")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) selector: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) node_id: Uuid,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Which nodes sites choose.
+pub(crate) mod site_nodes {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "site_nodes")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) selector: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) site_id: Uuid,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What was read on nodes.
+pub(crate) mod node_facts {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "node_facts")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) node_id: Uuid,
+        pub(crate) engine_version: Option<String>,
+        pub(crate) digest: Option<String>,
+        pub(crate) read_at: Option<i64>,
+        pub(crate) error: Option<String>,
+        pub(crate) error_at: Option<i64>,
+        pub(crate) offered_key: Option<String>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Who works on nodes.
+pub(crate) mod node_leases {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "node_leases")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) node_id: Uuid,
+        pub(crate) holder: Uuid,
+        pub(crate) manager: String,
+        pub(crate) fence: i64,
+        pub(crate) until: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Nodes that are to be cleaned.
+pub(crate) mod node_removals {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "node_removals")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) node_id: Uuid,
+        pub(crate) name: String,
+        pub(crate) spec: String,
+        pub(crate) removed_at: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// Deployments.
 pub(crate) mod deployments {
     use sea_orm::entity::prelude::*;
@@ -461,6 +568,9 @@ pub(crate) mod deployments {
         pub(crate) finished_at: Option<i64>,
         pub(crate) findings: String,
         pub(crate) digest: Option<String>,
+        pub(crate) release_digest: Option<String>,
+        pub(crate) release_before: Option<String>,
+        pub(crate) fence: Option<i64>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -66,12 +66,14 @@ pub use self::{
     link::{Link, LinkKind, Links},
     login::{LoginAttempt, LoginAttempts, LoginRefused},
     manager::{ManagerRow, Managers},
-    node::{NodeRow, NodeSiteRow, Nodes},
+    node::{
+        DeclaredNode, NodeFacts, NodeFilter, NodeLease, NodeRemoval, NodeRow, NodeSiteRow, Nodes,
+    },
     page::{Cursor, MAX_LIMIT, Page, PageRequest},
     reseal::{Resealed, SealedItem},
     revision::{
-        ChangeDraft, CommitError, Expected, RevisionDraft, Revisions, SiteVersion, UserVersion,
-        Version,
+        ChangeDraft, CommitError, Expected, NodeDeletion, NodeVersion, RevisionDraft, Revisions,
+        SiteVersion, UserVersion, Version,
     },
     secret::{SealedSecret, SecretKind, Secrets},
     session::{SessionKind, SessionRow, Sessions},

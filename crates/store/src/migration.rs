@@ -18,6 +18,7 @@ use crate::{
 const FOUNDATION: &str = include_str!("migration/foundation.sql");
 const FOUNDATION_SQLITE: &str = include_str!("migration/foundation_sqlite.sql");
 const MANAGERS: &str = include_str!("migration/managers.sql");
+const NODES: &str = include_str!("migration/nodes.sql");
 const SHORT_TEXTS_SQLITE: &str = include_str!("migration/short_texts_sqlite.sql");
 const SHORT_TEXTS_POSTGRES: &str = include_str!("migration/short_texts_postgres.sql");
 
@@ -43,7 +44,7 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Foundation), Box::new(Managers), Box::new(ShortTexts)]
+        vec![Box::new(Foundation), Box::new(Managers), Box::new(ShortTexts), Box::new(Nodes)]
     }
 }
 
@@ -104,6 +105,25 @@ impl MigrationTrait for ShortTexts {
         let is_sqlite = connection.get_database_backend() == DbBackend::Sqlite;
         let sql = if is_sqlite { SHORT_TEXTS_SQLITE } else { SHORT_TEXTS_POSTGRES };
         connection.execute_unprepared(sql).await?;
+        Ok(())
+    }
+}
+
+struct Nodes;
+
+impl MigrationName for Nodes {
+    fn name(&self) -> &'static str {
+        "m0004_nodes"
+    }
+}
+
+#[expect(elided_lifetimes_in_paths, reason = "the trait is declared so, and another form differs")]
+#[async_trait::async_trait]
+impl MigrationTrait for Nodes {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let connection = manager.get_connection();
+        let backend = connection.get_database_backend();
+        connection.execute_unprepared(&schema(NODES, backend)).await?;
         Ok(())
     }
 }

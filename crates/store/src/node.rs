@@ -1,16 +1,25 @@
 //! Nodes, and what each is known to have: per site the version that was proven there, and the one
-//! that is held back.
+//! that is held back. Those that somebody declared change through [`crate::Revisions::commit`]; the
+//! managers' own edges are made as managers come.
+
+mod declared;
+mod facts;
+mod lease;
+mod removal;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use portway_model::{Finding, Id, Name, RevisionNumber, Site};
+use portway_model::{Finding, Id, Name, Origin, RevisionNumber, Site};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::{Expr, OnConflict, Query},
 };
+use serde_json::Value;
 use uuid::Uuid;
+
+pub use self::{declared::NodeFilter, facts::NodeFacts, lease::NodeLease, removal::NodeRemoval};
 
 use crate::{
     Page, PageRequest, StoreError, Visible,
@@ -21,7 +30,7 @@ use crate::{
 };
 
 /// A node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NodeRow {
     /// Its id.
     pub id: Id<NodeRow>,
@@ -37,6 +46,23 @@ pub struct NodeRow {
     pub created_at: Timestamp,
     /// When it was last deployed to.
     pub updated_at: Timestamp,
+    /// What somebody declared of it; nothing for the edge of a manager.
+    pub declared: Option<DeclaredNode>,
+}
+
+/// What somebody declared of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeclaredNode {
+    /// As it was written, with references in the place of secrets.
+    pub spec: Value,
+    /// Where it came from.
+    pub origin: Origin,
+    /// The last revision that changed it.
+    pub revision: RevisionNumber,
+    /// Whether it is brought to what it should have.
+    pub active: bool,
+    /// When it was changed.
+    pub changed_at: Timestamp,
 }
 
 /// What a node has of a site.
@@ -67,7 +93,7 @@ impl<'a> Nodes<'a> {
         Self { db }
     }
 
-    /// Makes a node unless one has the name, and returns what is there.
+    /// Makes the edge of a manager unless a node has the name, and returns what is there.
     pub async fn ensure(self, node: &NodeRow) -> Result<NodeRow, StoreError> {
         const DOING: &str = "make a node";
         let row = nodes::ActiveModel {
@@ -78,6 +104,7 @@ impl<'a> Nodes<'a> {
             digest: Set(node.digest.clone()),
             created_at: Set(micros(node.created_at)),
             updated_at: Set(micros(node.updated_at)),
+            ..nodes::ActiveModel::default()
         };
         nodes::Entity::insert(row)
             .on_conflict(OnConflict::column(nodes::Column::Name).do_nothing().to_owned())
@@ -102,7 +129,15 @@ impl<'a> Nodes<'a> {
         row.map(|row| NodeRow::read(DOING, row)).transpose()
     }
 
-    /// Lists nodes by name.
+    /// Returns the node with this id.
+    pub async fn get(self, id: Id<NodeRow>) -> Result<Option<NodeRow>, StoreError> {
+        const DOING: &str = "read a node";
+        let query = nodes::Entity::find_by_id(id.uuid());
+        let row = query.one(self.db.reader()).await.map_err(failed(DOING))?;
+        row.map(|row| NodeRow::read(DOING, row)).transpose()
+    }
+
+    /// Lists nodes by name, the managers' own edges too.
     pub async fn list(self, page: &PageRequest) -> Result<Page<NodeRow>, StoreError> {
         const DOING: &str = "list nodes";
         const LIST: &str = "nodes";
@@ -267,6 +302,7 @@ async fn upsert(
 impl NodeRow {
     fn read(doing: &'static str, row: nodes::Model) -> Result<Self, StoreError> {
         let columns = Columns::of("nodes", doing);
+        let declared = DeclaredNode::read(&columns, &row)?;
         Ok(Self {
             id: Id::from_uuid(row.id),
             name: columns.read("name", row.name.parse())?,
@@ -275,7 +311,21 @@ impl NodeRow {
             digest: row.digest,
             created_at: columns.time("created_at", row.created_at)?,
             updated_at: columns.time("updated_at", row.updated_at)?,
+            declared,
         })
+    }
+}
+
+impl DeclaredNode {
+    fn read(columns: &Columns, row: &nodes::Model) -> Result<Option<Self>, StoreError> {
+        let Some(spec) = &row.spec else { return Ok(None) };
+        Ok(Some(Self {
+            spec: columns.json("spec", spec)?,
+            origin: columns.json("origin", row.origin.as_deref().unwrap_or_default())?,
+            revision: RevisionNumber(row.revision.unwrap_or_default()),
+            active: row.active.unwrap_or_default(),
+            changed_at: columns.time("changed_at", row.changed_at.unwrap_or_default())?,
+        }))
     }
 }
 

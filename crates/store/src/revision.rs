@@ -14,7 +14,10 @@ use uuid::Uuid;
 
 pub use self::{
     commit::CommitError,
-    draft::{ChangeDraft, Expected, RevisionDraft, SiteVersion, UserVersion, Version},
+    draft::{
+        ChangeDraft, Expected, NodeDeletion, NodeVersion, RevisionDraft, SiteVersion, UserVersion,
+        Version,
+    },
 };
 use crate::{
     Page, PageRequest, StoreError, Visible,

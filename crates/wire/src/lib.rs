@@ -8,6 +8,7 @@ pub mod client;
 pub mod deploy;
 pub mod explain;
 pub mod logs;
+pub mod node;
 mod page;
 mod problem;
 pub mod revision;
@@ -18,4 +19,4 @@ pub mod user;
 
 pub use page::{Page, PageQuery};
 pub use problem::{Problem, ProblemCode};
-pub use schema::{FindingSchema, RoleSchema, SiteSpecSchema};
+pub use schema::{FindingSchema, NodeSpecSchema, RoleSchema, SiteSpecSchema};

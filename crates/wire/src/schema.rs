@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use portway_model::{Finding, Role, SiteSpec};
+use portway_model::{Finding, NodeSpec, Role, SiteSpec};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
 use utoipa::{
@@ -13,6 +13,10 @@ use utoipa::{
 /// Stands for [`SiteSpec`] in OpenAPI.
 #[derive(Debug)]
 pub struct SiteSpecSchema;
+
+/// Stands for [`NodeSpec`] in OpenAPI.
+#[derive(Debug)]
+pub struct NodeSpecSchema;
 
 /// Stands for [`Finding`] in OpenAPI.
 #[derive(Debug)]
@@ -42,6 +46,7 @@ macro_rules! bridge {
     };
 }
 bridge!(SiteSpecSchema, SiteSpec, "SiteSpec");
+bridge!(NodeSpecSchema, NodeSpec, "NodeSpec");
 bridge!(FindingSchema, Finding, "Finding");
 bridge!(RoleSchema, Role, "Role");
 
@@ -105,6 +110,7 @@ mod tests {
             }
         }
         judge::<SiteSpec>();
+        judge::<NodeSpec>();
         judge::<Finding>();
         let (role, _) = components::<Role>();
         assert!(serde_json::to_string(&role).unwrap().contains(r#""enum":["viewer"]"#));

@@ -43,6 +43,9 @@ pub struct BoundsSchema {
     networks: Vec<String>,
     /// The folder that holds all file roots of the client.
     files: Option<String>,
+    /// The nodes on which the client's sites may be, beside the managers' own edges: names,
+    /// `group:NAME`, `label:KEY=VALUE`, `zone:NAME`.
+    nodes: Vec<String>,
     /// How many sites the client may have.
     max_sites: u32,
 }
@@ -142,7 +145,7 @@ pub struct NewToken {
     /// What it is for.
     pub name: String,
     /// What it may do: `verb:resource` with the verb `read`, `write` or `*` and the resource
-    /// `sites`, `logs`, `users`, `tokens`, `audit`, `revisions`, `system` or `*`.
+    /// `sites`, `nodes`, `logs`, `users`, `tokens`, `audit`, `revisions`, `system` or `*`.
     pub scopes: Vec<String>,
     /// Days until it ends (1 to 3650, default 90).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,7 +4,7 @@
 use portway_model::{Bounds, Role};
 use serde_json::{Value, json};
 
-use crate::support::{Bed, PASSWORD, proxy, zone};
+use crate::support::{Bed, PASSWORD, pin, proxy, zone};
 
 /// Nobody, stranger, owner, viewer, administrator.
 type Expected = [u16; 5];
@@ -19,7 +19,7 @@ const CHANGED: Expected = [401, 404, 200, 403, 200];
 const OVERSEEN: Expected = [401, 403, 403, 200, 200];
 const OPERATED: Expected = [401, 403, 403, 403, 200];
 
-const TABLE: [(&str, Expected); 48] = [
+const TABLE: [(&str, Expected); 59] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -52,6 +52,18 @@ const TABLE: [(&str, Expected); 48] = [
     ("POST /api/v1/plan", KNOWN),
     ("POST /api/v1/apply", [401, 422, 200, 403, 200]),
     ("GET /api/v1/export", KNOWN),
+    // Nodes. The bed has no file of nodes.
+    ("GET /api/v1/nodes", OVERSEEN),
+    ("POST /api/v1/nodes", [401, 403, 403, 403, 201]),
+    ("GET /api/v1/nodes/{node}", OVERSEEN),
+    ("PUT /api/v1/nodes/{node}", OPERATED),
+    ("DELETE /api/v1/nodes/{node}", OPERATED),
+    ("POST /api/v1/nodes/{node}/activate", OPERATED),
+    ("POST /api/v1/nodes/{node}/deactivate", OPERATED),
+    ("POST /api/v1/nodes/{node}/host-key", OPERATED),
+    ("GET /api/v1/ssh-key", OVERSEEN),
+    ("POST /api/v1/discovery", OPERATED),
+    ("POST /api/v1/discovery/import", OPERATED),
     // History.
     ("GET /api/v1/revisions", KNOWN),
     ("GET /api/v1/revisions/{number}", SEEN),
@@ -241,6 +253,12 @@ impl Cast {
             revision = site.summary.revision;
             path = path.replace("{number}", &revision.to_string());
         }
+        if path.contains("{node}") {
+            let new = json!({ "name": mark, "spec": node() });
+            let made = self.bed.call("POST", "/api/v1/nodes").bearer(&self.token("admin"));
+            let made: Value = made.json(&new).send().await.read(201);
+            path = path.replace("{node}", made["name"].as_str().unwrap());
+        }
         if path.contains("{user}") {
             self.bed.user(mark, Role::Viewer, Bounds::default()).await;
             path = path.replace("{user}", mark);
@@ -280,10 +298,19 @@ fn body(operation: &str, mark: &str, revision: i64) -> Option<Value> {
         "POST /api/v1/sites/{site}/revert" => json!({ "to": revision }),
         "POST /api/v1/plan" | "POST /api/v1/apply" => sites,
         "POST /api/v1/revisions/{number}/revert" | "PATCH /api/v1/users/{user}" => json!({}),
+        "POST /api/v1/nodes" => json!({ "name": mark, "spec": node() }),
+        "PUT /api/v1/nodes/{node}" => json!({ "spec": node() }),
+        "POST /api/v1/nodes/{node}/host-key" => json!({ "fingerprint": pin('A') }),
+        "POST /api/v1/discovery/import" => json!({ "source": mark, "nodes": { mark: node() } }),
         "POST /api/v1/users" => json!({ "name": mark, "role": "viewer" }),
         "POST /api/v1/tokens" => json!({ "name": mark, "scopes": ["read:sites"] }),
         _ => return None,
     })
+}
+
+/// What a node is that is reached over SSH.
+fn node() -> Value {
+    json!({ "engine": "nginx", "ssh": "root@192.0.2.7" })
 }
 
 /// Returns all operations of the description, as the table names them.

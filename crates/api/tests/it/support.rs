@@ -223,8 +223,14 @@ pub(crate) fn zone(zone: &str) -> Bounds {
         hosts: vec![zone.parse().unwrap()],
         networks: Vec::new(),
         files: None,
+        nodes: Vec::new(),
         max_sites: 1000,
     }
+}
+
+/// A fingerprint of a host key.
+pub(crate) fn pin(of: char) -> String {
+    format!("SHA256:{}A", of.to_string().repeat(42))
 }
 
 /// What a site is that passes requests on.

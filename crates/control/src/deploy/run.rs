@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{Done, Known, Owners, State, Sweep, compile::Compiled, lock};
-use crate::{Control, ControlError, edge_client::EdgeClientError, tasks::TaskReport};
+use crate::{Control, ControlError, edge_client::EdgeClientError, nodes, tasks::TaskReport};
 
 /// As many sites as go into one change: large enough to be quick, small enough to let others in.
 const BATCH: u32 = 200;
@@ -255,6 +255,13 @@ impl Control {
         let on_node = self.on_edge(ids).await?;
         let mut owners = Owners::new();
         for (id, row) in rows {
+            if !nodes::is_on_edge(&row, &self.inner.node_name)? {
+                // It may have been here, and what is known of it here is forgotten with it.
+                if known.index.get(id).is_some() || on_node.contains_key(&id) {
+                    batch.remove.push(id);
+                }
+                continue;
+            }
             let held = on_node.get(&id).and_then(|node| node.held);
             if !changed && held == Some(row.revision) {
                 continue;
@@ -294,6 +301,9 @@ impl Control {
             finished_at: None,
             findings: Vec::new(),
             digest: None,
+            release: None,
+            before: None,
+            fence: None,
         };
         let deployments = self.inner.store.deployments();
         if !batch.is_empty() {
@@ -344,7 +354,9 @@ impl Control {
 
     /// Has the edge take a batch, and compares what it serves now with what it should.
     async fn activate(&self, known: &mut Known, batch: &Batch) -> Result<ChangeReport, RunError> {
-        if batch.put.is_empty() && batch.remove.is_empty() {
+        let there = |id: &Id<Site>| known.index.get(*id).is_some();
+        let remove: Vec<_> = batch.remove.iter().copied().filter(there).collect();
+        if batch.put.is_empty() && remove.is_empty() {
             let digest = known.index.digest();
             return Ok(ChangeReport { digest, refused: Vec::new() });
         }
@@ -362,7 +374,7 @@ impl Control {
             settings: None,
             certificates,
             put: batch.put.iter().map(|(_, compiled)| compiled.policy.clone()).collect(),
-            remove: batch.remove.clone(),
+            remove,
         };
         let report = self.inner.edge.change(&change).await?;
         let refused: BTreeSet<_> = report.refused.iter().map(|refused| refused.site).collect();

@@ -74,6 +74,7 @@ impl Prepared {
             spec,
             hosts: self.site.hosts.clone(),
             tags: self.site.tags.clone(),
+            nodes: self.site.nodes.clone(),
         })
     }
 }
@@ -154,9 +155,12 @@ impl Control {
         let checked: Vec<_> =
             sites.iter().filter_map(|read| Some((read.sent.id, read.site.as_ref()?))).collect();
         let mut taken = self.taken(&checked, beside).await?;
+        let nodes = self.chosen_nodes(checked.iter().map(|(_, site)| *site)).await?;
         for read in &mut sites {
             if let Some(site) = &read.site {
                 read.findings.extend(taken.judge(read.sent.id, site, &read.sent.owner)?);
+                let client = read.sent.owner.client.as_ref();
+                read.findings.extend(nodes.judge(site, client.map(|client| &client.bounds)));
             }
         }
         let mut passwords = Vec::with_capacity(sites.len());

@@ -95,6 +95,8 @@ impl Control {
         rows: &[SiteRow],
     ) -> Result<BTreeMap<Id<Site>, NodeSiteRow>, ControlError> {
         let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-        self.on_edge(&ids).await
+        let mut deployed = self.on_edge(&ids).await?;
+        self.deployed_elsewhere(rows, &mut deployed).await?;
+        Ok(deployed)
     }
 }

@@ -31,11 +31,20 @@ pub enum Precondition {
 
 impl Precondition {
     fn judge(self, row: &SiteRow) -> Result<Expected, ControlError> {
+        self.of(&row.name, row.revision)
+    }
+
+    /// Returns what a change of the thing of this name, which is at `revision`, expects to find.
+    pub(crate) fn of(
+        self,
+        name: &Name,
+        revision: RevisionNumber,
+    ) -> Result<Expected, ControlError> {
         match self {
-            Self::Revision(number) if number != row.revision.0 => {
-                Err(ControlError::Stale { name: row.name.to_string(), current: row.revision.0 })
+            Self::Revision(number) if number != revision.0 => {
+                Err(ControlError::Stale { name: name.to_string(), current: revision.0 })
             }
-            Self::Any | Self::Revision(_) => Ok(Expected::At(row.revision)),
+            Self::Any | Self::Revision(_) => Ok(Expected::At(revision)),
         }
     }
 }
@@ -310,6 +319,8 @@ pub(crate) fn commit_error(error: CommitError) -> ControlError {
         | CommitError::LastAdmin
         | CommitError::OwnsSites { .. }
         | CommitError::UnknownOwner { .. }
+        | CommitError::UnknownNode { .. }
+        | CommitError::NodeNamed { .. }
         | CommitError::Repeated(_)
         | CommitError::KeyReused => ControlError::Conflict(error.to_string()),
         CommitError::Store(error) => error.into(),

@@ -73,6 +73,7 @@ async fn declare_as_before(bed: &Bed) {
         spec,
         hosts: vec!["console.example".parse().unwrap()],
         tags: Vec::new(),
+        nodes: Vec::new(),
     };
     let id = Id::from_uuid(Uuid::now_v7());
     let audit = AuditEntry {

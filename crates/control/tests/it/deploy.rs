@@ -6,7 +6,10 @@ use camino::Utf8Path;
 use jiff::Timestamp;
 use portway_control::{Control, Precondition, Resource};
 use portway_edge::{EdgeConfig, EdgeHandle};
-use portway_wire::site::{BlockSite, EditSite, SiteState};
+use portway_wire::{
+    node::{NewNode, NodeQuery},
+    site::{BlockSite, EditSite, SiteState},
+};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -248,4 +251,50 @@ async fn a_key_is_not_changed_for_a_database_that_it_does_not_belong_to() {
 
     assert!(error.to_string().contains("holds no installation"), "{error}");
     assert_eq!(std::fs::read(&config.key_file).unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_is_on_the_edge_only_while_its_nodes_say_so() {
+    let bed = Bed::new().await;
+    let stop = CancellationToken::new();
+    let edge = edge(&bed, &stop).await;
+    let manager = Manager::start(&bed).await;
+    let root = root();
+    let operator = manager.control.operator(&root, Resource::Nodes, "node.create").await.unwrap();
+    let spec = json!({ "engine": "nginx", "ssh": "root@192.0.2.8", "groups": ["web"] });
+    let new = NewNode { name: "web-1".to_owned(), spec, message: None };
+    operator.create_node(new).await.unwrap();
+    let on = |nodes: Value| {
+        let mut spec = says("a.example", "here");
+        spec["nodes"] = nodes;
+        spec
+    };
+    let edges = own_edges(&manager.control).await;
+
+    // It waits for its node, and the edge knows nothing of it.
+    assert_eq!(manager.create("a", on(json!(["web-1"]))).await, SiteState::Pending);
+    assert!(!ask(&edge, "a.example").await.ends_with("here"));
+    for (nodes, is_here) in [
+        (json!(["web-1", "local"]), true),
+        (json!(["group:web"]), false),
+        (json!([edges[0]]), true),
+        (json!(["zone:eu"]), false),
+        (json!(["local"]), true),
+    ] {
+        manager.edit("a", on(nodes.clone())).await;
+        assert_eq!(ask(&edge, "a.example").await.ends_with("here"), is_here, "{nodes}");
+    }
+    assert_eq!(manager.state("a").await, SiteState::Live);
+
+    manager.stop().await;
+    edge.stop();
+    edge.wait().await.unwrap();
+}
+
+async fn own_edges(control: &Control) -> Vec<String> {
+    let root = root();
+    let overseer = control.overseer(&root, Resource::Nodes, "node.read").await.unwrap();
+    let select = Some("local".to_owned());
+    let found = overseer.nodes(NodeQuery { select, ..NodeQuery::default() }).await.unwrap();
+    found.items.into_iter().map(|node| node.name).collect()
 }

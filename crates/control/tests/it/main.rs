@@ -12,4 +12,5 @@ mod console;
 mod deploy;
 mod history;
 mod managers;
+mod nodes;
 mod support;

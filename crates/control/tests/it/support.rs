@@ -88,6 +88,7 @@ pub(crate) fn bounds(hosts: &[&str]) -> Bounds {
         hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
         networks: Vec::new(),
         files: Some("/srv/clients/mine".into()),
+        nodes: Vec::new(),
         max_sites: 3,
     }
 }

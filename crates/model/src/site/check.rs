@@ -5,6 +5,7 @@ mod access;
 mod action;
 mod headers;
 mod limits;
+mod nodes;
 mod order;
 mod route;
 mod settings;
@@ -72,6 +73,7 @@ fn read(name: &Name, spec: &SiteSpec, findings: &mut Findings) -> Checked<Site> 
     let mirror = mirror(spec, &root, findings);
     let limits = limits::limits(spec.limits.as_ref(), &root.key("limits"), findings);
     let paths = limits::paths(spec.paths.as_ref(), &root.key("paths"), findings);
+    let nodes = nodes::read(spec.nodes.as_deref(), &root.key("nodes"), findings);
     let routes = route::read_all(name, spec, findings);
 
     let (log_name, log) = log?;
@@ -89,6 +91,7 @@ fn read(name: &Name, spec: &SiteSpec, findings: &mut Findings) -> Checked<Site> 
         tags: spec.tags.clone(),
         hosts: hosts?,
         https: https?,
+        nodes: nodes?,
         log,
         limits: limits?,
         paths: paths?,

@@ -69,6 +69,10 @@ pub struct SiteSpec {
     /// The access and error log: a name, `false` for no access log, or settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<LogSpec>,
+    /// The nodes that serve the site: names, `group:NAME`, `label:KEY=VALUE`, `zone:NAME`, and
+    /// `local` for the managers' own edges (default `[local]`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<Vec<String>>,
     /// What the site is, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,

@@ -19,9 +19,11 @@ use crate::{
     Block, StoreError,
     column::{CHUNK, chunked, json, micros, uuid},
     connection::Transaction,
-    entity::{installation, site_hosts, site_tags, sites, users},
+    entity::{installation, site_hosts, site_nodes, site_tags, sites, users},
     error::failed,
 };
+
+mod nodes;
 
 /// Writes the current rows. Users come first, because sites may belong to new ones, and go last.
 pub(super) async fn all(
@@ -36,6 +38,8 @@ pub(super) async fn all(
     let mut users_put = Vec::new();
     let mut users_gone = Vec::new();
     let mut blocks = Vec::new();
+    let mut nodes_put = Vec::new();
+    let mut nodes_gone = Vec::new();
     let mut settings = None;
     for change in drafts {
         match &change.to {
@@ -44,6 +48,8 @@ pub(super) async fn all(
             Version::User(version) => users_put.push((change.id, version)),
             Version::UserDeleted => users_gone.push(change.id),
             Version::SiteBlocked(block) => blocks.push((change.id, block.as_ref())),
+            Version::Node(version) => nodes_put.push((change.id, version)),
+            Version::NodeDeleted(deletion) => nodes_gone.push((change.id, *deletion)),
             Version::Settings(version) => settings = Some(json(DOING, version)?),
         }
     }
@@ -51,6 +57,8 @@ pub(super) async fn all(
     delete_sites(transaction, &sites_gone).await?;
     put_users(transaction, &users_put, number, now).await?;
     put_sites(transaction, &sites_put, number, existing, now).await?;
+    nodes::delete(transaction, &nodes_gone, existing, now).await?;
+    nodes::put(transaction, &nodes_put, number, now).await?;
     put_blocks(transaction, &blocks, number, existing, now).await?;
     if let Some(settings) = settings {
         set_settings(transaction, settings, number).await?;
@@ -129,6 +137,7 @@ async fn put_sites(
             .map_err(failed(DOING))?;
         put_hosts(transaction, versions, existing).await?;
         put_tags(transaction, versions, existing).await?;
+        put_choices(transaction, versions, existing).await?;
     }
     Ok(())
 }
@@ -249,6 +258,38 @@ async fn put_tags(
         .collect();
     for rows in chunked(rows) {
         site_tags::Entity::insert_many(rows)
+            .exec_without_returning(transaction)
+            .await
+            .map_err(failed(DOING))?;
+    }
+    Ok(())
+}
+
+/// The nodes that sites choose. Most choose none, and cost nothing.
+async fn put_choices(
+    transaction: &Transaction,
+    versions: &[(Uuid, &SiteVersion)],
+    existing: &Existing,
+) -> Result<(), StoreError> {
+    let known: Vec<Uuid> =
+        versions.iter().map(|(id, _)| *id).filter(|id| existing.may_choose_nodes(*id)).collect();
+    if !known.is_empty() {
+        site_nodes::Entity::delete_many()
+            .filter(site_nodes::Column::SiteId.is_in(known))
+            .exec(transaction)
+            .await
+            .map_err(failed(DOING))?;
+    }
+    let rows: BTreeSet<(String, Uuid)> = versions
+        .iter()
+        .flat_map(|(id, version)| version.nodes.iter().map(|choice| (choice.to_string(), *id)))
+        .collect();
+    let rows = rows
+        .into_iter()
+        .map(|(selector, id)| site_nodes::ActiveModel { selector: Set(selector), site_id: Set(id) })
+        .collect();
+    for rows in chunked(rows) {
+        site_nodes::Entity::insert_many(rows)
             .exec_without_returning(transaction)
             .await
             .map_err(failed(DOING))?;

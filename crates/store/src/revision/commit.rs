@@ -1,6 +1,8 @@
 //! Writing a revision: one transaction in which everything is judged and written, so that nothing
 //! can come between.
 
+mod nodes;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -16,7 +18,7 @@ use crate::{
     IdempotencyRecord, StoreError, Visible, audit,
     column::{CHUNK, json, micros, user, uuid, word},
     connection::{Lock, Transaction},
-    entity::{changes, revisions, sites, users},
+    entity::{self, changes, revisions, sites, users},
     error::failed,
     idempotency, secret, site,
 };
@@ -91,6 +93,20 @@ pub enum CommitError {
         /// The user's name.
         name: String,
     },
+    /// Sites name the node; they must be changed first.
+    #[error("the node `{name}` is named by {}", .sites.join(", "))]
+    NodeNamed {
+        /// The node's name.
+        name: String,
+        /// The names of some of the sites.
+        sites: Vec<String>,
+    },
+    /// A site names a node that does not exist.
+    #[error("there is no node `{name}`")]
+    UnknownNode {
+        /// The name.
+        name: String,
+    },
     /// The owner that a site was given does not exist.
     #[error("there is no user {owner}")]
     UnknownOwner {
@@ -130,10 +146,12 @@ impl Revisions<'_> {
         }
         check_names(&transaction, &draft.changes, &existing).await?;
         check_owners(&transaction, &draft.changes, &existing).await?;
+        nodes::check_deleted(&transaction, &draft.changes, &existing).await?;
         insert_revision(&transaction, draft, number, now).await?;
         insert_changes(&transaction, draft, number, &existing).await?;
         apply::all(&transaction, &draft.changes, number, &existing, now).await?;
         check_hosts(&transaction, &draft.changes, &existing).await?;
+        nodes::check_named(&transaction, &draft.changes).await?;
         check_limits(&transaction, &draft.site_limits).await?;
         check_administrators(&transaction, &existing).await?;
         secret::put_if_absent(&transaction, &draft.secrets).await?;
@@ -183,7 +201,7 @@ fn check(change: &ChangeDraft, existing: &Existing, visible: Visible) -> Result<
         return Err(CommitError::Stale { kind, id: change.id, name, expected, found: is });
     }
     match (&change.to, found) {
-        (Version::Site(_) | Version::User(_), _) => Ok(()),
+        (Version::Site(_) | Version::User(_) | Version::Node(_), _) => Ok(()),
         (_, None) => Err(not_found()),
         (Version::SiteDeleted, Some(found)) if found.blocked && visible != Visible::All => {
             Err(CommitError::Blocked { name: found.name })
@@ -200,6 +218,8 @@ fn may_write(to: &Version, visible: Visible) -> bool {
         Version::SiteBlocked(_)
         | Version::User(_)
         | Version::UserDeleted
+        | Version::Node(_)
+        | Version::NodeDeleted(_)
         | Version::Settings(_) => visible == Visible::All,
     }
 }
@@ -211,7 +231,7 @@ async fn check_names(
     existing: &Existing,
 ) -> Result<(), CommitError> {
     let touched: BTreeSet<Uuid> = drafts.iter().map(|change| change.id).collect();
-    for kind in [ResourceKind::Site, ResourceKind::User] {
+    for kind in [ResourceKind::Site, ResourceKind::User, ResourceKind::Node] {
         let (mut names, mut new) = (BTreeSet::new(), Vec::new());
         for change in drafts.iter().filter(|change| change.to.kind() == kind) {
             let Some(name) = change.to.name() else { continue };
@@ -239,7 +259,15 @@ async fn holders_of(
     names: &[&str],
 ) -> Result<Vec<(Uuid, String)>, StoreError> {
     let names = names.iter().copied();
-    if kind == ResourceKind::User {
+    if kind == ResourceKind::Node {
+        entity::nodes::Entity::find()
+            .select_only()
+            .columns([entity::nodes::Column::Id, entity::nodes::Column::Name])
+            .filter(entity::nodes::Column::Name.is_in(names))
+            .into_tuple()
+            .all(transaction)
+            .await
+    } else if kind == ResourceKind::User {
         users::Entity::find()
             .select_only()
             .columns([users::Column::Id, users::Column::Name])
@@ -273,6 +301,8 @@ async fn check_owners(
             | Version::SiteDeleted
             | Version::User(_)
             | Version::UserDeleted
+            | Version::Node(_)
+            | Version::NodeDeleted(_)
             | Version::Settings(_) => None,
         })
         .collect();
@@ -350,14 +380,17 @@ fn change_row(
         | Version::SiteDeleted
         | Version::User(_)
         | Version::UserDeleted
+        | Version::Node(_)
+        | Version::NodeDeleted(_)
         | Version::Settings(_) => found.as_ref().and_then(|found| found.owner),
     };
     let spec = match &change.to {
         Version::Site(site) => Some(json(DOING, &site.spec)?),
         Version::User(user) => Some(json(DOING, user)?),
+        Version::Node(node) => Some(json(DOING, &node.spec)?),
         Version::Settings(settings) => Some(json(DOING, settings)?),
         Version::SiteBlocked(_) => existing.spec_of_site(change.id),
-        Version::SiteDeleted | Version::UserDeleted => None,
+        Version::SiteDeleted | Version::UserDeleted | Version::NodeDeleted(_) => None,
     };
     let named = change.to.name().map(str::to_owned);
     Ok(changes::ActiveModel {
@@ -459,6 +492,7 @@ impl Version {
         match self {
             Self::Site(_) | Self::SiteBlocked(_) | Self::SiteDeleted => ResourceKind::Site,
             Self::User(_) | Self::UserDeleted => ResourceKind::User,
+            Self::Node(_) | Self::NodeDeleted(_) => ResourceKind::Node,
             Self::Settings(_) => ResourceKind::Setting,
         }
     }
@@ -467,9 +501,12 @@ impl Version {
         match self {
             Self::Site(site) => Some(site.name.as_str()),
             Self::User(user) => Some(user.name.as_str()),
-            Self::SiteBlocked(_) | Self::SiteDeleted | Self::UserDeleted | Self::Settings(_) => {
-                None
-            }
+            Self::Node(node) => Some(node.name.as_str()),
+            Self::SiteBlocked(_)
+            | Self::SiteDeleted
+            | Self::UserDeleted
+            | Self::NodeDeleted(_)
+            | Self::Settings(_) => None,
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use portway_model::{
-    Bounds, HostPattern, Id, Name, Origin, RevisionNumber, Role, Site, User, UserName,
+    Bounds, EngineKind, HostPattern, Id, Name, NodeSelector, Origin, RevisionNumber, Role, Site,
+    User, UserName,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{AuditEntry, Block, IdempotencyKey, SealedSecret};
+use crate::{AuditEntry, Block, IdempotencyKey, NodeRow, SealedSecret};
 
 /// A change of what is declared, before it is written.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub struct RevisionDraft {
 /// What a revision does to one thing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChangeDraft {
-    /// The thing: a site's or user's id, or the installation's.
+    /// The thing: a site's, user's or node's id, or the installation's.
     pub id: Uuid,
     /// What its author believes to replace.
     pub expected: Expected,
@@ -69,6 +70,10 @@ pub enum Version {
     User(UserVersion),
     /// A user is gone.
     UserDeleted,
+    /// A node has this version.
+    Node(NodeVersion),
+    /// A node is gone.
+    NodeDeleted(NodeDeletion),
     /// The installation has these settings.
     Settings(Value),
 }
@@ -88,6 +93,34 @@ pub struct SiteVersion {
     pub hosts: Vec<HostPattern>,
     /// The words by which it is found.
     pub tags: Vec<String>,
+    /// The nodes that it is on; without any, the managers' own edges.
+    pub nodes: Vec<NodeSelector>,
+}
+
+/// A version of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeVersion {
+    /// Its name.
+    pub name: Name,
+    /// Its engine.
+    pub engine: EngineKind,
+    /// Where it came from.
+    pub origin: Origin,
+    /// As it was written, with references in the place of secrets.
+    pub spec: Value,
+    /// Whether it is brought to what it should have.
+    pub active: bool,
+    /// Every choice that chooses it.
+    pub selectors: Vec<NodeSelector>,
+}
+
+/// How a node goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeDeletion {
+    /// Whether it goes although sites name it.
+    pub even_if_named: bool,
+    /// Whether what Portway put there is to be taken away (see [`crate::Nodes::removals`]).
+    pub clean: bool,
 }
 
 /// A version of a user.
@@ -129,6 +162,16 @@ impl ChangeDraft {
     /// A user is deleted.
     pub fn delete_user(id: Id<User>, expected: Expected) -> Self {
         Self { id: id.uuid(), expected, to: Version::UserDeleted }
+    }
+
+    /// A node becomes `version`.
+    pub fn node(id: Id<NodeRow>, expected: Expected, version: NodeVersion) -> Self {
+        Self { id: id.uuid(), expected, to: Version::Node(version) }
+    }
+
+    /// A node is deleted.
+    pub fn delete_node(id: Id<NodeRow>, expected: Expected, deletion: NodeDeletion) -> Self {
+        Self { id: id.uuid(), expected, to: Version::NodeDeleted(deletion) }
     }
 
     /// The settings of the installation with this id become `settings`.

@@ -15,14 +15,16 @@ use crate::{
     StoreError,
     column::{CHUNK, user},
     connection::Transaction,
-    entity::{installation, sites, users},
+    entity::{installation, nodes, sites, users},
     error::failed,
 };
 
 /// The current rows of what a draft touches, before it.
+#[derive(Default)]
 pub(super) struct Existing {
     pub(super) sites: BTreeMap<Uuid, sites::Model>,
     pub(super) users: BTreeMap<Uuid, users::Model>,
+    pub(super) nodes: BTreeMap<Uuid, nodes::Model>,
     installation: Option<installation::Model>,
 }
 
@@ -39,8 +41,7 @@ impl Existing {
         transaction: &Transaction,
         drafts: &[ChangeDraft],
     ) -> Result<Self, StoreError> {
-        let mut existing =
-            Self { sites: BTreeMap::new(), users: BTreeMap::new(), installation: None };
+        let mut existing = Self::default();
         for ids in ids(drafts, Touched::Site).chunks(CHUNK) {
             let query = sites::Entity::find().filter(sites::Column::Id.is_in(ids.iter().copied()));
             let rows = query.all(transaction).await.map_err(failed(DOING))?;
@@ -50,6 +51,11 @@ impl Existing {
             let query = users::Entity::find().filter(users::Column::Id.is_in(ids.iter().copied()));
             let rows = query.all(transaction).await.map_err(failed(DOING))?;
             existing.users.extend(rows.into_iter().map(|row| (row.id, row)));
+        }
+        for ids in ids(drafts, Touched::Node).chunks(CHUNK) {
+            let query = nodes::Entity::find().filter(nodes::Column::Id.is_in(ids.iter().copied()));
+            let rows = query.all(transaction).await.map_err(failed(DOING))?;
+            existing.nodes.extend(rows.into_iter().map(|row| (row.id, row)));
         }
         if !ids(drafts, Touched::Settings).is_empty() {
             let query = installation::Entity::find();
@@ -71,6 +77,15 @@ impl Existing {
                 owner: None,
                 revision: RevisionNumber(row.revision),
                 blocked: false,
+            }),
+            // The edge of a manager is not declared, and so is nothing to be changed.
+            Touched::Node => self.nodes.get(&change.id).and_then(|row| {
+                Some(Found {
+                    name: row.name.clone(),
+                    owner: None,
+                    revision: RevisionNumber(row.revision?),
+                    blocked: false,
+                })
             }),
             Touched::Settings => {
                 let row = self.installation.as_ref().filter(|row| row.id == change.id)?;
@@ -106,8 +121,14 @@ impl Existing {
         match touched(&change.to) {
             Touched::Site => self.sites.get(&change.id).is_some_and(|row| row.name == name),
             Touched::User => self.users.get(&change.id).is_some_and(|row| row.name == name),
+            Touched::Node => self.nodes.get(&change.id).is_some_and(|row| row.name == name),
             Touched::Settings => false,
         }
+    }
+
+    /// Tells whether a site has chosen nodes; it may say so of one that has not.
+    pub(super) fn may_choose_nodes(&self, id: Uuid) -> bool {
+        self.sites.get(&id).is_some_and(|row| row.spec.contains("\"nodes\""))
     }
 
     pub(super) fn spec_of_site(&self, id: Uuid) -> Option<String> {
@@ -123,6 +144,7 @@ impl Existing {
 enum Touched {
     Site,
     User,
+    Node,
     Settings,
 }
 
@@ -130,6 +152,7 @@ fn touched(to: &Version) -> Touched {
     match to {
         Version::Site(_) | Version::SiteBlocked(_) | Version::SiteDeleted => Touched::Site,
         Version::User(_) | Version::UserDeleted => Touched::User,
+        Version::Node(_) | Version::NodeDeleted(_) => Touched::Node,
         Version::Settings(_) => Touched::Settings,
     }
 }

@@ -11,7 +11,7 @@
 //! Texts of three characters and more are looked up by their trigrams; shorter ones on `SQLite` by
 //! the trigrams that begin with them, on PostgreSQL in an index of their own.
 
-use portway_model::{HostPattern, Id, Origin, User};
+use portway_model::{HostPattern, Id, NodeSelector, Origin, User};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
     QueryTrait, Select,
@@ -22,7 +22,7 @@ use crate::{
     Backend, StoreError, Visible,
     column::{foreign, json},
     connection::{Db, TextIndex},
-    entity::{site_hosts, site_tags, sites},
+    entity::{site_hosts, site_nodes, site_tags, sites},
     error::failed,
 };
 
@@ -47,6 +47,8 @@ pub struct SiteFilter {
     pub host: Option<HostPattern>,
     /// Those that are blocked, or those that are not.
     pub blocked: Option<bool>,
+    /// Those for which one of these choices of nodes is written.
+    pub nodes: Option<Vec<NodeSelector>>,
 }
 
 /// Which page of a list is wanted.
@@ -101,6 +103,17 @@ impl SiteFilter {
                 .and_where(Expr::col(site_hosts::Column::Host).eq(host.to_string()))
                 .take();
             query = query.filter(sites::Column::Id.in_subquery(with_host));
+        }
+        if let Some(selectors) = &self.nodes {
+            let choosing = Query::select()
+                .column(site_nodes::Column::SiteId)
+                .from(site_nodes::Entity)
+                .and_where(
+                    Expr::col(site_nodes::Column::Selector)
+                        .is_in(selectors.iter().map(ToString::to_string)),
+                )
+                .take();
+            query = query.filter(sites::Column::Id.in_subquery(choosing));
         }
         Ok(match self.blocked {
             Some(true) => query.filter(sites::Column::BlockedAt.is_not_null()),

@@ -13,6 +13,7 @@
 mod accounts;
 mod checkpoint;
 mod crash;
+mod nodes;
 mod performance;
 mod records;
 mod revisions;
@@ -106,6 +107,18 @@ conformance! {
         a_key_whose_attempt_died_is_free_again,
         an_idempotency_key_is_remembered_for_a_day,
         health_tells_what_the_database_is;
+    nodes:
+        a_declared_node_is_read_back_and_found_by_what_it_is,
+        a_name_is_had_by_one_node,
+        an_edge_of_a_manager_is_not_declared,
+        only_who_sees_everything_declares_nodes,
+        sites_are_found_by_the_nodes_they_choose,
+        a_site_names_only_nodes_that_are_there,
+        a_node_that_sites_name_stays,
+        a_node_is_remembered_until_it_is_cleaned,
+        what_was_read_on_a_node_is_kept_apart,
+        a_node_is_held_by_one_manager_under_growing_numbers,
+        a_deployment_keeps_its_release;
     schema:
         an_open_store_can_be_opened_again,
         managers_that_start_together_migrate_once,

@@ -291,6 +291,7 @@ fn node() -> NodeRow {
         digest: None,
         created_at: now(),
         updated_at: now(),
+        declared: None,
     }
 }
 
@@ -317,6 +318,9 @@ pub(crate) async fn a_deployment_advances_once(db: &TestDb) {
         finished_at: None,
         findings: Vec::new(),
         digest: None,
+        release: None,
+        before: None,
+        fence: None,
     };
     let deployments = store.deployments();
     deployments.record(&deployment).await.unwrap();

@@ -195,6 +195,7 @@ pub(crate) fn site(site_name: &str, owner: Option<Id<User>>, host_names: &[&str]
         spec: json!({ "hosts": host_names, "to": "127.0.0.1:5000" }),
         hosts: hosts(host_names),
         tags: Vec::new(),
+        nodes: Vec::new(),
     }
 }
 

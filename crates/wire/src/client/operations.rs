@@ -10,6 +10,10 @@ use crate::{
     deploy::{DeploymentView, RevisionProgress, WaitQuery},
     explain::{ExplainQuery, Explanation, TryOut},
     logs::{LogLines, LogQuery},
+    node::{
+        ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeQuery, NodeView,
+        NodesImported, RemoveNode, SshKeyView,
+    },
     revision::{Diff, DiffQuery, Revert, RevertSite, RevisionQuery, RevisionView},
     site::{
         ApplySites, BlockSite, Changed, EditSite, Export, NewSite, Plan, SiteQuery, SiteSummary,
@@ -207,6 +211,74 @@ impl Client {
     }
 }
 
+/// Nodes.
+impl Client {
+    /// Lists nodes.
+    pub async fn nodes(&self, query: &NodeQuery) -> Answer<Page<NodeView>> {
+        self.query("/api/v1/nodes", query).await
+    }
+
+    /// Shows a node.
+    pub async fn node(&self, node: &str) -> Answer<NodeView> {
+        self.get(&node_path(node, "")).await
+    }
+
+    /// Makes a node.
+    pub async fn create_node(&self, node: &NewNode, key: Uuid) -> Answer<NodeView> {
+        self.post_once("/api/v1/nodes", node, key).await
+    }
+
+    /// Replaces a node.
+    pub async fn edit_node(
+        &self,
+        node: &str,
+        edit: &EditNode,
+        expected: IfMatch,
+    ) -> Answer<NodeChanged> {
+        self.put(&node_path(node, ""), edit, expected).await
+    }
+
+    /// Removes a node.
+    pub async fn remove_node(
+        &self,
+        node: &str,
+        how: RemoveNode,
+        expected: IfMatch,
+    ) -> Answer<NodeChanged> {
+        self.delete(&with_query(&node_path(node, ""), &how)?, expected).await
+    }
+
+    /// Has a node brought to what it should have.
+    pub async fn activate_node(&self, node: &str) -> Answer<NodeChanged> {
+        self.post(&node_path(node, "/activate"), &serde_json::json!({})).await
+    }
+
+    /// Has a node left as it is.
+    pub async fn deactivate_node(&self, node: &str) -> Answer<NodeChanged> {
+        self.post(&node_path(node, "/deactivate"), &serde_json::json!({})).await
+    }
+
+    /// Confirms the key of a node's host.
+    pub async fn confirm_host_key(&self, node: &str, key: &ConfirmHostKey) -> Answer<NodeChanged> {
+        self.post(&node_path(node, "/host-key"), key).await
+    }
+
+    /// Shows the key with which managers log in to nodes.
+    pub async fn ssh_key(&self) -> Answer<SshKeyView> {
+        self.get("/api/v1/ssh-key").await
+    }
+
+    /// Has the manager read its `nodes.yaml` again.
+    pub async fn discover(&self) -> Answer<NodesImported> {
+        self.post("/api/v1/discovery", &serde_json::json!({})).await
+    }
+
+    /// Takes nodes over.
+    pub async fn import_nodes(&self, nodes: &ImportNodes) -> Answer<NodesImported> {
+        self.post("/api/v1/discovery/import", nodes).await
+    }
+}
+
 /// The history.
 impl Client {
     /// Lists revisions, the newest first.
@@ -285,6 +357,10 @@ impl Client {
 
 fn site_path(site: &str, rest: &str) -> String {
     format!("/api/v1/sites/{}{rest}", escape(site))
+}
+
+fn node_path(node: &str, rest: &str) -> String {
+    format!("/api/v1/nodes/{}{rest}", escape(node))
 }
 
 fn user_path(user: &str) -> String {

@@ -1,0 +1,235 @@
+//! Nodes, the key that logs in to them, and files that declare them.
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use portway_control::Resource;
+use portway_wire::{
+    Page, ProblemCode,
+    node::{
+        ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeQuery, NodeView,
+        NodesImported, RemoveNode, SshKeyView,
+    },
+};
+
+use super::Answer;
+use crate::{
+    auth::Caller,
+    etag::{IfMatch, Tagged},
+    extract::{Body, Path, Query},
+    idempotency::{Once, once},
+    problem::Refusal,
+    state::ApiState,
+};
+
+/// Lists nodes, the managers' own edges too.
+#[utoipa::path(
+    get, path = "/nodes", tag = "nodes", params(NodeQuery),
+    responses((status = 200, description = "A part of the list.", body = Page<NodeView>)),
+)]
+pub(crate) async fn list_nodes(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Query(query): Query<NodeQuery>,
+) -> Answer<Page<NodeView>> {
+    let overseer = api.control().overseer(&actor, Resource::Nodes, "node.read").await?;
+    Ok(Json(overseer.nodes(query).await?))
+}
+
+/// Makes a node.
+///
+/// Nothing is sent to it until the key of its host is confirmed.
+#[utoipa::path(
+    post, path = "/nodes", tag = "nodes",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless.")),
+    request_body = NewNode,
+    responses((
+        status = 201, description = "It is made.", body = NodeView,
+        headers(
+            ("Location" = String, description = "The node."),
+            ("ETag" = String, description = "Its version, for If-Match."),
+        ),
+    )),
+)]
+pub(crate) async fn create_node(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Once { body, key }: Once<NewNode>,
+) -> Result<Response, Refusal> {
+    let control = api.control();
+    let operator = control.operator(&actor, Resource::Nodes, "node.create").await?;
+    let create = Box::pin(async { Ok(operator.create_node(body).await?) });
+    let found = async |revision| {
+        let overseer = control.overseer(&actor, Resource::Nodes, "node.read").await?;
+        Ok(overseer.node_written_by(revision).await?)
+    };
+    let node: NodeView = once(control, &actor, key, StatusCode::CREATED, create, found).await?;
+    let location = HeaderValue::try_from(format!("/api/v1/nodes/{}", node.id))
+        .map_err(|e| Refusal::new(ProblemCode::Internal, "the node has no address").cause(e))?;
+    let tagged = Tagged { revision: node.revision, body: node };
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], tagged).into_response())
+}
+
+/// Shows a node.
+#[utoipa::path(
+    get, path = "/nodes/{node}", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name.")),
+    responses((
+        status = 200, description = "The node.", body = NodeView,
+        headers(("ETag" = String, description = "Its version, for If-Match.")),
+    )),
+)]
+pub(crate) async fn show_node(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+) -> Result<Tagged<NodeView>, Refusal> {
+    let overseer = api.control().overseer(&actor, Resource::Nodes, "node.read").await?;
+    let view = overseer.node(&node).await?;
+    Ok(Tagged { revision: view.revision, body: view })
+}
+
+/// Replaces what is declared of a node.
+#[utoipa::path(
+    put, path = "/nodes/{node}", tag = "nodes",
+    params(
+        ("node" = String, Path, description = "The id or the name."),
+        ("If-Match" = String, Header, description = "The version that is changed, or `*`."),
+    ),
+    request_body = EditNode,
+    responses((
+        status = 200, description = "It is changed.", body = NodeChanged,
+        headers(("ETag" = String, description = "Its new version.")),
+    )),
+)]
+pub(crate) async fn edit_node(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+    IfMatch(expected): IfMatch,
+    Body(edit): Body<EditNode>,
+) -> Result<Tagged<NodeChanged>, Refusal> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.update").await?;
+    let changed = operator.edit_node(&node, edit, expected).await?;
+    Ok(Tagged { revision: changed.revision, body: changed })
+}
+
+/// Removes a node that no site names.
+#[utoipa::path(
+    delete, path = "/nodes/{node}", tag = "nodes",
+    params(
+        ("node" = String, Path, description = "The id or the name."),
+        ("If-Match" = String, Header, description = "The version that is removed, or `*`."),
+        RemoveNode,
+    ),
+    responses((status = 200, description = "It is removed.", body = NodeChanged)),
+)]
+pub(crate) async fn remove_node(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+    IfMatch(expected): IfMatch,
+    Query(how): Query<RemoveNode>,
+) -> Answer<NodeChanged> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.remove").await?;
+    Ok(Json(operator.remove_node(&node, how, expected).await?))
+}
+
+/// Has a node brought to what it should have.
+#[utoipa::path(
+    post, path = "/nodes/{node}/activate", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name.")),
+    responses((status = 200, description = "It is active.", body = NodeChanged)),
+)]
+pub(crate) async fn activate_node(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+) -> Answer<NodeChanged> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.activate").await?;
+    Ok(Json(operator.activate_node(&node).await?))
+}
+
+/// Has a node left as it is: what it serves it serves on, and no change comes to it.
+#[utoipa::path(
+    post, path = "/nodes/{node}/deactivate", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name.")),
+    responses((status = 200, description = "It is inactive.", body = NodeChanged)),
+)]
+pub(crate) async fn deactivate_node(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+) -> Answer<NodeChanged> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.deactivate").await?;
+    Ok(Json(operator.deactivate_node(&node).await?))
+}
+
+/// Confirms the key of a node's host.
+///
+/// Compare the fingerprint with the host's own first. It takes the place of those that were
+/// confirmed before, unless they are kept.
+#[utoipa::path(
+    post, path = "/nodes/{node}/host-key", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name.")),
+    request_body = ConfirmHostKey,
+    responses((status = 200, description = "The key is confirmed.", body = NodeChanged)),
+)]
+pub(crate) async fn confirm_host_key(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+    Body(confirm): Body<ConfirmHostKey>,
+) -> Answer<NodeChanged> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.host-key").await?;
+    Ok(Json(operator.confirm_host_key(&node, confirm).await?))
+}
+
+/// Shows the public half of the key with which managers log in to nodes.
+#[utoipa::path(
+    get, path = "/ssh-key", tag = "nodes",
+    responses((status = 200, description = "The key.", body = SshKeyView)),
+)]
+pub(crate) async fn ssh_key(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+) -> Answer<SshKeyView> {
+    let overseer = api.control().overseer(&actor, Resource::Nodes, "node.read").await?;
+    Ok(Json(overseer.ssh_key()))
+}
+
+/// Has the manager read its `nodes.yaml` again.
+///
+/// It does so by itself when the file changes. Where there is none, nothing is done.
+#[utoipa::path(
+    post, path = "/discovery", tag = "nodes",
+    responses((status = 200, description = "What became of each entry.", body = NodesImported)),
+)]
+pub(crate) async fn discover(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+) -> Answer<NodesImported> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.import").await?;
+    Ok(Json(operator.discover().await?))
+}
+
+/// Takes nodes over, as `nodes.yaml` has them: all sound entries in one revision.
+///
+/// What was changed by hand since stays, unless it is to be overwritten. A node that is no longer
+/// among them is reported and left as it is.
+#[utoipa::path(
+    post, path = "/discovery/import", tag = "nodes",
+    request_body = ImportNodes,
+    responses((status = 200, description = "What became of each entry.", body = NodesImported)),
+)]
+pub(crate) async fn import_nodes(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Body(nodes): Body<ImportNodes>,
+) -> Answer<NodesImported> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.import").await?;
+    Ok(Json(operator.import_nodes(&nodes).await?))
+}

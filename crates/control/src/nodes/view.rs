@@ -1,0 +1,79 @@
+//! Nodes as the API shows them.
+
+use portway_model::{
+    Node,
+    node::{Connection, Ssh, check},
+};
+use portway_store::{NodeFacts, NodeRow};
+use portway_wire::node::{NodeFactsView, NodeState, NodeView};
+
+use super::spec_of;
+use crate::ControlError;
+
+/// Returns a node with what is known of it.
+pub(super) fn view(row: &NodeRow, facts: Option<&NodeFacts>) -> Result<NodeView, ControlError> {
+    let spec = spec_of(row)?;
+    let (node, findings) = match &spec {
+        Some(spec) => check(&row.name, spec),
+        None => (None, Vec::new()),
+    };
+    let facts = facts.cloned().unwrap_or_default();
+    let declared = row.declared.as_ref();
+    Ok(NodeView {
+        id: row.id.uuid(),
+        name: row.name.to_string(),
+        engine: row.engine.clone(),
+        address: address(node.as_ref()),
+        state: state(node.as_ref(), row, &facts),
+        spec,
+        origin: declared.map(|declared| declared.origin.clone()),
+        revision: declared.map(|declared| declared.revision.0),
+        deployed_revision: row.deployed.0,
+        facts: facts_view(facts, row),
+        findings,
+        created_at: row.created_at,
+    })
+}
+
+fn address(node: Option<&Node>) -> String {
+    match node.map(|node| &node.connection) {
+        Some(Connection::Ssh(ssh)) => format!("{}@{}", ssh.to.user, ssh.to.address),
+        Some(Connection::Local(Some(manager))) => format!("on {manager}"),
+        Some(Connection::Local(None)) | None => "local".to_owned(),
+    }
+}
+
+fn state(node: Option<&Node>, row: &NodeRow, facts: &NodeFacts) -> NodeState {
+    let is_confirmed = node.is_none_or(|node| match &node.connection {
+        Connection::Local(_) => true,
+        Connection::Ssh(ssh) => is_confirmed(ssh),
+    });
+    if node.is_some_and(|node| !node.active) {
+        NodeState::Inactive
+    } else if !is_confirmed || facts.offered_key.is_some() {
+        NodeState::Unconfirmed
+    } else if facts.error_at.is_some_and(|error| facts.read_at.is_none_or(|read| error > read)) {
+        NodeState::Failed
+    } else if facts.read_at.is_some() || row.digest.is_some() {
+        NodeState::Ready
+    } else {
+        NodeState::Unknown
+    }
+}
+
+/// Tells whether a key of the host, and of each before it, is known.
+pub(super) fn is_confirmed(ssh: &Ssh) -> bool {
+    std::iter::once(&ssh.to).chain(&ssh.jump).all(|hop| !hop.host_keys.is_empty())
+}
+
+/// What an edge serves is known from what it answered when it was last given something.
+fn facts_view(facts: NodeFacts, row: &NodeRow) -> NodeFactsView {
+    NodeFactsView {
+        engine_version: facts.engine_version,
+        digest: facts.digest.or_else(|| row.digest.clone()),
+        read_at: facts.read_at,
+        error: facts.error,
+        error_at: facts.error_at,
+        offered_host_key: facts.offered_key,
+    }
+}

@@ -1,0 +1,233 @@
+//! Nodes: what is declared of them, and what is known.
+
+use indexmap::IndexMap;
+use jiff::Timestamp;
+use portway_model::{Finding, Name, NodeSpec, Origin};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::{FindingSchema, NodeSpecSchema};
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeView {
+    /// The id.
+    pub id: Uuid,
+    /// The name.
+    pub name: String,
+    /// What serves the sites there: `edge`, `nginx`, `caddy` or `traefik`.
+    pub engine: String,
+    /// How it is reached, in short: `deploy@192.0.2.7:22`, or the machine of a manager.
+    pub address: String,
+    /// How it stands.
+    pub state: NodeState,
+    /// As it was written; secrets are references. Nothing for the edge of a manager, which nobody
+    /// declares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<NodeSpecSchema>)]
+    pub spec: Option<NodeSpec>,
+    /// Where the declaration came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub origin: Option<Origin>,
+    /// The number of its last revision; also its entity tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i64>,
+    /// The revision up to which it was given everything; 0 at first.
+    pub deployed_revision: i64,
+    /// What was read there.
+    pub facts: NodeFactsView,
+    /// What should be known about it.
+    #[schema(value_type = Vec<FindingSchema>)]
+    pub findings: Vec<Finding>,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+}
+
+/// How a node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// It answered when it was last asked.
+    Ready,
+    /// Nobody has asked it yet.
+    Unknown,
+    /// A key of its host, or of one before it, is not confirmed. Nothing is sent to it.
+    Unconfirmed,
+    /// It could not be read or changed the last time.
+    Failed,
+    /// It is left as it is.
+    Inactive,
+}
+
+/// What was read on a node. What is not there was never known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct NodeFactsView {
+    /// The version of its engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_version: Option<String>,
+    /// The digest over what it says it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// When it was last read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub read_at: Option<Timestamp>,
+    /// Why it could not be read or changed the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub error_at: Option<Timestamp>,
+    /// The fingerprint of a host key that it showed and that nobody has confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offered_host_key: Option<String>,
+}
+
+/// Which nodes are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct NodeQuery {
+    /// Those that each of these chooses, with commas between them: a name, `group:NAME`,
+    /// `label:KEY=VALUE`, `zone:NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub select: Option<String>,
+    /// Those with this engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    /// Those that are brought to what they should have, or those that are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
+    /// The `next` of the part before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// At most this many (1 to 500, default 50).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 500)]
+    pub limit: Option<u32>,
+}
+
+/// A node to be made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewNode {
+    /// The name.
+    pub name: String,
+    /// What it is.
+    #[schema(value_type = NodeSpecSchema)]
+    pub spec: serde_json::Value,
+    /// Why it is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// A node to be changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EditNode {
+    /// What it is to be.
+    #[schema(value_type = NodeSpecSchema)]
+    pub spec: serde_json::Value,
+    /// Why it is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// How a node is removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct RemoveNode {
+    /// Remove it although sites name it.
+    pub even_if_named: bool,
+    /// Take away what Portway put there; otherwise it serves on.
+    pub clean: bool,
+}
+
+/// A host key that somebody has compared with the host's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmHostKey {
+    /// Its fingerprint, `SHA256:…`.
+    pub fingerprint: String,
+    /// Leave the keys that were confirmed before beside it; otherwise it takes their place.
+    #[serde(default)]
+    pub keep: bool,
+}
+
+/// The answer to a change of a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeChanged {
+    /// The number of the revision; nothing when nothing was to be changed.
+    pub revision: Option<i64>,
+    /// The node.
+    pub node: String,
+    /// What should be known about it.
+    #[schema(value_type = Vec<FindingSchema>)]
+    pub findings: Vec<Finding>,
+}
+
+/// The key with which the managers log in to nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SshKeyView {
+    /// The line for `~/.ssh/authorized_keys`.
+    pub public_key: String,
+    /// Its fingerprint, as `ssh-keygen -lf` prints it.
+    pub fingerprint: String,
+}
+
+/// Nodes of a `nodes.yaml`, to be taken over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportNodes {
+    /// The name under which they are taken over.
+    pub source: String,
+    /// The nodes by name.
+    #[schema(value_type = std::collections::BTreeMap<String, NodeSpecSchema>)]
+    pub nodes: IndexMap<Name, serde_json::Value>,
+    /// Overwrite also what was changed by hand since.
+    #[serde(default)]
+    pub overwrite: bool,
+}
+
+/// What came of taking nodes over.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodesImported {
+    /// What became of each entry, and which nodes of the same source are no longer in it.
+    pub nodes: Vec<NodeImported>,
+    /// What is wrong with entries or should be known about them.
+    #[schema(value_type = Vec<FindingSchema>)]
+    pub findings: Vec<Finding>,
+}
+
+/// What became of one entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeImported {
+    /// The node.
+    pub node: String,
+    /// What became of it.
+    pub outcome: ImportOutcome,
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImportOutcome {
+    /// The node is new.
+    Created,
+    /// The node was changed.
+    Updated,
+    /// The node is as it should be.
+    Unchanged,
+    /// The node was changed by hand, or made elsewhere, and is left as it is.
+    Kept,
+    /// The entry is wrong; the findings say how.
+    Refused,
+    /// The node came from the same source and is no longer in it. It is left as it is.
+    Gone,
+}
