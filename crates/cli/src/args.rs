@@ -3,6 +3,7 @@
 mod access;
 mod explain;
 mod logs;
+mod nodes;
 mod serve;
 mod sites;
 mod users;
@@ -15,6 +16,7 @@ pub(crate) use self::{
     access::{CaCommand, CertCommand, KeyCommand, Login, Logout, Setup},
     explain::Explain,
     logs::Logs,
+    nodes::{NodeAdd, NodeCommand, NodeList, NodeOptions, NodeRemove, NodeSet},
     serve::{Edge, Listeners, LogFormat, Serve, ServeOptions},
     sites::{
         Apply, Check, Diff, Edit, Export, FileArgs, History, Plan, Revert, SiteAdd, SiteCommand,
@@ -104,6 +106,9 @@ pub(crate) enum Command {
     /// Add, show and change sites
     #[command(subcommand)]
     Site(SiteCommand),
+    /// Add, show and change nodes: where sites are served
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Show what applying site files would change
     Plan(Plan),
     /// Make sites as site files declare them

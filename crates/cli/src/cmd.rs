@@ -12,6 +12,7 @@ mod history;
 mod key;
 mod login;
 mod logs;
+mod node;
 mod paging;
 mod serve;
 mod setup;
@@ -21,7 +22,10 @@ mod token;
 mod user;
 
 use crate::{
-    args::{CaCommand, CertCommand, Command, KeyCommand, SiteCommand, TokenCommand, UserCommand},
+    args::{
+        CaCommand, CertCommand, Command, KeyCommand, NodeCommand, SiteCommand, TokenCommand,
+        UserCommand,
+    },
     exit::{self, Exit, Outcome},
     session::Session,
 };
@@ -53,6 +57,7 @@ async fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Logout(args) => login::logout(session, args).await,
         Command::Whoami => login::whoami(session).await,
         Command::Site(command) => Box::pin(site(session, command)).await,
+        Command::Node(command) => Box::pin(node(session, command)).await,
         Command::Plan(args) => apply::plan(session, &args.files, &args.source).await,
         Command::Apply(args) if args.dry_run => {
             apply::plan(session, &args.files, &args.source).await
@@ -102,6 +107,27 @@ async fn site(session: &Session, command: SiteCommand) -> Outcome {
         SiteCommand::Revert { site, to, message, waiting } => {
             history::revert_site(session, &site, to, message, waiting).await
         }
+    }
+}
+
+async fn node(session: &Session, command: NodeCommand) -> Outcome {
+    match command {
+        NodeCommand::Add(args) => node::add(session, *args).await,
+        NodeCommand::List(args) => node::list(session, args).await,
+        NodeCommand::Show { node } => node::show(session, &node).await,
+        NodeCommand::Set(args) => node::set(session, *args).await,
+        NodeCommand::Remove(args) => node::remove(session, args).await,
+        NodeCommand::Activate { node } => node::activate(session, &node).await,
+        NodeCommand::Deactivate { node } => node::deactivate(session, &node).await,
+        NodeCommand::Confirm { node, host_key, keep } => {
+            node::confirm(session, &node, host_key, keep).await
+        }
+        NodeCommand::Key => node::key(session).await,
+        NodeCommand::Discover => node::discover(session).await,
+        NodeCommand::Import { file, source, overwrite } => {
+            node::import(session, &file, source, overwrite).await
+        }
+        NodeCommand::Export { file } => node::export(session, file.as_deref()).await,
     }
 }
 

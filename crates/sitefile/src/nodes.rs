@@ -137,7 +137,8 @@ mod tests {
             text: text.to_owned(),
         };
         let loaded = load_nodes(&source);
-        let shown = loaded.findings.iter().map(|finding| render(finding, &[source.clone()]));
+        let shown =
+            loaded.findings.iter().map(|finding| render(finding, std::slice::from_ref(&source)));
         let shown = shown.collect();
         (loaded, shown)
     }

@@ -144,17 +144,15 @@ fn collect_kinds(schema: &Json, definitions: &Map<String, Json>, kinds: &mut Vec
     }
 }
 
-fn simple_kind(
-    name: &str,
-    schema: &Json,
-    definitions: &Map<String, Json>,
-) -> Option<String> {
+fn simple_kind(name: &str, schema: &Json, definitions: &Map<String, Json>) -> Option<String> {
     Some(match name {
         "string" => "text".to_owned(),
         "integer" => "number".to_owned(),
         "boolean" => "switch".to_owned(),
         "array" => format!("list of {}", kind(schema.get("items")?, definitions)),
-        "object" => format!("names with {}", kind(schema.get("additionalProperties")?, definitions)),
+        "object" => {
+            format!("names with {}", kind(schema.get("additionalProperties")?, definitions))
+        }
         _ => return None,
     })
 }

@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 use clap::{Args, Subcommand};
-use portway_model::{HostPattern, Role};
+use portway_model::{HostPattern, NodeSelector, Role};
 use uuid::Uuid;
 
 /// `portway user …`
@@ -89,6 +89,10 @@ pub(crate) struct BoundsArgs {
     /// The folder that holds all file roots
     #[arg(long = "files", value_name = "DIR")]
     pub(crate) files: Option<Utf8PathBuf>,
+    /// A node, `group:NAME`, `label:KEY=VALUE` or `zone:NAME` on which the client's sites may be,
+    /// beside the managers' own edges
+    #[arg(long = "node", value_name = "NODE")]
+    pub(crate) nodes: Vec<NodeSelector>,
     /// How many sites
     #[arg(long, value_name = "N")]
     pub(crate) max_sites: Option<u32>,
@@ -104,8 +108,8 @@ pub(crate) enum TokenCommand {
         /// The user to whom it belongs; on the manager's own machine. Otherwise it is yours
         #[arg(long, value_name = "USER")]
         user: Option<String>,
-        /// What it may do: `read`, `write` or `*`, a colon, and `sites`, `logs`, `users`, `tokens`,
-        /// `audit`, `revisions`, `system` or `*`
+        /// What it may do: `read`, `write` or `*`, a colon, and `sites`, `nodes`, `logs`, `users`,
+        /// `tokens`, `audit`, `revisions`, `system` or `*`
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<String>,
         /// Days until it ends

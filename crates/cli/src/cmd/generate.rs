@@ -64,7 +64,9 @@ fn generate() -> Result<Vec<Generated>, Failure> {
     let files = [
         ("openapi.json", json(&openapi)),
         ("docs/schema/site.json", json(&portway_sitefile::json_schema())),
+        ("docs/schema/nodes.json", json(&portway_sitefile::nodes_json_schema())),
         ("docs/reference/site-file.md", portway_sitefile::reference_markdown()),
+        ("docs/reference/nodes.md", portway_sitefile::nodes_reference_markdown()),
         ("docs/reference/cli.md", cli_reference::markdown()),
         ("docs/reference/metrics.md", metrics_reference::markdown()),
     ];

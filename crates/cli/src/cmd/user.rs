@@ -108,6 +108,7 @@ impl BoundsArgs {
         self.hosts.is_empty()
             && self.networks.is_empty()
             && self.files.is_none()
+            && self.nodes.is_empty()
             && self.max_sites.is_none()
     }
 }
@@ -129,6 +130,9 @@ fn bounds(args: &BoundsArgs, before: Bounds) -> Result<Bounds, Failure> {
     }
     if let Some(files) = &args.files {
         set("files", files.as_str().into());
+    }
+    if !args.nodes.is_empty() {
+        set("nodes", args.nodes.iter().map(ToString::to_string).collect());
     }
     if let Some(max_sites) = args.max_sites {
         set("max_sites", max_sites.into());
@@ -169,6 +173,7 @@ fn describe(user: &UserView, paint: Paint) -> String {
             ("hosts", join(&bounds.hosts)),
             ("networks", join(&bounds.networks)),
             ("files", or_dash(bounds.files.as_ref())),
+            ("nodes", join(&bounds.nodes)),
             ("sites", bounds.max_sites.to_string()),
         ]);
     }
@@ -183,7 +188,13 @@ mod tests {
     use super::*;
 
     fn args() -> BoundsArgs {
-        BoundsArgs { hosts: Vec::new(), networks: Vec::new(), files: None, max_sites: None }
+        BoundsArgs {
+            hosts: Vec::new(),
+            networks: Vec::new(),
+            files: None,
+            nodes: Vec::new(),
+            max_sites: None,
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod jwt_api;
 mod life;
 mod load;
 mod logs;
+mod nodes;
 mod postgres;
 mod settings;
 mod soak;

@@ -378,6 +378,12 @@ impl Control {
         };
         let report = self.inner.edge.change(&change).await?;
         let refused: BTreeSet<_> = report.refused.iter().map(|refused| refused.site).collect();
+        let replaced = change.put.iter().any(|policy| known.index.get(policy.id).is_some());
+        if replaced || !change.remove.is_empty() || !refused.is_empty() {
+            // The edge forgets a certificate with the last site that has it, and takes none for a
+            // site that it refuses. One that it has already costs nothing but its bytes.
+            known.certificates.clear();
+        }
         for site in &batch.remove {
             known.index.remove(*site);
         }

@@ -59,7 +59,7 @@ pub(super) struct NodeDraft<'a> {
 /// A node that somebody declared, as it stands.
 struct Declared {
     row: NodeRow,
-    declared: DeclaredNode,
+    version: DeclaredNode,
     spec: NodeSpec,
 }
 
@@ -164,8 +164,8 @@ impl Operator<'_> {
         precondition: Precondition,
     ) -> Result<NodeChanged, ControlError> {
         let control = self.control;
-        let Declared { row, declared, .. } = control.declared_node(node).await?;
-        let expected = precondition.of(&row.name, declared.revision)?;
+        let Declared { row, version, .. } = control.declared_node(node).await?;
+        let expected = precondition.of(&row.name, version.revision)?;
         let deletion = NodeDeletion { even_if_named: how.even_if_named, clean: how.clean };
         let draft = NodeDraft {
             action: if how.clean { "node.remove-clean" } else { "node.remove" },
@@ -190,12 +190,12 @@ impl Operator<'_> {
     ) -> Result<NodeChanged, ControlError> {
         let control = self.control;
         let row = before.row;
-        let expected = precondition.of(&row.name, before.declared.revision)?;
+        let expected = precondition.of(&row.name, before.version.revision)?;
         // Taken from what is stored: a caller may have taken the other one apart.
         let stored = spec_of(&row)?;
         let prepared = control.prepare_node(row.id, &row.name, spec, stored.as_ref()).await?;
-        let version = prepared.version(before.declared.origin)?;
-        if version.spec == before.declared.spec {
+        let version = prepared.version(before.version.origin)?;
+        if version.spec == before.version.spec {
             return Ok(changed(None, &row.name, prepared.findings));
         }
         let draft = NodeDraft {
@@ -332,7 +332,7 @@ impl Control {
         let row = self.node_named(node).await?;
         let spec = spec_of(&row)?;
         match (row.declared.clone(), spec) {
-            (Some(declared), Some(spec)) => Ok(Declared { row, declared, spec }),
+            (Some(version), Some(spec)) => Ok(Declared { row, version, spec }),
             (Some(_) | None, _) => Err(ControlError::Conflict(format!(
                 "`{}` is the edge of a manager: it comes and goes with it and is not declared",
                 row.name

@@ -298,3 +298,31 @@ async fn own_edges(control: &Control) -> Vec<String> {
     let found = overseer.nodes(NodeQuery { select, ..NodeQuery::default() }).await.unwrap();
     found.items.into_iter().map(|node| node.name).collect()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_the_edge_forgot_is_sent_again() {
+    let bed = Bed::new().await;
+    let stop = CancellationToken::new();
+    let edge = edge(&bed, &stop).await;
+    let manager = Manager::start(&bed).await;
+    let site = |https: bool| {
+        let mut spec = says("a.example", "here");
+        spec["https"] = json!(https);
+        spec
+    };
+    assert_eq!(manager.create("a", site(true)).await, SiteState::Live);
+
+    manager.edit("a", site(false)).await;
+    manager.edit("a", site(true)).await;
+    assert_eq!(manager.state("a").await, SiteState::Live, "it has HTTPS again");
+
+    let root = root();
+    let editor = manager.control.editor(&root).await.unwrap();
+    let removed = editor.remove("a", Precondition::Any).await.unwrap();
+    manager.settled(removed.revision.unwrap()).await;
+    assert_eq!(manager.create("a", site(true)).await, SiteState::Live, "it is there again");
+
+    manager.stop().await;
+    edge.stop();
+    edge.wait().await.unwrap();
+}

@@ -32,7 +32,7 @@ impl Nodes<'_> {
             query = query.filter(node_removals::Column::NodeId.gt(after));
         }
         let rows = query.limit(page.rows()).all(self.db.reader()).await.map_err(failed(DOING))?;
-        page.page(LIST, rows, |row| row.node_id)?.try_map(|row| NodeRemoval::read(DOING, row))
+        page.page(LIST, rows, |row| row.node_id)?.try_map(|row| NodeRemoval::read(DOING, &row))
     }
 
     /// Forgets a node that was cleaned. Returns whether it was to be.
@@ -46,7 +46,7 @@ impl Nodes<'_> {
 }
 
 impl NodeRemoval {
-    fn read(doing: &'static str, row: node_removals::Model) -> Result<Self, StoreError> {
+    fn read(doing: &'static str, row: &node_removals::Model) -> Result<Self, StoreError> {
         let columns = Columns::of("node_removals", doing);
         Ok(Self {
             id: Id::from_uuid(row.node_id),

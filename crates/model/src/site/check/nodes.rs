@@ -44,15 +44,18 @@ fn refuse(
     findings: &mut Findings,
 ) -> Faulty {
     let finding = findings.error(FindingCode::InvalidValue, path, error.to_string());
-    match error {
-        NodeSelectorError::Name { .. } | NodeSelectorError::Kind(_) => match nearest(text) {
-            Some(meant) => {
-                finding.remedy_action(format!("write `{meant}`"), RemedyAction::ReplaceValue(meant))
-            }
-            None => finding.remedy(REMEDY),
-        },
-        NodeSelectorError::Label(_) => finding.remedy("write for example `label:tier=front`"),
-    }
+    let meant = match error {
+        NodeSelectorError::Name { .. } | NodeSelectorError::Kind(_) => nearest(text),
+        NodeSelectorError::Label(_) => {
+            finding.remedy("write for example `label:tier=front`");
+            return Faulty;
+        }
+    };
+    let Some(meant) = meant else {
+        finding.remedy(REMEDY);
+        return Faulty;
+    };
+    finding.remedy_action(format!("write `{meant}`"), RemedyAction::ReplaceValue(meant));
     Faulty
 }
 

@@ -1,0 +1,215 @@
+//! Options of the commands about nodes.
+
+use std::net::IpAddr;
+
+use camino::Utf8PathBuf;
+use clap::{Args, Subcommand};
+use ipnet::IpNet;
+use portway_model::{EngineKind, Name, node::HostKeyPin};
+
+/// `portway node …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Add a node
+    Add(Box<NodeAdd>),
+    /// List nodes
+    #[command(visible_alias = "ls")]
+    List(NodeList),
+    /// Show a node
+    Show {
+        /// Name or id
+        node: String,
+    },
+    /// Change a node; what is given replaces what was
+    Set(Box<NodeSet>),
+    /// Remove a node that no site names
+    #[command(visible_alias = "rm")]
+    Remove(NodeRemove),
+    /// Have a node brought to what it should have
+    Activate {
+        /// Name or id
+        node: String,
+    },
+    /// Leave a node as it is: it serves on, and no change comes to it
+    Deactivate {
+        /// Name or id
+        node: String,
+    },
+    /// Confirm the key of a node's host, after comparing it with the host's own
+    Confirm {
+        /// Name or id
+        node: String,
+        /// Its fingerprint, as `ssh-keygen -lf` prints it on the host; without it the one that the
+        /// host showed is asked about
+        #[arg(long, value_name = "SHA256:…")]
+        host_key: Option<HostKeyPin>,
+        /// Leave the keys that were confirmed before beside it
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Print the public key with which Portway logs in to nodes
+    Key,
+    /// Have the manager read its nodes.yaml again; it does so by itself when the file changes
+    Discover,
+    /// Take over the nodes of a file
+    Import {
+        /// The file, as `node export` writes it
+        file: Utf8PathBuf,
+        /// The name under which the nodes are taken over (default: the file's path)
+        #[arg(long, value_name = "NAME")]
+        source: Option<String>,
+        /// Overwrite also what was changed by hand since
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Write all nodes as a nodes.yaml
+    Export {
+        /// The file to write; standard output without it
+        #[arg(short = 'o', long = "to-file", value_name = "FILE")]
+        file: Option<Utf8PathBuf>,
+    },
+}
+
+/// Options of `node add`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeAdd {
+    /// The node's name
+    pub(crate) name: Name,
+    /// What serves the sites there: `nginx`, `caddy`, `traefik` or `edge`
+    #[arg(long)]
+    pub(crate) engine: EngineKind,
+    /// Leave the node as it is until it is activated
+    #[arg(long)]
+    pub(crate) inactive: bool,
+    #[command(flatten)]
+    pub(crate) options: NodeOptions,
+    /// Why
+    #[arg(short, long)]
+    pub(crate) message: Option<String>,
+}
+
+/// Options of `node set`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeSet {
+    /// Name or id
+    pub(crate) node: String,
+    /// What serves the sites there: `nginx`, `caddy`, `traefik` or `edge`
+    #[arg(long)]
+    pub(crate) engine: Option<EngineKind>,
+    #[command(flatten)]
+    pub(crate) options: NodeOptions,
+    /// Why
+    #[arg(short, long)]
+    pub(crate) message: Option<String>,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+pub(crate) struct NodeOptions {
+    /// How it is reached: `deploy@192.0.2.7` or `root@web.example.org:2222`; without it the engine
+    /// is on the manager's own machine
+    #[arg(long, value_name = "USER@HOST[:PORT]", help_heading = "SSH")]
+    pub(crate) ssh: Option<String>,
+    /// The fingerprint of the host's key, as `ssh-keygen -lf` prints it there
+    #[arg(long = "host-key", value_name = "SHA256:…", help_heading = "SSH")]
+    pub(crate) host_keys: Vec<HostKeyPin>,
+    /// An SSH server before it, the nearest first; its key behind a comma:
+    /// `ops@bastion,SHA256:…`
+    #[arg(long, value_name = "USER@HOST[:PORT][,KEY]", help_heading = "SSH")]
+    pub(crate) jump: Vec<String>,
+    /// Log in with the keys of the agent that the manager was started with
+    #[arg(long, conflicts_with_all = ["identity", "password_file"], help_heading = "SSH")]
+    pub(crate) agent: bool,
+    /// Log in with the private key in this file, which is sent to the manager and sealed there
+    #[arg(long, value_name = "FILE", conflicts_with = "password_file", help_heading = "SSH")]
+    pub(crate) identity: Option<Utf8PathBuf>,
+    /// What opens that key, in a file
+    #[arg(long, value_name = "FILE", requires = "identity", help_heading = "SSH")]
+    pub(crate) passphrase_file: Option<Utf8PathBuf>,
+    /// Log in with the password in this file, which is sent to the manager and sealed there
+    #[arg(long, value_name = "FILE", help_heading = "SSH")]
+    pub(crate) password_file: Option<Utf8PathBuf>,
+    /// Put `sudo -n` before what only root may do (default: unless the user is root)
+    #[arg(long, value_name = "true|false", help_heading = "SSH")]
+    pub(crate) sudo: Option<bool>,
+    /// A word with a value, by which sites choose it: `label:KEY=VALUE`
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Where it stands, what fails together: `zone:NAME`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) zone: Option<Name>,
+    /// A group that it belongs to: `group:NAME`
+    #[arg(long = "group", value_name = "NAME")]
+    pub(crate) groups: Vec<Name>,
+    /// What it is, for people
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
+    /// A network whose `X-Forwarded-*` headers the engine believes
+    #[arg(long = "trusted-proxy", value_name = "NETWORK", value_parser = network, help_heading = "Engine")]
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// The port of plain HTTP (default: 80)
+    #[arg(long, value_name = "PORT", help_heading = "Engine")]
+    pub(crate) http_port: Option<u16>,
+    /// The port of HTTPS (default: 443)
+    #[arg(long, value_name = "PORT", help_heading = "Engine")]
+    pub(crate) https_port: Option<u16>,
+    /// The port on loopback on which it tells what it runs (default: 8911)
+    #[arg(long, value_name = "PORT", help_heading = "Engine")]
+    pub(crate) probe_port: Option<u16>,
+    /// The folder of what is Portway's own there (default: `/var/lib/portway`)
+    #[arg(long, value_name = "DIR", help_heading = "Engine")]
+    pub(crate) home: Option<String>,
+    /// What the engine reads first (default: where its packages put it)
+    #[arg(long, value_name = "FILE", help_heading = "Engine")]
+    pub(crate) config: Option<String>,
+    /// What stands in the engine's own configuration for Portway's
+    #[arg(long, value_name = "FILE", help_heading = "Engine")]
+    pub(crate) include: Option<String>,
+    /// The folder of the logs of sites there
+    #[arg(long, value_name = "DIR", help_heading = "Engine")]
+    pub(crate) logs: Option<String>,
+}
+
+/// Options of `node list`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeList {
+    /// Only nodes that this chooses: a name, `group:NAME`, `label:KEY=VALUE`, `zone:NAME`
+    pub(crate) select: Vec<String>,
+    /// Only nodes with this engine
+    #[arg(long)]
+    pub(crate) engine: Option<EngineKind>,
+    /// Only active nodes
+    #[arg(long, conflicts_with = "inactive")]
+    pub(crate) active: bool,
+    /// Only inactive nodes
+    #[arg(long)]
+    pub(crate) inactive: bool,
+}
+
+/// Options of `node remove`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeRemove {
+    /// Name or id
+    pub(crate) node: String,
+    /// Leave on it what Portway put there; it serves on (the default)
+    #[arg(long, conflicts_with = "clean")]
+    pub(crate) leave: bool,
+    /// Take away what Portway put there
+    #[arg(long)]
+    pub(crate) clean: bool,
+    /// Remove it although sites name it
+    #[arg(long)]
+    pub(crate) even_if_named: bool,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it like `tier=front`")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().map(IpNet::from).ok();
+    address
+        .or_else(|| text.parse().ok())
+        .ok_or_else(|| "write an address or a network, for example 10.0.0.0/8".to_owned())
+}

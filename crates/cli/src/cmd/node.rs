@@ -1,0 +1,244 @@
+//! `node add|list|show|set|remove|activate|deactivate|confirm|key`.
+
+mod file;
+mod spec;
+
+use portway_model::{NodeSpec, node::HostKeyPin};
+use portway_wire::{
+    client::{Client, ClientError, IfMatch},
+    node::{
+        ConfirmHostKey, EditNode, NewNode, NodeChanged, NodeQuery, NodeState, NodeView, RemoveNode,
+    },
+};
+use uuid::Uuid;
+
+pub(super) use self::file::{discover, export, import};
+use super::paging;
+use crate::{
+    args::{NodeAdd, NodeList, NodeRemove, NodeSet},
+    exit::{Exit, Failure, Outcome},
+    findings::{self, Sources},
+    input,
+    out::{Paint, Table, clean, or_dash, time},
+    session::Session,
+};
+
+/// `portway node add`
+pub(super) async fn add(session: &Session, args: NodeAdd) -> Outcome {
+    let mut spec = NodeSpec { engine: args.engine.to_string(), ..NodeSpec::default() };
+    spec::lay_over(&args.options, &mut spec)?;
+    if args.inactive {
+        spec.active = Some(false);
+    }
+    let client = session.client().await?;
+    let uses_own_key = args.options.ssh.is_some() && !args.options.has_login();
+    let spec = to_json(&spec)?;
+    let new = NewNode { name: args.name.to_string(), spec, message: args.message };
+    let view = client.create_node(&new, Uuid::now_v7()).await?;
+    session.out.note(&format!("added {}", clean(&view.name)))?;
+    session.out.show(&view, |paint| describe(&view, paint))?;
+    findings::show(&session.out, &view.findings, &Sources::default())?;
+    if uses_own_key {
+        let key = client.ssh_key().await?;
+        session.out.note(&format!(
+            "Portway logs in with its own key; put this line into ~/.ssh/authorized_keys there:\n{}",
+            clean(&key.public_key)
+        ))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// `portway node list`
+pub(super) async fn list(session: &Session, args: NodeList) -> Outcome {
+    let client = session.client().await?;
+    let is_filtered =
+        !args.select.is_empty() || args.engine.is_some() || args.active || args.inactive;
+    let base = NodeQuery {
+        select: (!args.select.is_empty()).then(|| args.select.join(",")),
+        engine: args.engine.map(|engine| engine.to_string()),
+        active: (args.active || args.inactive).then_some(args.active),
+        ..NodeQuery::default()
+    };
+    let nodes = all(&client, &base).await?;
+    let empty = if is_filtered { "no such nodes" } else { "no nodes" };
+    session.out.list(&nodes, table, empty)?;
+    Ok(Exit::Ok)
+}
+
+async fn all(client: &Client, base: &NodeQuery) -> Result<Vec<NodeView>, ClientError> {
+    paging::all(None, |cursor, count| {
+        let query = NodeQuery { cursor, limit: Some(count), ..base.clone() };
+        async move { client.nodes(&query).await }
+    })
+    .await
+}
+
+/// `portway node show`
+pub(super) async fn show(session: &Session, node: &str) -> Outcome {
+    let view = session.client().await?.node(node).await?;
+    session.out.show(&view, |paint| describe(&view, paint))?;
+    findings::show(&session.out, &view.findings, &Sources::default())?;
+    Ok(Exit::Ok)
+}
+
+/// `portway node set`
+pub(super) async fn set(session: &Session, args: NodeSet) -> Outcome {
+    let client = session.client().await?;
+    let view = client.node(&args.node).await?;
+    let (Some(before), Some(revision)) = (view.spec, view.revision) else {
+        return Err(Failure::usage(format!("{} is the edge of a manager", clean(&view.name)))
+            .help("it is not declared and has nothing to be set"));
+    };
+    let mut spec = before.clone();
+    if let Some(engine) = args.engine {
+        spec.engine = engine.to_string();
+    }
+    spec::lay_over(&args.options, &mut spec)?;
+    if spec == before {
+        return Err(Failure::usage("nothing to change was given")
+            .help("`portway help node set` lists what can be changed"));
+    }
+    let edit = EditNode { spec: to_json(&spec)?, message: args.message };
+    let changed =
+        client.edit_node(&view.id.to_string(), &edit, IfMatch::Revision(revision)).await?;
+    finish(session, &changed)
+}
+
+/// `portway node remove`
+pub(super) async fn remove(session: &Session, args: NodeRemove) -> Outcome {
+    let client = session.client().await?;
+    let how = RemoveNode { even_if_named: args.even_if_named, clean: args.clean };
+    let changed = client.remove_node(&args.node, how, IfMatch::Any).await?;
+    finish(session, &changed)
+}
+
+/// `portway node activate`
+pub(super) async fn activate(session: &Session, node: &str) -> Outcome {
+    let changed = session.client().await?.activate_node(node).await?;
+    finish(session, &changed)
+}
+
+/// `portway node deactivate`
+pub(super) async fn deactivate(session: &Session, node: &str) -> Outcome {
+    let changed = session.client().await?.deactivate_node(node).await?;
+    finish(session, &changed)
+}
+
+/// `portway node confirm`
+pub(super) async fn confirm(
+    session: &Session,
+    node: &str,
+    host_key: Option<HostKeyPin>,
+    keep: bool,
+) -> Outcome {
+    let client = session.client().await?;
+    let fingerprint = match host_key {
+        Some(pin) => pin.to_string(),
+        None => match ask(session, &client.node(node).await?)? {
+            Some(fingerprint) => fingerprint,
+            None => return Err(Failure::new(Exit::Interrupted, "not confirmed")),
+        },
+    };
+    let changed = client.confirm_host_key(node, &ConfirmHostKey { fingerprint, keep }).await?;
+    finish(session, &changed)
+}
+
+/// Shows the key that a host showed, and those that were confirmed, and asks about it. Nobody
+/// confirms what nobody has seen.
+fn ask(session: &Session, view: &NodeView) -> Result<Option<String>, Failure> {
+    let name = clean(&view.name);
+    let Some(offered) = &view.facts.offered_host_key else {
+        return Err(Failure::usage(format!("{name} has not shown a key that is to be confirmed"))
+            .help("give the fingerprint that `ssh-keygen -lf` prints on the host: --host-key"));
+    };
+    session.out.note(&format!("{name} shows the host key   {}", clean(offered)))?;
+    for known in spec::host_keys(view.spec.as_ref()) {
+        session.out.note(&format!("confirmed before was    {}", clean(known)))?;
+    }
+    if !input::is_interactive() {
+        return Err(Failure::usage("there is no terminal to ask at")
+            .help(format!("compare it with the host's own, then --host-key {}", clean(offered))));
+    }
+    let is_same = input::confirm("Is it the same that `ssh-keygen -lf` prints on the host?")?;
+    Ok(is_same.then(|| offered.clone()))
+}
+
+/// `portway node key`
+pub(super) async fn key(session: &Session) -> Outcome {
+    let key = session.client().await?.ssh_key().await?;
+    session.out.note("The key with which Portway logs in, for ~/.ssh/authorized_keys on nodes:")?;
+    session.out.show(&key, |_| clean(&key.public_key))?;
+    Ok(Exit::Ok)
+}
+
+fn finish(session: &Session, changed: &NodeChanged) -> Outcome {
+    let name = clean(&changed.node);
+    session.out.show(changed, |_| match changed.revision {
+        Some(revision) => format!("{name}: revision {revision}"),
+        None => format!("{name}: not changed"),
+    })?;
+    findings::show(&session.out, &changed.findings, &Sources::default())?;
+    Ok(Exit::Ok)
+}
+
+fn to_json(spec: &NodeSpec) -> Result<serde_json::Value, Failure> {
+    serde_json::to_value(spec)
+        .map_err(|error| Failure::failed("the node cannot be sent").because(&error))
+}
+
+fn table(nodes: &[NodeView]) -> Table {
+    let rows = nodes.iter().map(|node| {
+        [
+            node.name.clone(),
+            node.engine.clone(),
+            node.address.clone(),
+            state(node.state).to_owned(),
+            or_dash(node.spec.as_ref().map(spec::chosen_by)),
+            or_dash(node.facts.engine_version.as_ref()),
+        ]
+    });
+    Table::new(["name", "engine", "address", "state", "chosen by", "version"]).rows(rows)
+}
+
+fn state(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Ready => "ready",
+        NodeState::Unknown => "not asked yet",
+        NodeState::Unconfirmed => "host key not confirmed",
+        NodeState::Failed => "failed",
+        NodeState::Inactive => "inactive",
+    }
+}
+
+fn describe(view: &NodeView, paint: Paint) -> String {
+    let facts = &view.facts;
+    let mut lines = vec![
+        ("name", view.name.clone()),
+        ("id", view.id.to_string()),
+        ("engine", view.engine.clone()),
+        ("version", or_dash(facts.engine_version.as_ref())),
+        ("address", view.address.clone()),
+        ("state", state(view.state).to_owned()),
+        ("origin", or_dash(view.origin.as_ref())),
+        ("revision", or_dash(view.revision)),
+        ("deployed", view.deployed_revision.to_string()),
+        ("runs", or_dash(facts.digest.as_ref())),
+        ("read", or_dash(facts.read_at.map(time))),
+        ("made", time(view.created_at)),
+    ];
+    if let Some(error) = &facts.error {
+        let at = or_dash(facts.error_at.map(time));
+        lines.push(("failed", format!("{error} ({at})")));
+    }
+    if let Some(offered) = &facts.offered_host_key {
+        lines.push(("shows", format!("{offered}, which is not confirmed")));
+    }
+    let lines = lines
+        .iter()
+        .map(|(name, value)| format!("{} {}\n", paint.dim(&format!("{name:<9}")), clean(value)));
+    let lines: String = lines.collect();
+    match file::written(view) {
+        Some(text) => format!("{lines}\n{}\n{}", paint.bold("As written:"), clean(&text)),
+        None => lines,
+    }
+}
