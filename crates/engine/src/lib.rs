@@ -13,6 +13,8 @@ mod engine;
 mod facts;
 mod go_pattern;
 mod judge;
+mod matrix;
+pub mod nginx;
 mod object;
 mod output;
 mod path;
@@ -27,6 +29,7 @@ pub use self::{
     engine::{Engine, RenderError, TopLevel},
     facts::{EngineFacts, Layout, Ports, Version, VersionError},
     judge::judge,
+    matrix::engines_markdown,
     object::{Extension, Object, Place, Release, ReleaseSite, Rendered, Secrecy},
     setting::{Bearing, Setting},
     steps::{Candidate, CandidateError, CandidateFile, Command, Link, Probe, Rights, Steps, Test},
