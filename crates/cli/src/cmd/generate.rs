@@ -65,6 +65,7 @@ fn generate() -> Result<Vec<Generated>, Failure> {
         ("openapi.json", json(&openapi)),
         ("docs/schema/site.json", json(&portway_sitefile::json_schema())),
         ("docs/schema/nodes.json", json(&portway_sitefile::nodes_json_schema())),
+        ("docs/engines.md", portway_engine::engines_markdown()),
         ("docs/reference/site-file.md", portway_sitefile::reference_markdown()),
         ("docs/reference/nodes.md", portway_sitefile::nodes_reference_markdown()),
         ("docs/reference/cli.md", cli_reference::markdown()),
