@@ -36,15 +36,35 @@ mod tests;
 #[cfg(test)]
 mod tree;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use portway_model::Finding;
 use portway_policy::{CertificateObject, Digest, NodeSettings, SitePolicy};
 
 use crate::{
-    Candidate, CandidateError, Engine, EngineFacts, Probe, Release, RenderError, Rendered, Setting,
-    Steps, Support, TopLevel, Use, Version,
+    Candidate, CandidateError, Engine, EngineFacts, Layout, Ports, Probe, Release, RenderError,
+    Rendered, Setting, Steps, Support, TopLevel, Use, Version,
 };
+
+/// Returns what is known of Caddy as Debian 12 has it, with Portway's usual folders.
+pub fn usual_facts() -> EngineFacts {
+    EngineFacts {
+        version: Version::new(2, 6, 2),
+        modules: BTreeSet::new(),
+        layout: Layout {
+            home: portway_model::node::HOME.into(),
+            logs: "/var/log/portway".into(),
+            top_level: "/etc/caddy/Caddyfile".into(),
+            reached_by: format!("{}/current.caddy", portway_model::node::HOME).into(),
+            program: "/usr/bin/caddy".into(),
+            authorities: "/etc/ssl/certs/ca-certificates.crt".into(),
+        },
+        ports: Ports::default(),
+    }
+}
 
 /// Caddy.
 #[derive(Clone, Copy, Debug, Default)]

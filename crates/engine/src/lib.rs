@@ -8,7 +8,7 @@
 //! for each what becomes of it ([`Support`]), and [`judge`] turns that into findings.
 
 mod bounds;
-mod caddy;
+pub mod caddy;
 mod engine;
 mod facts;
 mod go_pattern;
@@ -21,11 +21,10 @@ mod path;
 mod setting;
 mod steps;
 mod support;
-mod traefik;
+pub mod traefik;
 mod uses;
 
 pub use self::{
-    caddy::Caddy,
     engine::{Engine, RenderError, TopLevel},
     facts::{EngineFacts, Layout, Ports, Version, VersionError},
     judge::judge,
@@ -34,6 +33,5 @@ pub use self::{
     setting::{Bearing, Setting},
     steps::{Candidate, CandidateError, CandidateFile, Command, Link, Probe, Rights, Steps, Test},
     support::Support,
-    traefik::Traefik,
     uses::{Use, Value, uses},
 };

@@ -26,14 +26,17 @@ mod support;
 mod transport;
 mod yaml;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use portway_model::Finding;
 use portway_policy::{CertificateObject, Digest, NodeSettings, SitePolicy};
 
 use crate::{
-    Candidate, CandidateError, Engine, EngineFacts, Probe, Release, RenderError, Rendered, Setting,
-    Steps, Support, TopLevel, Use, Version,
+    Candidate, CandidateError, Engine, EngineFacts, Layout, Ports, Probe, Release, RenderError,
+    Rendered, Setting, Steps, Support, TopLevel, Use, Version,
 };
 
 /// The entry point of plain HTTP.
@@ -44,6 +47,23 @@ const WEBSECURE: &str = "websecure";
 const PROBE: &str = "portway";
 /// Answers nothing, and is never reached: a middleware answers before it.
 const NOBODY: &str = "noop@internal";
+
+/// Returns what is known of a usual Traefik, with Portway's usual folders.
+pub fn usual_facts() -> EngineFacts {
+    EngineFacts {
+        version: Version::new(3, 7, 0),
+        modules: BTreeSet::new(),
+        layout: Layout {
+            home: portway_model::node::HOME.into(),
+            logs: "/var/log/portway".into(),
+            top_level: "/etc/traefik/traefik.yml".into(),
+            reached_by: "/etc/traefik/dynamic/portway.yml".into(),
+            program: "/usr/local/bin/traefik".into(),
+            authorities: "/etc/ssl/certs/ca-certificates.crt".into(),
+        },
+        ports: Ports::default(),
+    }
+}
 
 /// Traefik.
 #[derive(Clone, Copy, Debug, Default)]

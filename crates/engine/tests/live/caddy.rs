@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portway_engine::{Caddy, Engine as _, Release};
+use portway_engine::{Engine as _, Release, caddy::Caddy};
 use portway_model::FindingCode;
 use portway_policy::{Blocked, CompileInput, NetworkGuard, SitePolicy};
 use serde_json::Value;
@@ -468,4 +468,29 @@ fn shape(value: &Value) -> Value {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
+}
+
+#[test]
+fn what_caddy_does_not_take_is_told_with_its_site() {
+    let Some(bed) = Bed::new("caddy", "Caddyfile", "home/current.caddy") else { return };
+    let sound =
+        site("sound", r#"{"hosts": ["a.example"], "to": "5000"}"#, &CompileInput::default());
+    let input = CompileInput::default();
+    let spec = r#"{"hosts": ["b.example"], "https": false, "files": "/srv"}"#;
+    let broken = site("broken", spec, &input);
+    let release = bed.release(&Caddy, &[sound, broken], &Certificates::new());
+    bed.put(&release);
+    let served = &release.sites.iter().find(|site| site.name.as_str() == "broken").unwrap().objects;
+    let file = served
+        .iter()
+        .map(|name| bed.facts.layout.objects().join(name))
+        .find(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains("file_server")));
+    let file = file.unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("root * /srv", "roof * /srv")).unwrap();
+    let (passed, said) = bed.test(&Caddy, &release, &top_level(&bed));
+    assert!(!passed);
+    let findings = Caddy.read_test_output(&said, &release);
+    let told = format!("{:?}", findings.iter().map(|finding| &finding.at).collect::<Vec<_>>());
+    assert!(told.contains("broken") && told.contains("files"), "{told} {said}");
 }

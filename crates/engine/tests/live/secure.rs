@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use portway_engine::{Caddy, Engine, Traefik};
+use portway_engine::{Engine, caddy::Caddy, traefik::Traefik};
 use portway_policy::{CertificateObject, CompileInput, SitePolicy};
 
 use crate::{

@@ -1,6 +1,6 @@
 //! What Traefik answers for rendered sites.
 
-use portway_engine::{Engine as _, Release, Test, TopLevel, Traefik};
+use portway_engine::{Engine as _, Release, Test, TopLevel, traefik::Traefik};
 use portway_model::FindingCode;
 use portway_policy::{Blocked, CompileInput, SitePolicy};
 
