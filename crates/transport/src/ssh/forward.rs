@@ -50,7 +50,13 @@ impl Forwarded {
         let waiting = Arc::new(AtomicUsize::new(0));
         let (left, ended) = (CancellationToken::new(), CancellationToken::new());
         let writer = Box::pin(write.make_writer());
-        let pump = Pump { read, write, arrive, waiting: Arc::clone(&waiting), left: left.clone() };
+        let pump = Pump {
+            read,
+            write,
+            arrive: Some(arrive),
+            waiting: Arc::clone(&waiting),
+            left: left.clone(),
+        };
         let over = ended.clone().drop_guard();
         // It ends with the channel, which ends with the stream, or with the connection.
         tokio::spawn(async move {
@@ -133,41 +139,77 @@ impl AsyncWrite for Forwarded {
 struct Pump {
     read: ChannelReadHalf,
     write: ChannelWriteHalf<Msg>,
-    arrive: UnboundedSender<io::Result<Bytes>>,
+    /// Nothing once the reader was told the end.
+    arrive: Option<UnboundedSender<io::Result<Bytes>>>,
     waiting: Arc<AtomicUsize>,
     left: CancellationToken,
+}
+
+/// How passing on what arrives came to its end.
+enum Passed {
+    /// The far side has said all; ours may go on.
+    All,
+    /// The channel is closed, or the connection has ended.
+    Closed,
+    /// Nobody reads any more.
+    Left,
+    /// The reader is too slow.
+    TooSlow,
 }
 
 impl Pump {
     async fn run(mut self) {
         let left = self.left.clone();
         // Both are safe to be cancelled: one waits for a token, the other receives from a queue.
-        let has_left = tokio::select! {
-            () = left.cancelled() => true,
-            is_too_slow = self.pass() => is_too_slow,
+        let mut passed = tokio::select! {
+            () = left.cancelled() => Passed::Left,
+            passed = self.pass() => passed,
         };
-        if has_left && timeout(LEAVING, self.leave()).await.is_err() {
-            self.close().await;
+        self.arrive = None;
+        if matches!(passed, Passed::All) {
+            passed = tokio::select! {
+                () = left.cancelled() => Passed::Left,
+                () = self.closed() => Passed::Closed,
+            };
+        }
+        match passed {
+            Passed::All | Passed::Closed => {}
+            Passed::TooSlow => self.close().await,
+            Passed::Left => {
+                if timeout(LEAVING, self.leave()).await.is_err() {
+                    self.close().await;
+                }
+            }
         }
     }
 
-    /// Passes what arrives to the reader. Returns whether the reader is gone or too slow, while the
-    /// channel is still there.
-    async fn pass(&mut self) -> bool {
+    /// Passes what arrives to the reader.
+    async fn pass(&mut self) -> Passed {
         loop {
             let data = match self.read.wait().await {
-                None | Some(ChannelMsg::Eof | ChannelMsg::Close) => return false,
+                None | Some(ChannelMsg::Close) => return Passed::Closed,
+                Some(ChannelMsg::Eof) => return Passed::All,
                 Some(ChannelMsg::Data { data }) => data,
                 Some(_) => continue,
             };
             let waiting = self.waiting.fetch_add(data.len(), Ordering::Relaxed) + data.len();
-            let (piece, is_last) = if waiting > MAX_WAITING {
-                (Err(io::Error::other("what arrives is not read in time")), true)
-            } else {
-                (Ok(data), false)
-            };
-            if self.arrive.send(piece).is_err() || is_last {
-                return true;
+            let is_too_slow = waiting > MAX_WAITING;
+            let late = || io::Error::other("what arrives is not read in time");
+            let piece = if is_too_slow { Err(late()) } else { Ok(data) };
+            if self.arrive.as_ref().is_none_or(|arrive| arrive.send(piece).is_err()) {
+                return Passed::Left;
+            }
+            if is_too_slow {
+                return Passed::TooSlow;
+            }
+        }
+    }
+
+    /// Drops what arrives until the far side has closed the channel.
+    async fn closed(&mut self) {
+        while let Some(message) = self.read.wait().await {
+            if matches!(message, ChannelMsg::Close) {
+                return;
             }
         }
     }
@@ -178,11 +220,7 @@ impl Pump {
         if let Err(error) = self.write.eof().await {
             tracing::debug!("the session had ended before its stream: {error}");
         }
-        while let Some(message) = self.read.wait().await {
-            if matches!(message, ChannelMsg::Close) {
-                return;
-            }
-        }
+        self.closed().await;
     }
 
     async fn close(&self) {

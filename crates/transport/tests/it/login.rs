@@ -35,22 +35,24 @@ async fn the_manager_s_own_key_is_let_in_by_its_line() {
 #[tokio::test]
 async fn keys_of_every_kind_and_form_log_in() {
     let sshd = Sshd::run().unwrap();
-    for (n, (kind, form)) in [
+    let forms = [
         ("ed25519", "RFC4716"),
         ("ecdsa", "PKCS8"),
         ("rsa", "PEM"),
         ("rsa", "PKCS8"),
         ("rsa", "RFC4716"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    ];
+    for kind in ["ed25519", "ecdsa", "rsa"] {
+        let made = sshd.folder().join(kind);
+        make_key(&made, kind, "").unwrap();
+        sshd.authorize(&std::fs::read_to_string(format!("{made}.pub")).unwrap()).unwrap();
+    }
+    for (kind, form) in forms {
         for passphrase in ["", "open sesame"] {
-            let file = sshd.folder().join(format!("key-{n}-{}", passphrase.len()));
-            make_key(&file, kind, "").unwrap();
+            let file = sshd.folder().join("key");
+            std::fs::copy(sshd.folder().join(kind), &file).unwrap();
             let convert = ["-q", "-p", "-m", form, "-P", "", "-N", passphrase, "-f", file.as_str()];
             assert!(Command::new("ssh-keygen").args(convert).status().unwrap().success());
-            sshd.authorize(&std::fs::read_to_string(format!("{file}.pub")).unwrap()).unwrap();
             let text = std::fs::read_to_string(&file).unwrap();
 
             let key = PrivateKey::read(&text, Some(passphrase).filter(|text| !text.is_empty()));

@@ -101,6 +101,28 @@ async fn ports_and_sockets_of_the_node_are_dialled() {
 }
 
 #[tokio::test]
+async fn each_side_of_a_stream_ends_by_itself() {
+    let far = Far::run();
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut near = far.ssh.dial(&Target::loopback(tcp.local_addr().unwrap().port())).await.unwrap();
+    let mut other = tcp.accept().await.unwrap().0;
+
+    other.write_all(b"all").await.unwrap();
+    other.shutdown().await.unwrap();
+    let mut heard = Vec::new();
+    near.read_to_end(&mut heard).await.unwrap();
+    let bytes = noise(3_000_000);
+    let mut received = vec![0; bytes.len()];
+    let (sent, read) = tokio::join!(near.write_all(&bytes), other.read_exact(&mut received));
+    drop(near);
+    let after = tokio::time::timeout(PATIENCE, other.read_u8()).await;
+
+    assert_eq!(heard, b"all");
+    assert!(sent.is_ok() && read.is_ok() && received == bytes, "{sent:?} {read:?}");
+    assert!(after.is_ok_and(|end| end.is_err()), "the far side learns that nobody is left");
+}
+
+#[tokio::test]
 async fn a_stream_that_nobody_reads_holds_up_nobody_else() {
     let far = Far::run();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
