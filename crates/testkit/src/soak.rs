@@ -60,7 +60,12 @@ pub async fn run(manager: &Manager, plan: Plan, tell: impl Fn(&str)) -> anyhow::
     let ground = Arc::new(Ground::prepare(manager, plan.pause).await?);
     let tally = Arc::clone(&ground.tally);
     let pids = [manager.pid().context("no manager runs")?, manager.edge_pid().await?];
-    let mut watches = pids.map(|pid| Watch::new(pid, plan.duration));
+    // With PostgreSQL there is none.
+    let database = manager.data().join("portway.db").into_std_path_buf();
+    let mut watches = [
+        Watch::new(pids[0], Some(database).filter(|file| file.exists()), plan.duration),
+        Watch::new(pids[1], None, plan.duration),
+    ];
     for watch in &mut watches {
         watch.begin()?;
     }

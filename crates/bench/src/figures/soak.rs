@@ -9,7 +9,10 @@ use portway_testkit::{
 };
 
 use super::Settings;
-use crate::report::{Cell, Report, say};
+use crate::{
+    portway::fresh_database,
+    report::{Cell, Report, say},
+};
 
 /// Options of `soak`.
 #[derive(Debug, Args)]
@@ -20,6 +23,9 @@ pub(crate) struct Options {
     /// How long a client rests between two requests, in milliseconds
     #[arg(long, default_value_t = 20)]
     pause: u64,
+    /// The database of the manager [default: SQLite]
+    #[arg(long, value_name = "URL", env = "PORTWAY_TEST_POSTGRES")]
+    database: Option<String>,
 }
 
 /// Runs it.
@@ -31,13 +37,17 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
         duration: Duration::from_secs(minutes * 60),
         pause: Duration::from_millis(options.pause),
     };
-    let manager = Manager::start(&settings.program).await?;
+    let mut manager = Manager::new(&settings.program)?;
+    if let Some(server) = &options.database {
+        manager = manager.with(format!("--database={}", fresh_database(server)?));
+    }
+    manager.serve().await?;
     let outcome = soak::run(&manager, plan, |told| say(&format!("  {told}"))).await?;
     drop(manager);
     for (kind, count) in &outcome.counts {
-        report.row([Cell::text(kind.title()), Cell::Count(*count)]);
+        report.row(number(kind.title(), *count));
     }
-    report.row([Cell::text("failures"), Cell::Count(outcome.failures)]);
+    report.row(number("failures", outcome.failures));
     for (name, process) in [("manager", &outcome.manager), ("edge", &outcome.edge)] {
         report.row(trend(&format!("memory of the {name}"), &process.memory, "KiB"));
         let descriptors = &process.descriptors;
@@ -47,8 +57,11 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
             Cell::Nothing,
             Cell::Count(process.before),
             Cell::Count(process.after),
+            Cell::Nothing,
+            Cell::Nothing,
         ]);
     }
+    report.row(trend("database of the manager", &outcome.manager.database, "KiB"));
     let (good, malformed) = outcome.good();
     report.note(format!(
         "{good} requests and messages for sites with a target that lived; {malformed:.1} % of all requests \
@@ -57,6 +70,18 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
     ));
     report.faults(outcome.faults());
     Ok(report)
+}
+
+fn number(what: &str, number: u64) -> [Cell; 6] {
+    let nothing = Cell::Nothing;
+    [
+        Cell::text(what),
+        Cell::Count(number),
+        nothing.clone(),
+        nothing.clone(),
+        nothing.clone(),
+        nothing,
+    ]
 }
 
 fn trend(what: &str, trend: &Trend, unit: &str) -> [Cell; 6] {
