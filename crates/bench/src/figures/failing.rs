@@ -35,7 +35,7 @@ use crate::{
 pub(super) const CLIENTS: usize = 8;
 /// The longest pause of a client between two requests, in milliseconds.
 pub(super) const LONGEST_PAUSE: u64 = 30;
-/// The host that is passed on.
+/// The host that the peers pass on.
 const HOST: &str = "app.bench.test";
 
 /// How an application behaves.
@@ -62,12 +62,29 @@ struct State {
     posts: Mutex<HashMap<String, u64>>,
 }
 
+/// A request that is being answered; whoever answers it may be ended at any moment.
+struct InFlight<'a>(&'a AtomicU64);
+
+impl<'a> InFlight<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
 /// A proxy before its applications, and the clients before it.
 pub(super) struct Front {
     pub(super) name: &'static str,
     pub(super) protocol: &'static str,
     pub(super) applications: Vec<Application>,
     pub(super) tally: Arc<Tally>,
+    host: &'static str,
     port: u16,
     speech: Speech,
 }
@@ -104,11 +121,23 @@ impl Fronts {
         let portway = Portway::start(&settings.program, None).await?;
         let client = portway.client()?;
         let mut fronts = Vec::new();
-        for (protocol, https) in [("HTTP/1.1", false), ("HTTP/2, TLS", true)] {
+        for (protocol, host, https, ejects) in [
+            ("HTTP/1.1", "app.bench.test", false, true),
+            ("HTTP/2, TLS", "tls.bench.test", true, true),
+            ("HTTP/1.1, `eject: false`", "all.bench.test", false, false),
+        ] {
+            // Where there is one target, none is taken out.
+            if applications == 1 && !ejects {
+                continue;
+            }
             let behind = Application::several(applications, manner).await?;
-            let host = if https { format!("tls.{HOST}") } else { HOST.to_owned() };
             let targets: Vec<_> = behind.iter().map(|one| one.address.to_string()).collect();
-            let spec = json!({ "hosts": [host], "https": https, "to": { "targets": targets } });
+            let to = if ejects {
+                json!({ "targets": targets })
+            } else {
+                json!({ "targets": targets, "eject": false })
+            };
+            let spec = json!({ "hosts": [host], "https": https, "to": to });
             let new = NewSite { name: None, owner: None, spec, message: None };
             let view = client.create_site(&new, Uuid::now_v7()).await?;
             portway.wait(&client, view.summary.revision, Duration::from_secs(30)).await?;
@@ -117,7 +146,10 @@ impl Fronts {
             } else {
                 (portway.http_port(), Speech::Http1)
             };
-            fronts.push(Front::new("Portway", protocol, behind, port, speech));
+            let tally = Arc::default();
+            let name = "Portway";
+            let applications = behind;
+            fronts.push(Front { name, protocol, applications, tally, host, port, speech });
         }
         let mut peers = Vec::new();
         for (kind, program) in programs.found() {
@@ -128,7 +160,15 @@ impl Fronts {
                 proxied: Some((HOST.to_owned(), addresses)),
             };
             let peer = Peer::start(kind, program, &content).await?;
-            fronts.push(Front::new(kind.name(), "HTTP/1.1", behind, peer.port(), Speech::Http1));
+            fronts.push(Front {
+                name: kind.name(),
+                protocol: "HTTP/1.1",
+                applications: behind,
+                tally: Arc::default(),
+                host: HOST,
+                port: peer.port(),
+                speech: Speech::Http1,
+            });
             peers.push(peer);
         }
         let mut clients = JoinSet::new();
@@ -157,23 +197,9 @@ impl Fronts {
 }
 
 impl Front {
-    fn new(
-        name: &'static str,
-        protocol: &'static str,
-        applications: Vec<Application>,
-        port: u16,
-        speech: Speech,
-    ) -> Self {
-        Self { name, protocol, applications, tally: Arc::default(), port, speech }
-    }
-
     fn client(&self, number: usize) -> impl Future<Output = anyhow::Result<()>> + use<> {
-        let host = match self.speech {
-            Speech::Http1 => HOST.to_owned(),
-            Speech::Http1Tls(_) | Speech::Http2(_) => format!("tls.{HOST}"),
-        };
         let web = Web::new(self.port, self.speech.clone());
-        ask(web, host, number, Arc::clone(&self.tally))
+        ask(web, self.host, number, Arc::clone(&self.tally))
     }
 
     /// Tells one failure to those who wait.
@@ -186,7 +212,7 @@ impl Front {
 }
 
 /// Sends GET and POST in turn until told to stop, each with a path of its own.
-async fn ask(mut web: Web, host: String, client: usize, tally: Arc<Tally>) -> anyhow::Result<()> {
+async fn ask(mut web: Web, host: &str, client: usize, tally: Arc<Tally>) -> anyhow::Result<()> {
     let mut number = client;
     while !tally.stop.load(Relaxed) {
         number += 1;
@@ -194,7 +220,7 @@ async fn ask(mut web: Web, host: String, client: usize, tally: Arc<Tally>) -> an
         let (method, body) = if posts { (Method::POST, "pay") } else { (Method::GET, "") };
         let path = format!("/{client}/{number}");
         tally.waiting.fetch_add(1, Relaxed);
-        let outcome = web.ask(method.clone(), &host, &path, Bytes::from(body)).await?;
+        let outcome = web.ask(method.clone(), host, &path, Bytes::from(body)).await?;
         tally.waiting.fetch_sub(1, Relaxed);
         let failure = match outcome {
             Outcome::NotSent => continue,
@@ -249,11 +275,10 @@ impl Application {
     /// Ends it with all its connections. Returns how many requests it had.
     pub(super) async fn die(&mut self) -> u64 {
         let Some(task) = self.task.take() else { return 0 };
-        let in_flight = self.state.in_flight.swap(0, Relaxed);
+        let in_flight = self.state.in_flight.load(Relaxed);
         task.abort();
         // Its sockets are closed when it has ended.
         drop(task.await);
-        self.state.in_flight.store(0, Relaxed);
         in_flight
     }
 
@@ -320,12 +345,12 @@ impl State {
                 let mut posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
                 *posts.entry(path.clone()).or_default() += 1;
             }
-            self.in_flight.fetch_add(1, Relaxed);
+            let in_flight = InFlight::new(&self.in_flight);
             tokio::time::sleep(self.manner.thinks).await;
             let length = path.len();
             let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{path}");
             stream.write_all(answer.as_bytes()).await?;
-            self.in_flight.fetch_sub(1, Relaxed);
+            drop(in_flight);
         }
     }
 
