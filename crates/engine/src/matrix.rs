@@ -1,13 +1,22 @@
 //! What every engine makes of every setting, as a page of the documentation. It is made from what the
 //! engines themselves say, so that it cannot say anything else.
 
-use crate::{Bearing, Engine, EngineFacts, Setting, Support, nginx};
+use crate::{
+    Bearing, Engine, EngineFacts, Setting, Support,
+    caddy::{self, Caddy},
+    nginx::{self, Nginx},
+    traefik::{self, Traefik},
+};
 
 const INTRODUCTION: &str = include_str!("matrix/introduction.md");
 
 /// Returns the page that tells what engines can do.
 pub fn engines_markdown() -> String {
-    let engines: [(&dyn Engine, EngineFacts); 1] = [(&nginx::Nginx, nginx::usual_facts())];
+    let engines: [(&dyn Engine, EngineFacts); 3] = [
+        (&Nginx, nginx::usual_facts()),
+        (&Caddy, caddy::usual_facts()),
+        (&Traefik, traefik::usual_facts()),
+    ];
     let mut page = INTRODUCTION.to_owned();
     push(
         &mut page,
