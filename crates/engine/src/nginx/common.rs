@@ -97,6 +97,11 @@ pub(super) fn server_defaults() -> Vec<Directive> {
         line!("etag", "on"),
         line!("if_modified_since", "exact"),
         line!("log_not_found", "off"),
+        line!("charset", "off"),
+        line!("expires", "off"),
+        // Applications read `X_Forwarded_For` as `X-Forwarded-For`.
+        line!("underscores_in_headers", "off"),
+        line!("ignore_invalid_headers", "on"),
         line!("recursive_error_pages", "off"),
         line!("error_page", "418", super::routes::NONE),
         line!("large_client_header_buffers", "8", "8k"),

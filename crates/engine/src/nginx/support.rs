@@ -113,7 +113,9 @@ pub(super) fn of_setting(setting: Setting, facts: &EngineFacts) -> Support {
         S::ResponseHeadersSet | S::ResponseHeadersAdd => Is::emulated(
             "nginx's own error pages have them too; what nginx itself writes needs the module headers-more",
         ),
-        S::Compress => Is::emulated("gzip only"),
+        S::Compress => Is::emulated(
+            "gzip only, also of answers with secrets that another site asked for (BREACH)",
+        ),
         S::Mirror | S::MirrorPercent | S::MirrorMaxBody => {
             Is::refused("copies by nginx would hold requests up")
         }

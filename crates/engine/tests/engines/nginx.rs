@@ -70,7 +70,7 @@ impl Machine {
             "daemon off; master_process off; pid {folder}/nginx.pid;\n\
              error_log {folder}/error.log info;\nevents {{ worker_connections 256; }}\n\
              http {{\n{temporary}access_log off;\nerror_page 404 /machine-404;\n\
-             satisfy any; add_header X-Machine yes;\ninclude conf.d/*.conf;\n}}\n"
+             satisfy any; underscores_in_headers on; expires 1d; charset latin1; add_header X-Machine yes;\ninclude conf.d/*.conf;\n}}\n"
         )
     }
 
