@@ -81,7 +81,12 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, asked: &Asked
     if !asked.headers.keys().any(|name| name.eq_ignore_ascii_case("connection")) {
         text.push_str("Connection: close\r\n");
     }
-    if let Some(body) = &asked.body {
+    let is_chunked =
+        asked.headers.keys().any(|name| name.eq_ignore_ascii_case("transfer-encoding"));
+    if let Some(body) = asked.body.as_ref().filter(|_| is_chunked) {
+        // The case has written the chunks itself.
+        text.extend(["\r\n", body]);
+    } else if let Some(body) = &asked.body {
         text.extend(["Content-Length: ", &body.len().to_string(), "\r\n\r\n", body]);
     } else {
         text.push_str("\r\n");
