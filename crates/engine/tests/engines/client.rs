@@ -42,11 +42,34 @@ async fn ask_at(doors: crate::bed::Doors, ca: &TestCa, asked: &Asked) -> Answer 
             let stream = TcpStream::connect(doors.http).await.unwrap();
             converse(stream, asked).await
         }
-        Some(name) => match shake_hands(doors.https, ca, name, asked.tls_1_2).await {
+        Some(name) => match shake_hands(doors.https, ca, name, asked.tls_1_2, &[]).await {
             Ok(stream) => converse(stream, asked).await,
             Err(_) => Answer::none(),
         },
     }
+}
+
+/// Asks over HTTP/2 and returns the statuses, all over one connection that was made for `name`.
+pub(crate) async fn ask_by_http2(
+    doors: crate::bed::Doors,
+    ca: &TestCa,
+    name: &str,
+    asked: &[(&str, &str)],
+) -> Vec<u16> {
+    let stream = shake_hands(doors.https, ca, name, false, &[b"h2"]).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut statuses = Vec::new();
+    for (host, path) in asked {
+        let request = http::Request::get(format!("https://{host}{path}")).body(()).unwrap();
+        let mut ready = sender.clone().ready().await.unwrap();
+        let (answer, _) = ready.send_request(request, true).unwrap();
+        let answer = timeout(PATIENCE, answer).await.unwrap().unwrap();
+        statuses.push(answer.status().as_u16());
+    }
+    connection.abort();
+    statuses
 }
 
 async fn shake_hands(
@@ -54,17 +77,19 @@ async fn shake_hands(
     ca: &TestCa,
     name: &str,
     only_1_2: bool,
+    protocols: &[&[u8]],
 ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(ca.root()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let versions: &[_] =
         if only_1_2 { &[&rustls::version::TLS12] } else { rustls::DEFAULT_VERSIONS };
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     let stream = TcpStream::connect(address).await?;
     let name = rustls_pki_types::ServerName::try_from(name.to_owned()).unwrap();
     tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await

@@ -20,6 +20,7 @@ use tokio::process::{Child, Command};
 use crate::{
     bed::{Bed, Doors, eventually, free_port, put},
     cases,
+    client::ask_by_http2,
     edge::TestEdge,
 };
 
@@ -286,5 +287,41 @@ async fn a_line_of_the_log_is_a_record_of_portway() {
     assert_eq!(record.path.as_ref(), "/a%22b");
     assert!(record.duration_ms < 20_000.0);
     assert!(plain.starts_with("127.0.0.1 - - ["), "{plain}");
+    nginx.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn http2_is_answered_as_the_edge_answers_it() {
+    let bed = Bed::start(&BTreeMap::new(), &["a.example", "b.example"]).await;
+    let machine = Machine::new(bed.folder()).await;
+    let main = r#"{"hosts": ["a.example"], "routes": [{"path": "/", "to": "@plain"},
+        {"path": "/admin", "to": "@plain", "access": {"allow": []}}]}"#;
+    let other = r#"{"hosts": ["b.example"], "https": false, "to": "@plain"}"#;
+    let input = portway_policy::CompileInput {
+        certificate: Some(bed.certificate.digest()),
+        ..portway_policy::CompileInput::default()
+    };
+    let policies = [("main", main), ("other", other)]
+        .map(|(name, spec)| cases::policy(name, &bed.fill(spec), &input));
+    let certificates = [(bed.certificate.digest(), bed.certificate.clone())].into();
+    let render = |site| Nginx.render_site(site, &certificates, &machine.facts).unwrap().into();
+    let sites: Vec<Arc<Rendered>> = policies.iter().map(render).collect();
+    let release = machine.release(&sites, &NodeSettings::default());
+    machine.stage(&release);
+    machine.activate(&release);
+    let mut nginx = machine.start(&release).await;
+    let edge = TestEdge::start(policies.into(), &NodeSettings::default(), &bed.certificate).await;
+    let asked = [
+        ("a.example", "/"),
+        ("a.example", "/admin"),
+        ("a.example", "/x/../admin/y"),
+        ("a.example", "/x%2fadmin"),
+        ("b.example", "/"),
+    ];
+    let by_edge = ask_by_http2(edge.doors(), &bed.ca, "a.example", &asked).await;
+    assert_eq!(by_edge, [200, 403, 403, 400, 404]);
+    let by_nginx = ask_by_http2(machine.doors(), &bed.ca, "a.example", &asked).await;
+    assert_eq!(by_nginx, by_edge);
+    edge.stop().await;
     nginx.kill().await.unwrap();
 }
