@@ -10,6 +10,9 @@ use std::fmt::{self, Write as _};
 
 pub(crate) use rust::Untranslatable;
 
+/// What is found in an `Upgrade` to more HTTP, whose requests would pass every rule by.
+pub(crate) const UPGRADE_TO_HTTP: &str = r"(?i)(?:^|,)[ \t]*(?:h2c|h2|http|tls)[ \t]*(?:/|,|$)";
+
 /// An expression of Go's `regexp`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GoPattern(String);
@@ -95,7 +98,7 @@ impl GoPattern {
 
     /// Returns what is found in the path of a file whose name has no dot.
     pub(crate) fn without_ending() -> &'static str {
-        "^(?:.*/)?[^./]*$"
+        "^(?:/|(?:.*/)?[^./]+/?)$"
     }
 
     /// Returns the beginning of paths below so many segments.

@@ -16,6 +16,7 @@ mod judge;
 mod matrix;
 pub mod nginx;
 mod object;
+mod order;
 mod output;
 mod path;
 mod setting;

@@ -37,6 +37,7 @@ pub(super) fn write(
         // Refused before (`support`).
         Action::Split(_) => Ok(()),
         Action::Files(root) => {
+            to_folder(lines, route)?;
             strip(lines, route)?;
             files::write(lines, root, &at.key("files"))
         }
@@ -60,6 +61,21 @@ fn strip(lines: &mut Lines<'_>, route: &Route) -> Result<(), Unwritable> {
             Word::ours(replacement),
         ]))?;
     }
+    Ok(())
+}
+
+/// A folder asked for without its slash leads to the one with it, also where it is the root of a route.
+fn to_folder(lines: &mut Lines<'_>, route: &Route) -> Result<(), Unwritable> {
+    let prefix = route.matches.path.prefix().filter(|prefix| !prefix.is_root());
+    let Some(prefix) = prefix else { return Ok(()) };
+    let whole = format!("{}$", GoPattern::segments(prefix.as_str().matches('/').count()));
+    let words = ["@portway_folder", "path_regexp"].map(Word::ours);
+    lines.put(Directive::new(words.into_iter().chain([Word::from(whole.clone())])))?;
+    lines.open(&[Word::ours("route"), Word::ours("@portway_folder")])?;
+    let words = ["uri", "*", "path_regexp"].map(Word::ours);
+    lines.put(Directive::new(words.into_iter().chain([Word::from(whole), Word::ours("$0/")])))?;
+    lines.put(Directive::new(["redir", "*", "{http.request.uri}", "301"]))?;
+    lines.close();
     Ok(())
 }
 

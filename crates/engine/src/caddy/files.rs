@@ -38,7 +38,11 @@ pub(super) fn write(
         write_spa(lines, index, &at.key("spa"))?;
     }
     // Applied before that of the index of a single-page application, which stands further out.
-    let edit = vec![("Cache-Control".to_owned(), Some(cache_control.as_str()))];
+    let edit = vec![
+        ("Cache-Control".to_owned(), Some(cache_control.as_str())),
+        ("X-Content-Type-Options".to_owned(), Some("nosniff")),
+        ("?Content-Type".to_owned(), Some("application/octet-stream")),
+    ];
     headers::deferred(lines, edit, &at.key("cache_control"))?;
     let mut options = Vec::new();
     lines.from(&at.key("index"));
@@ -77,8 +81,9 @@ pub(super) fn can_be_listed(root: &Utf8Path) -> bool {
 fn write_spa(lines: &mut Lines<'_>, index: &[String], at: &FieldPath) -> Result<(), Unwritable> {
     let Some(index) = index.first() else { return Ok(()) };
     lines.from(at);
-    let absent =
-        Directive::new(["not", "file", "{http.request.uri.path}", "{http.request.uri.path}/"]);
+    let of_folder = Word::from(format!("{{http.request.uri.path}}/{index}"));
+    let words = ["not", "file", "{http.request.uri.path}"].map(Word::ours);
+    let absent = Directive::new(words.into_iter().chain([of_folder]));
     let nameless = Directive::new(["path_regexp", GoPattern::without_ending()]);
     let accepts = [
         ("@portway_page", Directive::new(["header_regexp", "Accept", PAGE])),

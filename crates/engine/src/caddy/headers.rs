@@ -8,6 +8,8 @@ use super::{
     text::Unwritable,
 };
 
+use crate::go_pattern::UPGRADE_TO_HTTP;
+
 /// What claims to say who asks, also with underscores for its hyphens, as applications read it.
 const CLAIMS: [&str; 10] = [
     "-X-Forwarded-*",
@@ -102,6 +104,11 @@ pub(super) fn forwarded(
 ) -> Result<(), Unwritable> {
     for claim in CLAIMS {
         lines.put(Directive::new(["request_header", "*", claim]))?;
+    }
+    let words = ["@portway_upgrade", "header_regexp", "Upgrade", UPGRADE_TO_HTTP];
+    lines.put(Directive::new(words))?;
+    for name in ["-Upgrade", "-Http2-Settings"] {
+        lines.put(Directive::new(["request_header", "@portway_upgrade", name]))?;
     }
     let mut told = vec![
         ("X-Real-IP", Word::ours("{http.request.remote.host}")),

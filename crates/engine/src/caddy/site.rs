@@ -16,7 +16,7 @@ use super::{
     syntax::{Directive, Word},
     text::Unwritable,
 };
-use crate::{EngineFacts, Extension, Object, RenderError, Rendered, Secrecy, judge};
+use crate::{EngineFacts, Extension, Object, RenderError, Rendered, Secrecy, judge, order::order};
 
 /// What the release says of a site that judges the address of clients.
 pub(super) const JUDGES_ADDRESSES: &str = "# judges addresses";
@@ -202,8 +202,10 @@ fn write_body(
     } else if door == Door::Redirect {
         to_https(lines)?;
     } else {
-        for route in site.routes.iter().enumerate() {
-            route::write(lines, ground, route)?;
+        for index in order(&site.routes) {
+            if let Some(route) = site.routes.get(index) {
+                route::write(lines, ground, (index, route))?;
+            }
         }
         lines.put(respond("*", ("404 Not found", "404")))?;
     }

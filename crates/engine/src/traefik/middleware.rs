@@ -7,16 +7,35 @@ use super::{access, document::set, site::Draft};
 use crate::{Extension, Secrecy, go_pattern::GoPattern, path::decoded};
 
 /// What claims to say who asks. Traefik itself drops what entry points do not trust; these it knows not.
-const CLAIMS: [&str; 9] = [
+const CLAIMS: [&str; 28] = [
     "Forwarded",
     "X-Request-Id",
     "X_Request_Id",
     "X_Real_Ip",
+    "X-Forwarded-Access-Token",
+    "X-Forwarded-By",
+    "X-Forwarded-Client-Cert",
+    "X-Forwarded-Email",
+    "X-Forwarded-Groups",
+    "X-Forwarded-Method",
+    "X-Forwarded-Path",
+    "X-Forwarded-Preferred-Username",
+    "X-Forwarded-Scheme",
+    "X-Forwarded-Ssl",
+    "X-Forwarded-Uri",
+    "X-Forwarded-User",
     "X_Forwarded_For",
     "X_Forwarded_Host",
-    "X_Forwarded_Proto",
     "X_Forwarded_Port",
     "X_Forwarded_Prefix",
+    "X_Forwarded_Proto",
+    "X_Forwarded_User",
+    "X_Forwarded_Email",
+    "X_Forwarded_Groups",
+    "X-Portway-Edge",
+    "X_Portway_Edge",
+    "X-Portway-Mirror",
+    "X_Portway_Mirror",
 ];
 
 /// Adds what decides who may use a route, in its order; returns the names.

@@ -14,7 +14,10 @@ use super::{
     service,
     site::{Door, Draft},
 };
-use crate::go_pattern::GoPattern;
+use crate::{
+    go_pattern::{GoPattern, UPGRADE_TO_HTTP},
+    order::order,
+};
 
 /// Between the priorities of a host's kinds.
 const KIND: u64 = 1_000_000;
@@ -51,12 +54,7 @@ pub(super) fn write(draft: &mut Draft<'_>, door: &Door) {
     for (hosts, kind) in kinds.iter().zip([3_u64, 2, 1]).filter(|(hosts, _)| !hosts.is_empty()) {
         let host = Rule::any(hosts.iter().map(|host| Rule::host(host)));
         let mut routers = Routers { door, host, first: kind * KIND, kind, draft: &mut *draft };
-        routers.put(
-            "odd",
-            &Rule::call("PathRegexp", &[ODD]),
-            KIND - 1,
-            (std::slice::from_ref(&nobody), NOBODY),
-        );
+        routers.put("odd", &odd(), KIND - 1, (std::slice::from_ref(&nobody), NOBODY));
         if site.blocked.is_some() {
             routers.put(
                 "blocked",
@@ -73,9 +71,11 @@ pub(super) fn write(draft: &mut Draft<'_>, door: &Door) {
                 let rule = Rule::call("PathRegexp", &[ESCAPES]);
                 routers.put("escapes", &rule, KIND - 2, (std::slice::from_ref(&nobody), NOBODY));
             }
-            for (index, part) in parts.iter().enumerate() {
-                let priority = STEP * u64::try_from(parts.len() - index).unwrap_or(1);
-                part.put(&mut routers, index, priority);
+            for (place, index) in order(&site.routes).into_iter().enumerate() {
+                let priority = STEP * u64::try_from(parts.len() - place).unwrap_or(1);
+                if let Some(part) = parts.get(index) {
+                    part.put(&mut routers, index, priority);
+                }
             }
         }
     }
@@ -83,6 +83,12 @@ pub(super) fn write(draft: &mut Draft<'_>, door: &Door) {
 
 fn is_by_expression(route: &Route) -> bool {
     matches!(route.matches.path, PathMatch::Regex(_))
+}
+
+/// Returns what is refused before any route is looked for.
+fn odd() -> Rule {
+    let path = Rule::call("PathRegexp", &[ODD]);
+    Rule::any([path, Rule::call("HeaderRegexp", &["Upgrade", UPGRADE_TO_HTTP])])
 }
 
 /// Returns what a host's routers are tried before: names before patterns, patterns before all.

@@ -140,9 +140,9 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
             Support::refused("Traefik bounds only idle connections")
         }
         S::ProxyProtocol => Support::refused("Traefik sends it for TCP only"),
-        S::ForwardedHeaders => {
-            Support::emulated("there is no `X-Request-Id`, and `traceparent` is not begun")
-        }
+        S::ForwardedHeaders => Support::emulated(
+            "of the names `X-Forwarded-…` only the known ones are dropped, `X-Forwarded-Server` is set, there is no `X-Request-Id`, and `traceparent` is not begun",
+        ),
     }
 }
 

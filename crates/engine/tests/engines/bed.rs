@@ -33,7 +33,8 @@ pub(crate) struct Doors {
 
 impl Bed {
     pub(crate) async fn start(files: &BTreeMap<String, String>, names: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        // Some engines list nothing below a folder whose name begins with a dot.
+        let folder = tempfile::Builder::new().prefix("bed").tempdir().unwrap();
         for (name, text) in files {
             write(&folder.path().join("files").join(name), text);
         }

@@ -136,6 +136,20 @@ impl Case {
         }
     }
 
+    /// Asks both and returns the requests that the edge refuses and the engine answers.
+    pub(crate) async fn let_in(&self, bed: &Bed, edge: Doors, doors: Doors) -> Vec<String> {
+        let mut faults = Vec::new();
+        let is_refused = |answer: &Answer| answer.status.is_none_or(|status| status >= 400);
+        for asked in &self.requests {
+            let wanted = ask(edge, &bed.ca, asked).await;
+            let found = ask(doors, &bed.ca, asked).await;
+            if is_refused(&wanted) && !is_refused(&found) {
+                faults.push(format!("{} {}", asked.method, asked.target));
+            }
+        }
+        faults
+    }
+
     /// Asks both and returns where they differ.
     pub(crate) async fn compare(
         &self,

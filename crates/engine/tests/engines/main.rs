@@ -17,3 +17,4 @@ mod client;
 mod edge;
 mod hostile;
 mod nginx;
+mod others;
