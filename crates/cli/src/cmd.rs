@@ -118,6 +118,8 @@ async fn node(session: &Session, command: NodeCommand) -> Outcome {
         NodeCommand::Set(args) => node::set(session, *args).await,
         NodeCommand::Remove(args) => node::remove(session, args).await,
         NodeCommand::Activate { node } => node::activate(session, &node).await,
+        NodeCommand::Deploy { node } => node::deploy(session, &node).await,
+        NodeCommand::Check { node } => node::check(session, &node).await,
         NodeCommand::Deactivate { node } => node::deactivate(session, &node).await,
         NodeCommand::Confirm { node, host_key, keep } => {
             node::confirm(session, &node, host_key, keep).await

@@ -8,7 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
 use crate::{
-    Control,
+    Control, fleet,
     tasks::{self, Runner, TaskHandle, TaskInfo, TaskReport, TaskScope},
 };
 
@@ -44,11 +44,19 @@ const DISCOVER: TaskInfo = TaskInfo {
     scope: TaskScope::Machine,
 };
 
+const NODES: TaskInfo = TaskInfo {
+    name: fleet::TASK,
+    description: "brings every active node to what it should have",
+    every: Duration::from_secs(5),
+    scope: TaskScope::Machine,
+};
+
 type Run = fn(Control) -> BoxFuture<'static, TaskReport>;
 
 /// All tasks with what they do.
-const ALL: [(TaskInfo, Run); 5] = [
+const ALL: [(TaskInfo, Run); 6] = [
     (DEPLOY, |control| Box::pin(async move { control.deploy().await })),
+    (NODES, |control| Box::pin(async move { control.bring_nodes().await })),
     (FOLLOW, |control| Box::pin(async move { control.follow_certificates().await })),
     (RENEW, |control| Box::pin(async move { control.renew_certificates().await })),
     (DISCOVER, |control| Box::pin(async move { control.discover_nodes().await })),
@@ -75,14 +83,14 @@ impl Control {
             tracker.spawn(work);
             handles.push(handle);
         }
-        if let Some(deploy) = handles.iter().find(|task| task.info().name == DEPLOY.name).cloned() {
-            let (control, stop) = (self.clone(), stop.clone());
-            tracker.spawn(async move {
-                while stop.run_until_cancelled(control.inner.deploy.woken()).await.is_some() {
-                    deploy.poke();
-                }
-            });
-        }
+        let deploys = |task: &&TaskHandle| [DEPLOY.name, NODES.name].contains(&task.info().name);
+        let woken: Vec<_> = handles.iter().filter(deploys).cloned().collect();
+        let (control, ended) = (self.clone(), stop.clone());
+        tracker.spawn(async move {
+            while ended.run_until_cancelled(control.inner.deploy.woken()).await.is_some() {
+                woken.iter().for_each(TaskHandle::poke);
+            }
+        });
         tracker.close();
         if self.inner.tasks.set(handles).is_err() {
             warn!("the background tasks were started twice");

@@ -215,7 +215,7 @@ impl Control {
         let using = self.inner.store.certificates().sites_using(&[due.id]).await?;
         let sites: Vec<_> = using.into_iter().map(|(site, _)| site).collect();
         self.issue(&sites, &names).await?;
-        self.inner.deploy.look_at(sites);
+        self.look_at_sites(sites);
         Ok(())
     }
 
@@ -250,7 +250,7 @@ impl Control {
         }
         let count = sites.len();
         if count > 0 {
-            self.inner.deploy.look_at(sites);
+            self.look_at_sites(sites);
         }
         Ok(count)
     }

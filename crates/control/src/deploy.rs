@@ -7,6 +7,8 @@ mod compile;
 mod progress;
 mod run;
 
+pub(crate) use self::run::chain;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Mutex,
@@ -139,4 +141,4 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// The bounds of owners, read once a run.
-type Owners = BTreeMap<Id<portway_model::User>, Option<portway_model::User>>;
+pub(crate) type Owners = BTreeMap<Id<portway_model::User>, Option<portway_model::User>>;

@@ -90,7 +90,7 @@ impl History<'_> {
     ) -> Result<RevisionProgress, ControlError> {
         let visible = self.actor.visible();
         let revision = self.control.revision(visible, number).await?;
-        let done = self.control.inner.deploy.wait_for(revision.number, patience).await;
+        let done = self.control.wait_for_revision(revision.number, patience).await?;
         let findings = self.control.held_of(visible, revision.number).await?;
         let deployments = self.control.deployments_of(visible, revision.number).await?;
         Ok(RevisionProgress { done, deployments, findings })

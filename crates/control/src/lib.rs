@@ -19,6 +19,7 @@ mod deploy;
 mod diff;
 mod edge_client;
 mod error;
+mod fleet;
 mod health;
 mod history;
 mod idempotency;

@@ -190,7 +190,7 @@ impl Operator<'_> {
             control.inner.store.sessions().revoke_all(row.user.id, control.now()).await?;
         }
         // What a client may reach is part of what the edge is given.
-        control.inner.deploy.look_at_everything();
+        control.look_at_every_site();
         Ok(user_view(&control.user_row(user).await?.user))
     }
 

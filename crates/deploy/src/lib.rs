@@ -14,6 +14,7 @@
 //! This crate deliberately knows no store, no clock and no user: it is given the release, and tells
 //! how it ended.
 
+mod clean;
 mod fence;
 mod home;
 mod journal;
@@ -28,10 +29,11 @@ mod survey;
 mod switch;
 
 pub use self::{
-    journal::{Journal, JournalError, StepRecord},
+    clean::clean,
+    journal::{Journal, JournalError, StepRecord, Unwritten},
     look::{Look, Owner},
     recover::{Resume, resume},
-    run::{Deployment, Ended, deploy},
+    run::{Deployment, Ended, deploy, look},
     state::{FORMAT, NodeState},
     step::StepError,
     survey::{

@@ -1,9 +1,9 @@
 //! What a node has, read from the node.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use portway_engine::{Layout, Link, Probe};
+use portway_engine::{Layout, Link, Object, Probe, Release};
 use portway_policy::Digest;
 use portway_transport::{Content, Entry, Transport};
 use uuid::Uuid;
@@ -55,6 +55,30 @@ impl Look {
             .iter()
             .filter(|(name, digest)| home::named(name) != Some(**digest))
             .map(|(name, _)| name.as_str())
+    }
+
+    /// Says how the node differs from having a release, proven; nothing where it does not.
+    pub fn drift_from(&self, release: &Release) -> Option<String> {
+        let wanted = release.digest;
+        if self.linked != Some(wanted) {
+            let has = self.target.as_ref().map_or("nothing".to_owned(), ToString::to_string);
+            return Some(format!("the link leads to {has}, not to release {wanted}"));
+        }
+        let changed = |(name, object): (&String, &Arc<Object>)| {
+            (!self.has_object(name, object.digest())).then(|| name.clone())
+        };
+        let changed: Vec<_> = release.objects.iter().filter_map(changed).collect();
+        if !changed.is_empty() {
+            return Some(format!("changed or gone on the node: {}", changed.join(", ")));
+        }
+        match (self.running, &self.silent) {
+            (Some(running), _) if running == wanted => None,
+            (Some(running), _) => {
+                Some(format!("its engine serves release {running}, not {wanted}"))
+            }
+            (None, Some(why)) => Some(format!("its engine does not say what it serves: {why}")),
+            (None, None) => Some("its engine does not say what it serves".to_owned()),
+        }
     }
 
     /// Tells whether an object is there and unchanged.

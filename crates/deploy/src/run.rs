@@ -1,14 +1,16 @@
 //! One deployment on one node, from its turn to its end. The order of stages, and what follows what,
 //! stands in [`Stage::next`] alone.
 
-use portway_engine::{Engine, EngineFacts, Release};
+use portway_engine::{Candidate, Engine, EngineFacts, Release};
 use portway_model::{Finding, Outcome, Stage};
 use portway_policy::Digest;
 use portway_transport::Transport;
 
 use tracing::warn;
 
-use crate::{Journal, Look, Owner, StepError, stage, step::Node, switch::Switch};
+use crate::{
+    Journal, Look, Owner, StepError, Unwritten, look::read, stage, step::Node, switch::Switch,
+};
 
 /// What a node is to be brought to, and by whom.
 pub struct Deployment<'a, T> {
@@ -113,6 +115,16 @@ pub async fn deploy<T: Transport, J: Journal>(it: &Deployment<'_, T>, journal: &
             _ => return ended(fault, undo, &progress),
         }
     }
+}
+
+/// Reads what a node has, and changes nothing.
+///
+/// # Errors
+/// When the node cannot be read.
+pub async fn look<T: Transport>(it: &Deployment<'_, T>) -> Result<Look, StepError> {
+    let node = Node { transport: it.transport, journal: &Unwritten, stage: Stage::Queued };
+    let steps = stage::steps(it, Candidate { files: Vec::new() });
+    read(&node, &it.facts.layout, &steps.activate, &steps.probe).await
 }
 
 /// Does the work of one stage.

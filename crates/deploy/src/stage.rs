@@ -137,7 +137,7 @@ pub(crate) async fn roll_back<T: Transport, J: Journal>(
     Ok(())
 }
 
-fn steps<T>(it: &Deployment<'_, T>, candidate: Candidate) -> Steps {
+pub(crate) fn steps<T>(it: &Deployment<'_, T>, candidate: Candidate) -> Steps {
     it.engine.steps(candidate, it.release, it.facts)
 }
 

@@ -13,11 +13,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use portway_engine::{Command, EngineFacts, Layout, Ports, Rights};
 use portway_model::{EngineKind, Node, Stage};
-use portway_transport::{Content, Transport, TransportError};
+use portway_transport::{Content, SEARCH_PATH, Transport, TransportError};
 
 pub use self::{engine::EngineSeen, judge::preflight, sockets::Listener};
 use crate::{
-    Journal, JournalError, NodeState, StepError, StepRecord,
+    NodeState, StepError, Unwritten,
     home::Home,
     look,
     step::{Node as Steps, printed},
@@ -46,6 +46,8 @@ pub struct Survey {
     pub user: Seen<u32>,
     /// The system, as it calls itself.
     pub system: Seen<System>,
+    /// The engine's program.
+    pub program: Seen<Utf8PathBuf>,
     /// The engine.
     pub engine: Seen<EngineSeen>,
     /// What the engine's own test says of what is there: nothing wrong, or its words.
@@ -127,13 +129,14 @@ pub async fn survey<T: Transport>(
     node: &Node,
     now: impl Fn() -> Timestamp + Send + Sync,
 ) -> Result<Survey, TransportError> {
-    let nobody = Nobody;
+    let nobody = Unwritten;
     let steps = Steps { transport, journal: &nobody, stage: Stage::Queued };
     let eye = Eye { steps };
     // The first question tells whether the node can be spoken with; later ones may fail alone.
     let user = eye.user().await?;
     let authorities = eye.authorities().await;
-    let layout = layout(node, authorities.as_ref().ok());
+    let program = eye.program(program_of(node.engine)).await;
+    let layout = layout(node, authorities.as_ref().ok(), program.as_ref().ok());
     Ok(Survey {
         at: now(),
         user,
@@ -148,6 +151,7 @@ pub async fn survey<T: Transport>(
         listeners: sockets::see(&eye, &node.ports).await,
         state: eye.state(&layout).await,
         authorities,
+        program,
     })
 }
 
@@ -158,7 +162,7 @@ impl Survey {
         Some(EngineFacts {
             version: engine.version,
             modules: engine.modules.clone(),
-            layout: layout(node, self.authorities.as_ref().ok()),
+            layout: layout(node, self.authorities.as_ref().ok(), self.program.as_ref().ok()),
             ports: Ports {
                 addresses: Vec::new(),
                 http: node.ports.http,
@@ -170,33 +174,43 @@ impl Survey {
 }
 
 /// Returns where the files of a node lie: where its engine's packages put them, unless it is said.
-pub fn layout(node: &Node, authorities: Option<&Utf8PathBuf>) -> Layout {
+pub fn layout(
+    node: &Node,
+    authorities: Option<&Utf8PathBuf>,
+    program: Option<&Utf8PathBuf>,
+) -> Layout {
     let home = node.paths.home.clone();
-    let (config, entrance, program) = match node.engine {
+    let (config, entrance) = match node.engine {
         EngineKind::Nginx => {
-            ("/etc/nginx/nginx.conf".into(), "/etc/nginx/conf.d/portway.conf".into(), "nginx")
+            ("/etc/nginx/nginx.conf".into(), "/etc/nginx/conf.d/portway.conf".into())
         }
-        EngineKind::Caddy => ("/etc/caddy/Caddyfile".into(), home.join("current.caddy"), "caddy"),
-        EngineKind::Traefik => (
-            "/etc/traefik/traefik.yml".into(),
-            "/etc/traefik/dynamic/portway.yml".into(),
-            "traefik",
-        ),
-        EngineKind::Edge => (home.join("edge"), home.join("edge/control.sock"), "portway"),
+        EngineKind::Caddy => ("/etc/caddy/Caddyfile".into(), home.join("current.caddy")),
+        EngineKind::Traefik => {
+            ("/etc/traefik/traefik.yml".into(), "/etc/traefik/dynamic/portway.yml".into())
+        }
+        EngineKind::Edge => (home.join("edge"), home.join("edge/control.sock")),
     };
     Layout {
         top_level: node.paths.config.clone().unwrap_or(config),
         reached_by: node.paths.include.clone().unwrap_or(entrance),
         logs: node.paths.logs.clone().unwrap_or_else(|| Utf8PathBuf::from("/var/log/portway")),
-        program: Utf8PathBuf::from(program),
+        program: program.cloned().unwrap_or_else(|| Utf8PathBuf::from(program_of(node.engine))),
         authorities: authorities.cloned().unwrap_or_else(|| Utf8PathBuf::from(AUTHORITIES[0])),
         home,
     }
 }
 
+/// Returns the name of an engine's program.
+const fn program_of(engine: EngineKind) -> &'static str {
+    match engine {
+        EngineKind::Edge => "portway",
+        EngineKind::Nginx | EngineKind::Caddy | EngineKind::Traefik => engine.as_str(),
+    }
+}
+
 /// Looks at one thing at a time.
 struct Eye<'a, T> {
-    steps: Steps<'a, T, Nobody>,
+    steps: Steps<'a, T, Unwritten>,
 }
 
 impl<T: Transport> Eye<'_, T> {
@@ -217,6 +231,17 @@ impl<T: Transport> Eye<'_, T> {
         Err(format!("there is none of {}", AUTHORITIES.join(", ")))
     }
 
+    /// Returns where a program is. Configurations and rules of sudo name programs by their paths.
+    async fn program(&self, name: &str) -> Seen<Utf8PathBuf> {
+        for folder in SEARCH_PATH.split(':') {
+            let path = Utf8Path::new(folder).join(name);
+            if self.holds(&["test", "-x", path.as_str()]).await? {
+                return Ok(path);
+            }
+        }
+        Err(format!("there is no program `{name}` in {SEARCH_PATH}"))
+    }
+
     async fn system(&self) -> Seen<System> {
         let path = Utf8Path::new("/etc/os-release");
         let bytes = self.steps.get(path).await.map_err(words)?.unwrap_or_default();
@@ -231,7 +256,14 @@ impl<T: Transport> Eye<'_, T> {
             }
             EngineKind::Caddy => {
                 let config = layout.top_level.as_str();
-                vec!["caddy", "validate", "--adapter", "caddyfile", "--config", config]
+                vec![
+                    layout.program.as_str(),
+                    "validate",
+                    "--adapter",
+                    "caddyfile",
+                    "--config",
+                    config,
+                ]
             }
             EngineKind::Traefik | EngineKind::Edge => return Ok(None),
         };
@@ -360,17 +392,6 @@ fn system(os_release: &str) -> Option<System> {
 fn available(df: &str) -> Option<u64> {
     let kilobytes: u64 = df.lines().last()?.split_whitespace().nth(3)?.parse().ok()?;
     kilobytes.checked_mul(1024)
-}
-
-/// Looking changes nothing, so it is not written down.
-struct Nobody;
-
-impl Journal for Nobody {
-    async fn enter(&self, _: Stage) -> Result<(), JournalError> {
-        Ok(())
-    }
-
-    fn step(&self, _: StepRecord) {}
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod collector;
 pub mod corpus;
 pub mod frames;
 pub mod manager;
+pub mod nginx;
 pub mod origin;
 pub mod port;
 pub mod skip;

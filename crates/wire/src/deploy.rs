@@ -33,6 +33,23 @@ pub struct DeploymentView {
     pub findings: Vec<Finding>,
 }
 
+/// A step of a deployment, as it was done on the node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DeploymentStep {
+    /// The work in hand.
+    #[schema(value_type = String)]
+    pub stage: Stage,
+    /// What was done: a command with its arguments, or words.
+    pub action: String,
+    /// What it printed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output: String,
+    /// Whether it went well.
+    pub ok: bool,
+    /// How long it took, in milliseconds.
+    pub milliseconds: u64,
+}
+
 /// How long to wait for a revision to be carried out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -149,6 +149,59 @@ pub struct RemoveNode {
     pub clean: bool,
 }
 
+/// What a look at a node found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct NodeCheck {
+    /// Whether the node can be deployed to.
+    pub ready: bool,
+    /// Why the node could not be looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<Unseen>,
+    /// The same in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    /// The fingerprint of a host key that it showed and that nobody has confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offered_host_key: Option<String>,
+    /// Its system, as it calls itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// The version of its engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_version: Option<String>,
+    /// What the engine was built with or loads.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<String>,
+    /// The numeric user who is logged in as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
+    /// The bytes left where Portway's folder lies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<u64>,
+    /// The seconds by which its clock is ahead of the manager's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_seconds: Option<i64>,
+    /// What is in the way, and what deserves attention, each with its remedy.
+    #[schema(value_type = Vec<FindingSchema>)]
+    pub findings: Vec<Finding>,
+}
+
+/// Why a node could not be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unseen {
+    /// A host key is not confirmed, or another one than was confirmed.
+    HostKey,
+    /// It could not be reached or logged in to.
+    Unreachable,
+    /// What is declared of the connection leads nowhere from this manager.
+    NoWay,
+}
+
 /// A host key that somebody has compared with the host's own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -10,8 +10,8 @@ use portway_control::Resource;
 use portway_wire::{
     Page, ProblemCode,
     node::{
-        ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeQuery, NodeView,
-        NodesImported, RemoveNode, SshKeyView,
+        ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeCheck, NodeQuery,
+        NodeView, NodesImported, RemoveNode, SshKeyView,
     },
 };
 
@@ -166,6 +166,40 @@ pub(crate) async fn deactivate_node(
 ) -> Answer<NodeChanged> {
     let operator = api.control().operator(&actor, Resource::Nodes, "node.deactivate").await?;
     Ok(Json(operator.deactivate_node(&node).await?))
+}
+
+/// Looks at a node: what it is like, and what keeps it from being deployed to.
+///
+/// Nothing is changed on it. A host key that it shows and that is not confirmed is noted.
+#[utoipa::path(
+    post, path = "/nodes/{node}/check", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name.")),
+    responses((status = 200, description = "What was found.", body = NodeCheck)),
+)]
+pub(crate) async fn check_node(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+) -> Answer<NodeCheck> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.check").await?;
+    Ok(Json(operator.check_node(&node).await?))
+}
+
+/// Brings a node to what it should have, over what somebody changed on it.
+///
+/// The answer comes when that has ended, and tells how in `facts`.
+#[utoipa::path(
+    post, path = "/nodes/{node}/deploy", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name.")),
+    responses((status = 200, description = "The node as it is known now.", body = NodeView)),
+)]
+pub(crate) async fn deploy_node(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+) -> Answer<NodeView> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.deploy").await?;
+    Ok(Json(operator.deploy_node(&node).await?))
 }
 
 /// Confirms the key of a node's host.

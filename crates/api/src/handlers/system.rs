@@ -5,7 +5,7 @@ use http::{StatusCode, header};
 use portway_control::Resource;
 use portway_wire::{
     Page, PageQuery, ProblemCode,
-    deploy::DeploymentView,
+    deploy::{DeploymentStep, DeploymentView},
     system::{CertificateView, Health, RootView, Roots, TaskView},
 };
 use uuid::Uuid;
@@ -88,6 +88,24 @@ pub(crate) async fn show_deployment(
 ) -> Answer<DeploymentView> {
     let overseer = api.control().overseer(&actor, Resource::System, "deployment.read").await?;
     Ok(Json(overseer.deployment(id).await?))
+}
+
+/// Lists what was done on the node in a deployment, step by step.
+///
+/// Commands stand with their arguments and what they printed. Known to the manager that did it, until
+/// it ends.
+#[utoipa::path(
+    get, path = "/deployments/{id}/steps", tag = "system",
+    params(("id" = Uuid, Path, description = "The deployment.")),
+    responses((status = 200, description = "The steps in their order.", body = Vec<DeploymentStep>)),
+)]
+pub(crate) async fn deployment_steps(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(id): Path<Uuid>,
+) -> Answer<Vec<DeploymentStep>> {
+    let overseer = api.control().overseer(&actor, Resource::System, "deployment.read").await?;
+    Ok(Json(overseer.deployment_steps(id).await?))
 }
 
 /// Returns the roots of the local authority in one file.

@@ -19,7 +19,7 @@ const CHANGED: Expected = [401, 404, 200, 403, 200];
 const OVERSEEN: Expected = [401, 403, 403, 200, 200];
 const OPERATED: Expected = [401, 403, 403, 403, 200];
 
-const TABLE: [(&str, Expected); 59] = [
+const TABLE: [(&str, Expected); 62] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -59,7 +59,9 @@ const TABLE: [(&str, Expected); 59] = [
     ("PUT /api/v1/nodes/{node}", OPERATED),
     ("DELETE /api/v1/nodes/{node}", OPERATED),
     ("POST /api/v1/nodes/{node}/activate", OPERATED),
+    ("POST /api/v1/nodes/{node}/check", OPERATED),
     ("POST /api/v1/nodes/{node}/deactivate", OPERATED),
+    ("POST /api/v1/nodes/{node}/deploy", OPERATED),
     ("POST /api/v1/nodes/{node}/host-key", OPERATED),
     ("GET /api/v1/ssh-key", OVERSEEN),
     ("POST /api/v1/discovery", OPERATED),
@@ -88,6 +90,7 @@ const TABLE: [(&str, Expected); 59] = [
     ("GET /api/v1/certificates", OVERSEEN),
     ("GET /api/v1/deployments", OVERSEEN),
     ("GET /api/v1/deployments/{id}", [401, 403, 403, 404, 404]),
+    ("GET /api/v1/deployments/{id}/steps", [401, 403, 403, 404, 404]),
 ];
 
 #[tokio::test]

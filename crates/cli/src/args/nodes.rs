@@ -35,6 +35,16 @@ pub(crate) enum NodeCommand {
         /// Name or id
         node: String,
     },
+    /// Look at a node: what it is like, and what is in the way
+    Check {
+        /// Name or id
+        node: String,
+    },
+    /// Bring a node to what it should have now, over what somebody changed on it
+    Deploy {
+        /// Name or id
+        node: String,
+    },
     /// Confirm the key of a node's host, after comparing it with the host's own
     Confirm {
         /// Name or id

@@ -86,6 +86,10 @@ pub(crate) struct SiteAdd {
     /// A word by which the site is found; can be given several times
     #[arg(long = "tag", value_name = "TAG")]
     pub(crate) tags: Vec<String>,
+    /// A node on which the site is served: a name, `group:NAME`, `label:KEY=VALUE`, `zone:NAME`, or
+    /// `local`, the managers' own edges (the default); can be given several times
+    #[arg(long = "node", value_name = "NODE")]
+    pub(crate) nodes: Vec<String>,
     /// Serve plain HTTP only
     #[arg(long)]
     pub(crate) no_https: bool,

@@ -7,7 +7,8 @@ use portway_model::{NodeSpec, node::HostKeyPin};
 use portway_wire::{
     client::{Client, ClientError, IfMatch},
     node::{
-        ConfirmHostKey, EditNode, NewNode, NodeChanged, NodeQuery, NodeState, NodeView, RemoveNode,
+        ConfirmHostKey, EditNode, NewNode, NodeChanged, NodeCheck, NodeQuery, NodeState, NodeView,
+        RemoveNode,
     },
 };
 use uuid::Uuid;
@@ -124,6 +125,22 @@ pub(super) async fn deactivate(session: &Session, node: &str) -> Outcome {
     finish(session, &changed)
 }
 
+/// `portway node check`
+pub(super) async fn check(session: &Session, node: &str) -> Outcome {
+    let found = session.client().await?.check_node(node).await?;
+    session.out.show(&found, |paint| describe_check(&found, paint))?;
+    findings::show(&session.out, &found.findings, &Sources::default())?;
+    Ok(if found.ready { Exit::Ok } else { Exit::Findings })
+}
+
+/// `portway node deploy`
+pub(super) async fn deploy(session: &Session, node: &str) -> Outcome {
+    let view = session.client().await?.deploy_node(node).await?;
+    session.out.show(&view, |paint| describe(&view, paint))?;
+    findings::show(&session.out, &view.findings, &Sources::default())?;
+    Ok(if view.state == NodeState::Ready { Exit::Ok } else { Exit::Held })
+}
+
 /// `portway node confirm`
 pub(super) async fn confirm(
     session: &Session,
@@ -208,6 +225,22 @@ fn state(state: NodeState) -> &'static str {
         NodeState::Failed => "failed",
         NodeState::Inactive => "inactive",
     }
+}
+
+fn describe_check(found: &NodeCheck, paint: Paint) -> String {
+    let mut lines = vec![("ready", if found.ready { "yes" } else { "no" }.to_owned())];
+    lines.extend(found.problem.clone().map(|problem| ("problem", problem)));
+    lines.extend(found.remedy.clone().map(|remedy| ("remedy", remedy)));
+    lines.extend(found.offered_host_key.clone().map(|key| ("shows", key)));
+    lines.extend(found.system.clone().map(|system| ("system", system)));
+    lines.extend(found.engine_version.clone().map(|version| ("version", version)));
+    lines.extend(found.user.map(|user| ("user", user.to_string())));
+    lines.extend(found.free_bytes.map(|free| ("free", format!("{} MiB", free >> 20))));
+    lines.extend(found.clock_ahead_seconds.map(|ahead| ("clock", format!("{ahead:+} s"))));
+    let line = |(name, value): (&str, String)| {
+        format!("{} {}\n", paint.dim(&format!("{name:<9}")), clean(&value))
+    };
+    lines.into_iter().map(line).collect()
 }
 
 fn describe(view: &NodeView, paint: Paint) -> String {

@@ -111,6 +111,7 @@ fn spec(args: &SiteAdd) -> Result<SiteSpec, Failure> {
         to,
         files: files.map(FilesSpec::Root),
         redirect: args.redirect.clone().map(RedirectSpec::To),
+        nodes: (!args.nodes.is_empty()).then(|| args.nodes.clone()),
         https: args.no_https.then_some(HttpsSpec::Enabled(false)),
         access: access(args)?,
         max_body: args.max_body.clone().map(SizeSpec::Text),

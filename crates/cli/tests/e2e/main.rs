@@ -13,6 +13,7 @@ mod cli;
 mod example;
 mod explain;
 mod files;
+mod fleet;
 mod isolation;
 mod jwt_api;
 mod life;

@@ -11,14 +11,14 @@ use crate::{Control, ControlError, bounds, certificates::with_digest, sites::spe
 
 /// A site as the edge is given it.
 #[derive(Debug)]
-pub(super) struct Compiled {
-    pub(super) policy: SitePolicy,
-    pub(super) certificate: Option<CertificateObject>,
+pub(crate) struct Compiled {
+    pub(crate) policy: SitePolicy,
+    pub(crate) certificate: Option<CertificateObject>,
 }
 
 impl Control {
     /// Compiles a site. What keeps it from being compiled are findings; it is held with them.
-    pub(super) async fn compile_site(
+    pub(crate) async fn compile_site(
         &self,
         row: &SiteRow,
         owners: &mut Owners,

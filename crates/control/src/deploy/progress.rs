@@ -83,13 +83,15 @@ impl Control {
         let request = PageRequest::first(portway_store::MAX_LIMIT);
         let changes = self.inner.store.revisions().changes_of(visible, revision, &request).await?;
         let touched: BTreeSet<_> = changes.items.iter().map(|change| change.id).collect();
-        let held = self.inner.store.nodes().held(visible, self.inner.node, &request).await?;
-        Ok(held
-            .items
-            .into_iter()
-            .filter(|row| touched.contains(&row.site.uuid()))
-            .flat_map(|row| row.findings)
-            .collect())
+        let mut nodes = self.nodes_of_revision(revision).await?;
+        nodes.insert(self.inner.node);
+        let mut findings = Vec::new();
+        for node in nodes {
+            let held = self.inner.store.nodes().held(visible, node, &request).await?.items;
+            let held = held.into_iter().filter(|row| touched.contains(&row.site.uuid()));
+            findings.extend(held.flat_map(|row| row.findings));
+        }
+        Ok(findings)
     }
 
     /// Returns the latest deployments that carried a revision; for administrators and viewers.

@@ -438,7 +438,7 @@ fn proven(index: &Index, report: &ChangeReport) -> Result<(), RunError> {
 }
 
 /// Returns an error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -47,7 +47,7 @@ impl Overseer<'_> {
 }
 
 impl Control {
-    pub(super) async fn node_view(&self, row: &NodeRow) -> Result<NodeView, ControlError> {
+    pub(crate) async fn node_view(&self, row: &NodeRow) -> Result<NodeView, ControlError> {
         let facts = self.inner.store.nodes().facts(&[row.id]).await?;
         view(row, facts.get(&row.id))
     }

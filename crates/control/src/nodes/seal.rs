@@ -77,7 +77,6 @@ impl Control {
     }
 
     /// Opens a secret to which a declared node refers.
-    #[expect(dead_code, reason = "asked for by what logs in to nodes")]
     pub(crate) async fn open_node_secret(
         &self,
         reference: &str,

@@ -94,7 +94,6 @@ impl SshKey {
     }
 
     /// Returns the private key in OpenSSH's form.
-    #[cfg_attr(not(test), expect(dead_code, reason = "asked for by what logs in to nodes"))]
     pub(crate) fn private(&self) -> &Redacted<String> {
         &self.private
     }

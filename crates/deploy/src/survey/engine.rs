@@ -24,6 +24,9 @@ pub(super) async fn see<T: Transport>(
     layout: &Layout,
 ) -> Seen<EngineSeen> {
     let program = layout.program.as_str();
+    if !layout.program.is_absolute() {
+        return Err(format!("there is no program `{program}` on the node"));
+    }
     let ask = async |argv: &[&str]| eye.said(argv, Rights::Login).await.map_err(words);
     match kind {
         EngineKind::Nginx => {

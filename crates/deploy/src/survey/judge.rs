@@ -117,7 +117,7 @@ impl Judge<'_> {
     }
 
     fn entrance(&mut self) {
-        let layout = layout(self.node, None);
+        let layout = layout(self.node, None, None);
         let (path, top_level) = (&layout.reached_by, &layout.top_level);
         if self.survey.top_level == Ok(false) {
             let text = format!("{top_level} is not there");

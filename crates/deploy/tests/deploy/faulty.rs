@@ -130,7 +130,11 @@ impl Faulty {
 }
 
 fn lost(what: &str) -> TransportError {
-    TransportError::Lost { address: "node".to_owned(), what: what.to_owned() }
+    TransportError::Lost {
+        address: "node".to_owned(),
+        what: what.to_owned(),
+        reason: "the cable is cut".to_owned(),
+    }
 }
 
 impl Transport for Faulty {

@@ -1,10 +1,10 @@
 //! What happens when nothing else goes wrong.
 
-use portway_deploy::{Ended, StepError};
+use portway_deploy::{Deployment, Ended, StepError, clean, look};
 use portway_model::Stage;
 use portway_transport::Local;
 
-use crate::bed::{Bed, Notes};
+use crate::bed::{Bed, Notes, Tiny, owner};
 
 #[tokio::test]
 async fn the_first_release_is_reached_tested_and_proven() {
@@ -115,4 +115,51 @@ async fn what_cannot_be_written_down_is_not_done_and_what_was_done_is_undone() {
         assert_eq!(bed.linked(), Some(bed.release("good").digest), "{stage:?}");
         assert!(bed.serves(Some(&bed.release("good"))).await, "{stage:?}");
     }
+}
+
+#[tokio::test]
+async fn what_changed_on_the_node_is_told_and_not_touched() {
+    let bed = Bed::start().await;
+    let release = bed.release("one");
+    bed.deploy("one", 1).await;
+    let local = Local::new();
+    let owner = owner(2);
+    let it = Deployment {
+        transport: &local,
+        engine: &Tiny,
+        facts: &bed.facts,
+        release: &release,
+        owner: &owner,
+    };
+    assert_eq!(look(&it).await.unwrap().drift_from(&release), None);
+
+    let object = std::fs::read_dir(bed.facts.layout.objects()).unwrap().next().unwrap().unwrap();
+    std::fs::write(object.path(), "# by hand\n").unwrap();
+
+    let drift = look(&it).await.unwrap().drift_from(&release).unwrap();
+    assert!(drift.contains(object.file_name().to_str().unwrap()), "{drift}");
+    assert_eq!(std::fs::read_to_string(object.path()).unwrap(), "# by hand\n");
+}
+
+#[tokio::test]
+async fn a_node_that_is_cleaned_has_nothing_of_portways_and_serves_on() {
+    let bed = Bed::start().await;
+    let release = bed.release("one");
+    bed.deploy("one", 1).await;
+    let (local, owner) = (Local::new(), owner(2));
+    let it = Deployment {
+        transport: &local,
+        engine: &Tiny,
+        facts: &bed.facts,
+        release: &release,
+        owner: &owner,
+    };
+
+    for _ in 0..2 {
+        clean(&it, &Notes::default()).await.unwrap();
+        assert!(!bed.facts.layout.home.exists());
+        assert!(!bed.facts.layout.reached_by.is_symlink());
+        assert!(bed.serves(None).await);
+    }
+    assert!(matches!(bed.deploy("one", 3).await, Ended::Live { .. }), "and it can come back");
 }

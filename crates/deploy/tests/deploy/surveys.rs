@@ -57,10 +57,9 @@ async fn what_is_in_the_way_is_told_all_at_once() {
 #[tokio::test]
 async fn an_engine_that_is_missing_is_told_with_how_to_get_it() {
     let bed = Bed::start().await;
-    let empty = Local::new().with_search_path("/nowhere:/usr/bin:/bin");
     let node = Node { engine: EngineKind::Traefik, ..node(&bed) };
 
-    let seen = survey(&empty, &node, jiff::Timestamp::now).await.unwrap();
+    let seen = survey(&Local::new(), &node, jiff::Timestamp::now).await.unwrap();
     let findings = preflight(&node, &seen);
 
     let finding = findings.iter().find(|finding| finding.text.contains("not found")).unwrap();

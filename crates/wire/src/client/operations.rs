@@ -11,8 +11,8 @@ use crate::{
     explain::{ExplainQuery, Explanation, TryOut},
     logs::{LogLines, LogQuery},
     node::{
-        ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeQuery, NodeView,
-        NodesImported, RemoveNode, SshKeyView,
+        ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeCheck, NodeQuery,
+        NodeView, NodesImported, RemoveNode, SshKeyView,
     },
     revision::{Diff, DiffQuery, Revert, RevertSite, RevisionQuery, RevisionView},
     site::{
@@ -261,6 +261,16 @@ impl Client {
     /// Confirms the key of a node's host.
     pub async fn confirm_host_key(&self, node: &str, key: &ConfirmHostKey) -> Answer<NodeChanged> {
         self.post(&node_path(node, "/host-key"), key).await
+    }
+
+    /// Brings a node to what it should have.
+    pub async fn deploy_node(&self, node: &str) -> Answer<NodeView> {
+        self.post(&node_path(node, "/deploy"), &serde_json::json!({})).await
+    }
+
+    /// Looks at a node.
+    pub async fn check_node(&self, node: &str) -> Answer<NodeCheck> {
+        self.post(&node_path(node, "/check"), &serde_json::json!({})).await
     }
 
     /// Shows the key with which managers log in to nodes.

@@ -1,0 +1,220 @@
+//! Sites on a machine with nginx that is reached over SSH, from the first look at it to its removal.
+
+use std::time::Duration;
+
+use portway_testkit::{
+    manager::Manager,
+    nginx::Nginx,
+    origin::{Origin, Speaks},
+    sshd::Sshd,
+};
+use serde_json::{Value, json};
+
+use crate::support::{eventually, json, manager, ok};
+
+/// A machine with nginx and an SSH server.
+struct Machine {
+    nginx: Nginx,
+    sshd: Sshd,
+}
+
+impl Machine {
+    fn start() -> Self {
+        Self { nginx: Nginx::start().unwrap(), sshd: Sshd::run().unwrap() }
+    }
+
+    /// Declares it as a node. `more` is added to the command.
+    async fn add(&self, manager: &Manager, name: &str, more: &[&str]) {
+        let key = ok(manager, &["node", "key"]).await.out;
+        self.sshd.authorize(&key).unwrap();
+        let address = format!("{}@127.0.0.1:{}", self.sshd.user(), self.sshd.port());
+        let folder = self.nginx.folder();
+        let port = |port: u16| port.to_string();
+        let (http, https) = (port(self.nginx.http()), port(self.nginx.https()));
+        let probe = port(self.nginx.probe());
+        let (config, logs) = (self.nginx.top_level(), folder.join("logs"));
+        let (home, include) = (folder.join("portway"), folder.join("conf.d/portway.conf"));
+        let words = [
+            "node",
+            "add",
+            name,
+            "--engine",
+            "nginx",
+            "--ssh",
+            &address,
+            "--http-port",
+            &http,
+            "--https-port",
+            &https,
+            "--probe-port",
+            &probe,
+            "--home",
+            home.as_str(),
+            "--config",
+            config.as_str(),
+            "--include",
+            include.as_str(),
+            "--logs",
+            logs.as_str(),
+        ];
+        ok(manager, &[&words[..], more].concat()).await;
+    }
+
+    fn pin(&self) -> String {
+        self.sshd.fingerprint("ed25519").unwrap()
+    }
+
+    /// Asks nginx for a page of a host. Returns status and body.
+    async fn get(&self, host: &str, path: &str) -> Option<(u16, String)> {
+        get(self.nginx.http(), host, path).await
+    }
+
+    async fn serves(&self, host: &str, wanted: &(u16, &str)) {
+        eventually(&format!("{wanted:?} of {host}"), async || {
+            let (status, body) = self.get(host, "/").await?;
+            (status == wanted.0 && body.contains(wanted.1)).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_comes_to_a_machine_with_nginx_changes_there_and_leaves() {
+    let manager = manager().await;
+    let machine = Machine::start();
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    let to = origin.address().unwrap().to_string();
+
+    machine.add(&manager, "web-1", &[]).await;
+    let unknown = manager.run(&["--output=json", "node", "check", "web-1"]).await.unwrap();
+    let unknown: Value = unknown.json().unwrap();
+    assert_eq!((&unknown["ready"], &unknown["unseen"]), (&json!(false), &json!("host_key")));
+    assert_eq!(unknown["offered_host_key"], json!(machine.pin()));
+
+    ok(&manager, &["node", "confirm", "web-1", "--host-key", &machine.pin()]).await;
+    let seen = json(&manager, &["node", "check", "web-1"]).await;
+    assert_eq!(seen["ready"], json!(true), "{seen}");
+    assert!(seen["engine_version"].as_str().is_some_and(|version| version.starts_with("1.")));
+
+    let add = ["site", "add", "app.example", "--to", &to, "--node", "web-1", "--no-https"];
+    ok(&manager, &add).await;
+    let (status, _) = machine.get("app.example", "/").await.unwrap();
+    assert_eq!(status, 200, "it is there when the command returns");
+    let shown = json(&manager, &["node", "show", "web-1"]).await;
+    assert_eq!(shown["state"], json!("ready"), "{shown}");
+
+    ok(&manager, &["site", "rm", "app.example"]).await;
+    machine.serves("app.example", &(404, "")).await;
+}
+
+/// One connection serves all that a manager does on a node.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_a_node_refuses_is_held_there_and_others_go_on() {
+    let manager = manager().await;
+    let machine = Machine::start();
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    let to = origin.address().unwrap().to_string();
+    machine.add(&manager, "web-1", &["--host-key", &machine.pin()]).await;
+    let good = |host: &str| json!({"hosts": [host], "to": to, "https": false, "nodes": ["web-1"]});
+    put(&manager, "one", &good("one.example")).await;
+    machine.serves("one.example", &(200, "")).await;
+
+    // nginx cannot speak the PROXY protocol to upstreams over HTTP.
+    let mut bad = good("one.example");
+    bad["to"] = json!({"targets": [to], "proxy_protocol": "v2"});
+    let held = put(&manager, "one", &bad).await;
+    assert!(held.contains("proxy_protocol"), "{held}");
+    put(&manager, "two", &good("two.example")).await;
+
+    machine.serves("two.example", &(200, "")).await;
+    machine.serves("one.example", &(200, "")).await;
+    put(&manager, "one", &good("uno.example")).await;
+    machine.serves("uno.example", &(200, "")).await;
+    machine.serves("one.example", &(404, "")).await;
+    assert_eq!(machine.sshd.logins(), 1, "one connection is used for everything");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_away_gets_what_it_missed_when_it_is_back() {
+    let manager = manager().await;
+    let mut machine = Machine::start();
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    let to = origin.address().unwrap().to_string();
+    machine.add(&manager, "web-1", &["--host-key", &machine.pin()]).await;
+    let site = |host: &str| json!({"hosts": [host], "to": to, "https": false, "nodes": ["web-1"]});
+    put(&manager, "one", &site("one.example")).await;
+    machine.serves("one.example", &(200, "")).await;
+
+    machine.sshd.kill_sessions().unwrap();
+    machine.sshd.kill().unwrap();
+    put_without_waiting(&manager, "two", &site("two.example")).await;
+    let failed = eventually("the trouble is told", async || {
+        let shown = json(&manager, &["node", "show", "web-1"]).await;
+        (shown["state"] == "failed").then_some(shown)
+    })
+    .await;
+    assert!(failed["facts"]["error"].is_string(), "{failed}");
+    assert_eq!(machine.get("one.example", "/").await.unwrap().0, 200, "it serves on");
+
+    machine.sshd.start().unwrap();
+    machine.serves("two.example", &(200, "")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_shows_another_key_is_told_nothing() {
+    let manager = manager().await;
+    let mut machine = Machine::start();
+    machine.add(&manager, "web-1", &["--host-key", &machine.pin()]).await;
+    assert_eq!(json(&manager, &["node", "check", "web-1"]).await["ready"], json!(true));
+    let before = machine.sshd.logins();
+    machine.sshd.kill_sessions().unwrap();
+    machine.sshd.kill().unwrap();
+    machine.sshd.change_host_keys().unwrap();
+    machine.sshd.start().unwrap();
+
+    let found = manager.run(&["--output=json", "node", "check", "web-1"]).await.unwrap();
+
+    let found: Value = found.json().unwrap();
+    assert_eq!((&found["ready"], &found["unseen"]), (&json!(false), &json!("host_key")), "{found}");
+    assert_eq!(found["offered_host_key"], json!(machine.pin()));
+    assert_eq!(machine.sshd.logins(), before, "nobody logged in");
+    ok(&manager, &["node", "confirm", "web-1", "--host-key", &machine.pin()]).await;
+    assert_eq!(json(&manager, &["node", "check", "web-1"]).await["ready"], json!(true));
+}
+
+/// Writes a site and waits for its nodes. Returns what was said.
+async fn put(manager: &Manager, name: &str, spec: &Value) -> String {
+    let ran = apply(manager, name, spec, &["--wait"]).await;
+    format!("{}{}", ran.out, ran.err)
+}
+
+async fn put_without_waiting(manager: &Manager, name: &str, spec: &Value) {
+    let ran = apply(manager, name, spec, &["--no-wait"]).await;
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+}
+
+async fn apply(
+    manager: &Manager,
+    name: &str,
+    spec: &Value,
+    more: &[&str],
+) -> portway_testkit::manager::Ran {
+    let text = json!({"sites": {name: spec}}).to_string();
+    let path = crate::support::file(manager, &format!("{name}.yaml"), &text);
+    manager.run(&[&["apply", "-f", &path], more].concat()).await.unwrap()
+}
+
+async fn get(port: u16, host: &str, path: &str) -> Option<(u16, String)> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let asked = async {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split_whitespace().nth(1)?.parse().ok()?;
+        Some((status, body.to_owned()))
+    };
+    tokio::time::timeout(Duration::from_secs(5), asked).await.ok()?
+}

@@ -1,0 +1,261 @@
+//! Brings every active node that somebody declared to what it should have: the nodes whose engine is
+//! nginx, Caddy or Traefik.
+//!
+//! What a node should have is made from what is declared (`wanted`), what it has is read from it. Every
+//! manager looks; on each node one of them works at a time, under a lease whose number the node knows.
+//! A node that is away, or new, gets what it lacks when it is back, as an ordinary deployment. A site
+//! whose new version fails there is held there, at the version that was proven, and nothing sends the
+//! failed version again until it is changed.
+
+mod bring;
+mod check;
+mod clean;
+mod connect;
+mod journal;
+mod made;
+mod progress;
+mod wanted;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use portway_deploy::{StepRecord, Survey};
+use portway_engine::Engine;
+use portway_model::{EngineKind, Id, RevisionNumber, Site};
+use portway_store::{DeploymentRow, NodeFilter, NodeRow};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+use tracing::warn;
+
+pub(crate) use self::connect::Reach;
+use self::made::Made;
+use crate::{Control, ControlError, deploy::lock, tasks::TaskReport};
+
+/// The name of the task that looks after nodes.
+pub(crate) const TASK: &str = "bring-nodes";
+/// So many nodes are worked on at once.
+const AT_ONCE: usize = 32;
+/// The wait after a first trouble with a node; it doubles with each, up to `LONGEST_WAIT`.
+const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(2);
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(300);
+/// So many deployments' steps are kept at hand.
+const KEPT_LOGS: usize = 200;
+
+/// What is remembered of nodes between two looks. All of it can be lost.
+#[derive(Default)]
+pub(crate) struct Fleet {
+    reaches: Mutex<BTreeMap<Id<NodeRow>, Reached>>,
+    surveys: Mutex<BTreeMap<Id<NodeRow>, Arc<Survey>>>,
+    made: Made,
+    troubles: Mutex<BTreeMap<Id<NodeRow>, Trouble>>,
+    /// Nodes that are to be read and proven whatever is known of them.
+    asked_for: Mutex<BTreeSet<Id<NodeRow>>>,
+    steps: Mutex<BTreeMap<Id<DeploymentRow>, Vec<StepRecord>>>,
+    /// Up to which revision each node was brought, or found to be.
+    reached: watch::Sender<BTreeMap<Id<NodeRow>, RevisionNumber>>,
+}
+
+/// A way to a node, and what it was made from.
+struct Reached {
+    revision: RevisionNumber,
+    reach: Arc<Reach>,
+}
+
+/// A node that could not be brought to what it should have.
+#[derive(Clone, Debug)]
+struct Trouble {
+    times: u32,
+    again_at: Timestamp,
+}
+
+/// How a look at a node ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Brought {
+    /// It has what it should have.
+    AsItShouldBe,
+    /// It was given what it lacked.
+    Changed,
+    /// Another manager works on it.
+    Busy,
+    /// It could not be brought there.
+    Trouble,
+}
+
+impl Fleet {
+    /// Has everything that was made of these sites made anew.
+    fn look_at(&self, sites: &BTreeSet<Id<Site>>) {
+        self.made.forget(sites);
+    }
+
+    /// Has a node looked at soon, whatever went wrong with it, because something about it changed.
+    pub(crate) fn look_at_node(&self, node: Id<NodeRow>) {
+        lock(&self.troubles).remove(&node);
+        lock(&self.surveys).remove(&node);
+        lock(&self.reaches).remove(&node);
+        self.asked_for(node, true);
+    }
+
+    fn asked_for(&self, node: Id<NodeRow>, is_so: bool) {
+        let mut nodes = lock(&self.asked_for);
+        if is_so {
+            nodes.insert(node)
+        } else {
+            nodes.remove(&node)
+        };
+    }
+
+    fn is_asked_for(&self, node: Id<NodeRow>) -> bool {
+        lock(&self.asked_for).contains(&node)
+    }
+
+    /// Returns the steps of a deployment, as far as they are at hand.
+    pub(crate) fn steps(&self, deployment: Id<DeploymentRow>) -> Vec<StepRecord> {
+        lock(&self.steps).get(&deployment).cloned().unwrap_or_default()
+    }
+
+    fn note_step(&self, deployment: Id<DeploymentRow>, step: StepRecord) {
+        let mut steps = lock(&self.steps);
+        steps.entry(deployment).or_default().push(step);
+        while steps.len() > KEPT_LOGS {
+            // Ids are made in the order of time.
+            steps.pop_first();
+        }
+    }
+
+    fn reached(&self, node: Id<NodeRow>, revision: RevisionNumber) {
+        self.reached.send_modify(|reached| {
+            let so_far = reached.entry(node).or_insert(revision);
+            *so_far = revision.max(*so_far);
+        });
+    }
+
+    fn trouble(&self, node: Id<NodeRow>, now: Timestamp) {
+        let mut troubles = lock(&self.troubles);
+        let trouble = troubles.entry(node).or_insert(Trouble { times: 0, again_at: now });
+        let doublings = trouble.times.min(16);
+        let wait = FIRST_WAIT.checked_mul(1 << doublings).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
+        trouble.times = trouble.times.saturating_add(1);
+        trouble.again_at = now.saturating_add(wait).unwrap_or(now);
+    }
+
+    fn is_due(&self, node: Id<NodeRow>, now: Timestamp) -> bool {
+        lock(&self.troubles).get(&node).is_none_or(|trouble| trouble.again_at <= now)
+    }
+
+    fn well(&self, node: Id<NodeRow>) {
+        lock(&self.troubles).remove(&node);
+    }
+}
+
+/// Returns what writes for an engine; nothing for the edge, which is given sites as they are.
+pub(crate) fn engine_of(kind: EngineKind) -> Option<&'static dyn Engine> {
+    match kind {
+        EngineKind::Nginx => Some(&portway_engine::nginx::Nginx),
+        EngineKind::Caddy => Some(&portway_engine::caddy::Caddy),
+        EngineKind::Traefik => Some(&portway_engine::traefik::Traefik),
+        EngineKind::Edge => None,
+    }
+}
+
+impl Control {
+    /// Has these sites compiled again for every node that they are on.
+    pub(crate) fn look_at_sites(&self, sites: impl IntoIterator<Item = Id<Site>>) {
+        let sites: BTreeSet<_> = sites.into_iter().collect();
+        self.inner.fleet.look_at(&sites);
+        self.inner.deploy.look_at(sites);
+    }
+
+    /// Has every site compiled again for every node that it is on.
+    pub(crate) fn look_at_every_site(&self) {
+        self.inner.fleet.made.forget_all();
+        self.inner.deploy.look_at_everything();
+    }
+
+    /// Has the nodes looked at soon.
+    pub(crate) fn poke_nodes(&self) {
+        let mut tasks = self.task_handles().iter();
+        if let Some(task) = tasks.find(|task| task.info().name == TASK) {
+            task.poke();
+        }
+    }
+
+    /// Looks at every active node, and brings it to what it should have.
+    pub(crate) async fn bring_nodes(&self) -> TaskReport {
+        self.try_bring_nodes().await.map_err(|error| error.to_string())
+    }
+
+    async fn try_bring_nodes(&self) -> Result<String, ControlError> {
+        let filter =
+            NodeFilter { declared: Some(true), active: Some(true), ..NodeFilter::default() };
+        let rows = self.all_nodes(&filter).await?;
+        let now = self.now();
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        let mut work = JoinSet::new();
+        for row in rows.into_iter().filter(|row| self.inner.fleet.is_due(row.id, now)) {
+            let (control, places) = (self.clone(), Arc::clone(&places));
+            work.spawn(async move {
+                let _place = places.acquire_owned().await;
+                control.look_after(&row).await
+            });
+        }
+        let mut counts = [0_usize; 4];
+        while let Some(done) = work.join_next().await {
+            let kind = match done {
+                Ok(Brought::AsItShouldBe) => 0,
+                Ok(Brought::Changed) => 1,
+                Ok(Brought::Busy) => 2,
+                Ok(Brought::Trouble) | Err(_) => 3,
+            };
+            if let Some(count) = counts.get_mut(kind) {
+                *count += 1;
+            }
+        }
+        let [fine, changed, busy, trouble] = counts;
+        self.clean_removed().await?;
+        Ok(format!(
+            "{fine} node(s) as they should be, {changed} changed, {busy} with another manager, {trouble} in trouble"
+        ))
+    }
+
+    /// Brings one node to what it should have, and notes how that went.
+    async fn look_after(&self, row: &NodeRow) -> Brought {
+        let fleet = &self.inner.fleet;
+        let error = match self.bring(row).await {
+            Ok(brought) => {
+                if brought != Brought::Busy {
+                    fleet.well(row.id);
+                }
+                return brought;
+            }
+            Err(error) => error,
+        };
+        warn!(node.name = %row.name, "the node is not as it should be: {}", error.told());
+        fleet.trouble(row.id, self.now());
+        if let Err(error) = self.note_trouble(row, &error).await {
+            warn!(node.name = %row.name, %error, "the trouble of a node cannot be noted");
+        }
+        Brought::Trouble
+    }
+
+    /// Waits until the nodes of a revision's sites were brought to it, at most until `end`. Returns
+    /// whether they were.
+    pub(crate) async fn nodes_reach(
+        &self,
+        nodes: &BTreeSet<Id<NodeRow>>,
+        revision: RevisionNumber,
+        end: tokio::time::Instant,
+    ) -> bool {
+        let mut reached = self.inner.fleet.reached.subscribe();
+        let have = |reached: &BTreeMap<Id<NodeRow>, RevisionNumber>| {
+            nodes.iter().all(|node| reached.get(node).is_some_and(|so_far| *so_far >= revision))
+        };
+        tokio::time::timeout_at(end, reached.wait_for(have))
+            .await
+            .is_ok_and(|result| result.is_ok())
+    }
+}

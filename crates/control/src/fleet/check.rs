@@ -1,0 +1,133 @@
+//! A look at a node on demand: what it is like, what is in the way, and what would be done about it.
+
+use std::sync::Arc;
+
+use portway_deploy::{Seen, Survey, preflight, survey};
+use portway_model::{Finding, Node};
+use portway_store::{NodeFacts, NodeRow};
+use portway_transport::TransportError;
+use portway_wire::node::{NodeCheck, NodeView, Unseen};
+
+use super::{bring::BringError, connect::ReachError};
+use crate::{Control, ControlError, deploy::lock, nodes, rights::Operator};
+
+impl Operator<'_> {
+    /// Looks at a node. Nothing is changed there. The host key that it shows, where that is not
+    /// confirmed, is noted for whoever confirms it.
+    pub async fn check_node(&self, node: &str) -> Result<NodeCheck, ControlError> {
+        let row = self.control.node_named(node).await?;
+        let Some(declared) = nodes::declared(&row)? else {
+            let text = "the edge of a manager is looked at with `portway health`".to_owned();
+            return Err(ControlError::BadRequest(text));
+        };
+        self.control.inner.fleet.look_at_node(row.id);
+        let check = match self.control.look_at(&row, &declared).await {
+            Ok(survey) => seen(&declared, &survey),
+            Err(error) => self.control.unseen(&row, &error).await?,
+        };
+        self.control.poke_nodes();
+        Ok(check)
+    }
+}
+
+impl Operator<'_> {
+    /// Brings a node to what it should have now, over what somebody changed on it. Returns when that
+    /// has ended, well or not; how, stands in what is known of the node.
+    pub async fn deploy_node(&self, node: &str) -> Result<NodeView, ControlError> {
+        let row = self.control.node_named(node).await?;
+        let Some(declared) = nodes::declared(&row)? else {
+            let text =
+                "the edge of a manager is brought to what it should have by itself".to_owned();
+            return Err(ControlError::BadRequest(text));
+        };
+        if !declared.active {
+            let text =
+                format!("node {} is not active; `portway node activate` comes first", row.name);
+            return Err(ControlError::Conflict(text));
+        }
+        self.control.inner.fleet.look_at_node(row.id);
+        self.control.look_after(&row).await;
+        self.control.node_view(&self.control.node_named(node).await?).await
+    }
+}
+
+impl Control {
+    async fn look_at(&self, row: &NodeRow, node: &Node) -> Result<Survey, BringError> {
+        let reach = self.reach(row, node).await?;
+        let survey = survey(&*reach, node, || self.now()).await?;
+        lock(&self.inner.fleet.surveys).insert(row.id, Arc::new(survey.clone()));
+        Ok(survey)
+    }
+
+    /// Tells why a node could not be looked at, and notes it.
+    async fn unseen(&self, row: &NodeRow, error: &BringError) -> Result<NodeCheck, ControlError> {
+        if let BringError::Control(error) | BringError::Reach(ReachError::Control(error)) = error {
+            return Err(ControlError::internal("looking at a node", error.to_string()));
+        }
+        self.note_trouble(row, error).await?;
+        let offered_host_key = offered(error);
+        let unseen = match (&offered_host_key, error.transport()) {
+            (Some(_), _) => Unseen::HostKey,
+            (None, Some(_)) => Unseen::Unreachable,
+            (None, None) => Unseen::NoWay,
+        };
+        Ok(NodeCheck {
+            unseen: Some(unseen),
+            problem: Some(error.to_string()),
+            remedy: error.transport().map(TransportError::remedy),
+            offered_host_key,
+            ..NodeCheck::default()
+        })
+    }
+
+    /// Notes why a node could not be looked after, and the host key that it showed.
+    pub(super) async fn note_trouble(
+        &self,
+        row: &NodeRow,
+        error: &BringError,
+    ) -> Result<(), ControlError> {
+        let store = self.inner.store.nodes();
+        let known = store.facts(&[row.id]).await?.remove(&row.id).unwrap_or_default();
+        let facts = NodeFacts {
+            error: Some(error.told()),
+            error_at: Some(self.now()),
+            offered_key: offered(error),
+            ..known
+        };
+        store.put_facts(row.id, &facts).await?;
+        Ok(())
+    }
+}
+
+/// Returns the fingerprint of the key that a host showed and nobody confirmed.
+fn offered(error: &BringError) -> Option<String> {
+    if let Some(
+        TransportError::HostKeyUnknown { offered, .. }
+        | TransportError::HostKeyChanged { offered, .. },
+    ) = error.transport()
+    {
+        return Some(offered.fingerprint().to_string());
+    }
+    None
+}
+
+fn seen(node: &Node, survey: &Survey) -> NodeCheck {
+    let findings = preflight(node, survey);
+    let engine = survey.engine.as_ref().ok();
+    NodeCheck {
+        ready: !findings.iter().any(Finding::is_error),
+        system: survey.system.as_ref().ok().map(|system| system.name.clone()),
+        engine_version: engine.map(|engine| engine.version.to_string()),
+        modules: engine.map(|engine| engine.modules.iter().cloned().collect()).unwrap_or_default(),
+        user: known(&survey.user),
+        free_bytes: known(&survey.free),
+        clock_ahead_seconds: known(&survey.clock),
+        findings,
+        ..NodeCheck::default()
+    }
+}
+
+/// What was not seen is left out, never made up.
+fn known<T: Clone>(seen: &Seen<T>) -> Option<T> {
+    seen.as_ref().ok().cloned()
+}

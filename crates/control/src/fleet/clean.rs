@@ -1,0 +1,90 @@
+//! Nodes that are no longer declared, and from which Portway's is to be taken away.
+
+use std::collections::BTreeMap;
+
+use portway_deploy::{Deployment, Owner, Unwritten, clean, survey};
+use portway_model::{Node, node::check};
+use portway_policy::NodeSettings;
+use portway_store::{NodeRemoval, NodeRow, PageRequest};
+use tracing::{info, warn};
+
+use super::{bring::BringError, engine_of};
+use crate::{Control, ControlError};
+
+impl Control {
+    /// Takes Portway's away from nodes that were removed so. One that is away stays in the list.
+    pub(super) async fn clean_removed(&self) -> Result<(), ControlError> {
+        let request = PageRequest::first(portway_store::MAX_LIMIT);
+        let removals = self.inner.store.nodes().removals(&request).await?.items;
+        let now = self.now();
+        for removal in removals.iter().filter(|removal| self.inner.fleet.is_due(removal.id, now)) {
+            match self.clean_node(removal).await {
+                Ok(true) => {
+                    info!(node.name = %removal.name, "took Portway's away from the node");
+                    self.inner.store.nodes().cleaned(removal.id).await?;
+                    self.inner.fleet.well(removal.id);
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    warn!(node.name = %removal.name, "the node cannot be cleaned: {}", error.told());
+                    self.inner.fleet.trouble(removal.id, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn clean_node(&self, removal: &NodeRemoval) -> Result<bool, BringError> {
+        let Some(node) = node_of(removal)? else { return Ok(true) };
+        let Some(engine) = engine_of(node.engine) else { return Ok(true) };
+        let row = self.row_of(removal);
+        let reach = self.reach(&row, &node).await?;
+        let Some(fence) = self.take(&row).await? else { return Ok(false) };
+        let cleaned = async {
+            let survey = survey(&*reach, &node, || self.now()).await?;
+            let Some(facts) = survey.facts(&node) else {
+                return Err(BringError::Unfit("its engine is not there any more".to_owned()));
+            };
+            // What it holds does not matter: it says how the engine is made to read.
+            let release = engine
+                .render_node(&[], &NodeSettings::default(), &BTreeMap::new(), &facts)
+                .map_err(|error| ControlError::internal("writing an empty release", error))?;
+            let owner = Owner {
+                installation: self.installation_id().await?,
+                manager: self.inner.manager.name.to_string(),
+                fence: u64::try_from(fence).unwrap_or(0),
+            };
+            let it = Deployment {
+                transport: &*reach,
+                engine,
+                facts: &facts,
+                release: &release,
+                owner: &owner,
+            };
+            clean(&it, &Unwritten).await?;
+            Ok(true)
+        }
+        .await;
+        self.inner.store.nodes().let_go(row.id, fence, self.now()).await?;
+        cleaned
+    }
+
+    fn row_of(&self, removal: &NodeRemoval) -> NodeRow {
+        NodeRow {
+            id: removal.id,
+            name: removal.name.clone(),
+            engine: String::new(),
+            deployed: portway_model::RevisionNumber(0),
+            digest: None,
+            created_at: self.now(),
+            updated_at: self.now(),
+            declared: None,
+        }
+    }
+}
+
+fn node_of(removal: &NodeRemoval) -> Result<Option<Node>, ControlError> {
+    let spec = serde_json::from_value(removal.spec.clone())
+        .map_err(|error| ControlError::internal("reading a removed node", error))?;
+    Ok(check(&removal.name, &spec).0)
+}

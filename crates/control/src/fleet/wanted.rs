@@ -1,0 +1,194 @@
+//! What a node should have, made from what is declared.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use portway_engine::{Engine, EngineFacts, Release, Rendered};
+use portway_model::{Finding, Id, Node, ResourceKind, RevisionNumber, Site};
+use portway_policy::{Digest, NodeSettings};
+use portway_store::{NodeRow, NodeSiteRow, PageRequest, SiteFilter, SiteRow, Visible};
+
+use crate::{Control, ControlError, deploy::Owners};
+
+/// What a node should have.
+pub(super) struct Wanted {
+    /// What its engine is to serve.
+    pub(super) release: Release,
+    /// What is to be known of each of its sites once that is proven.
+    pub(super) sites: BTreeMap<Id<Site>, NodeSiteRow>,
+    /// What the node was known to have.
+    pub(super) before: BTreeMap<Id<Site>, NodeSiteRow>,
+    /// The newest revision when it was made.
+    pub(super) revision: RevisionNumber,
+}
+
+impl Wanted {
+    /// Returns the sites that the node is to serve in another version than it is known to have.
+    pub(super) fn changed(&self) -> BTreeSet<Id<Site>> {
+        let is_new = |row: &NodeSiteRow| {
+            row.digest.is_some()
+                && self.before.get(&row.site).is_none_or(|before| before.digest != row.digest)
+        };
+        self.sites.values().filter(|row| is_new(row)).map(|row| row.site).collect()
+    }
+
+    /// Returns the sites that the node is known to have and should not.
+    pub(super) fn removed(&self) -> Vec<Id<Site>> {
+        self.before.keys().filter(|id| !self.sites.contains_key(id)).copied().collect()
+    }
+}
+
+/// Who asks for what is wanted.
+pub(super) struct Asking<'a> {
+    pub(super) row: &'a NodeRow,
+    pub(super) node: &'a Node,
+    pub(super) engine: &'static dyn Engine,
+    pub(super) facts: &'a EngineFacts,
+}
+
+impl Control {
+    /// Makes what a node should have. Sites that are `put_off` stay as they are there.
+    pub(super) async fn wanted(
+        &self,
+        asking: &Asking<'_>,
+        put_off: &BTreeSet<Id<Site>>,
+    ) -> Result<Wanted, ControlError> {
+        let revision = self.inner.store.revisions().latest().await?;
+        let before = self.known_of(asking.row.id).await?;
+        let mut owners = Owners::new();
+        let mut sites = BTreeMap::new();
+        let mut rendered = Vec::new();
+        for row in self.sites_of(asking.node).await? {
+            let known = before.get(&row.id);
+            let (made, entry) = self
+                .version_for(asking, &row, known, put_off.contains(&row.id), &mut owners)
+                .await?;
+            sites.insert(row.id, entry);
+            rendered.extend(made);
+        }
+        // Who names no site is shown no certificate; cookies that bind to a target are the edge's.
+        let settings = NodeSettings {
+            trusted_proxies: asking.node.trusted_proxies.clone(),
+            fallback_certificate: None,
+            sticky_key: None,
+        };
+        let release = asking
+            .engine
+            .render_node(&rendered, &settings, &BTreeMap::new(), asking.facts)
+            .map_err(|error| ControlError::internal("writing what a node is to serve", error))?;
+        for (id, findings) in &release.held {
+            if let Some(entry) = sites.get_mut(id) {
+                entry.findings.extend(findings.iter().cloned());
+                entry.held = entry.held.or(entry.revision);
+                (entry.revision, entry.digest) = (None, None);
+            }
+        }
+        Ok(Wanted { release, sites, before, revision })
+    }
+
+    /// Chooses the version of a site that a node gets: the newest, or where that one fails the one
+    /// that was proven there.
+    async fn version_for(
+        &self,
+        asking: &Asking<'_>,
+        row: &SiteRow,
+        known: Option<&NodeSiteRow>,
+        put_off: bool,
+        owners: &mut Owners,
+    ) -> Result<(Option<Arc<Rendered>>, NodeSiteRow), ControlError> {
+        let held = known.filter(|known| known.held == Some(row.revision));
+        let mut entry = NodeSiteRow {
+            site: row.id,
+            revision: None,
+            digest: None,
+            held: held.and_then(|known| known.held),
+            findings: held.map(|known| known.findings.clone()).unwrap_or_default(),
+            updated_at: self.now(),
+        };
+        if held.is_none() && !put_off {
+            match self.make(row, owners, asking.engine, asking.facts).await? {
+                Ok(made) => {
+                    entry.findings.clone_from(&made.findings);
+                    entry.revision = Some(row.revision);
+                    entry.digest = Some(name_of(&made));
+                    return Ok((Some(made), entry));
+                }
+                Err(findings) => {
+                    entry.held = Some(row.revision);
+                    entry.findings = findings;
+                }
+            }
+        }
+        let Some(proven) = known.and_then(|known| known.revision) else { return Ok((None, entry)) };
+        let Some(row) = self.version_of(row, proven).await? else { return Ok((None, entry)) };
+        if let Ok(made) = self.make(&row, owners, asking.engine, asking.facts).await? {
+            entry.revision = Some(proven);
+            entry.digest = Some(name_of(&made));
+            return Ok((Some(made), entry));
+        }
+        Ok((None, entry))
+    }
+
+    /// Returns a site as it was at an earlier revision.
+    async fn version_of(
+        &self,
+        row: &SiteRow,
+        number: RevisionNumber,
+    ) -> Result<Option<SiteRow>, ControlError> {
+        if number == row.revision {
+            return Ok(Some(row.clone()));
+        }
+        let revisions = self.inner.store.revisions();
+        let found =
+            revisions.version_at(Visible::All, ResourceKind::Site, row.id.uuid(), number).await?;
+        let spec = found.and_then(|change| change.spec);
+        Ok(spec.map(|spec| SiteRow { spec, revision: number, ..row.clone() }))
+    }
+
+    /// Returns the sites that are for a node.
+    async fn sites_of(&self, node: &Node) -> Result<Vec<SiteRow>, ControlError> {
+        let filter = SiteFilter { nodes: Some(node.selectors()), ..SiteFilter::default() };
+        let mut all = Vec::new();
+        let mut request = Some(PageRequest::first(portway_store::MAX_LIMIT));
+        while let Some(page) = request {
+            let found = self.inner.store.sites().list(Visible::All, &filter, &page).await?;
+            request = page.next(&found);
+            all.extend(found.items);
+        }
+        Ok(all)
+    }
+
+    async fn known_of(
+        &self,
+        node: Id<NodeRow>,
+    ) -> Result<BTreeMap<Id<Site>, NodeSiteRow>, ControlError> {
+        let mut all = BTreeMap::new();
+        let mut request = Some(PageRequest::first(portway_store::MAX_LIMIT));
+        while let Some(page) = request {
+            let found = self.inner.store.nodes().sites(node, &page).await?;
+            request = page.next(&found);
+            all.extend(found.items.into_iter().map(|row| (row.site, row)));
+        }
+        Ok(all)
+    }
+}
+
+/// Returns what tells a rendered site apart from every other: its policy and its bytes.
+fn name_of(made: &Rendered) -> String {
+    let mut bytes = made.entry.clone().into_bytes();
+    for object in &made.objects {
+        bytes.extend_from_slice(object.digest().as_bytes());
+    }
+    Digest::of(&bytes).to_string()
+}
+
+/// Returns what keeps a site back, as it is noted.
+pub(super) fn held(
+    row: &NodeSiteRow,
+    findings: Vec<Finding>,
+    wanted: RevisionNumber,
+) -> NodeSiteRow {
+    NodeSiteRow { held: Some(wanted), findings, ..row.clone() }
+}

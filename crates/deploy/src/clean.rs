@@ -1,0 +1,63 @@
+//! Takes everything that Portway put on a node away again. The engine serves on what else it has.
+
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use portway_engine::{Candidate, Command, Rights};
+use portway_model::Stage;
+use portway_transport::{Content, Transport};
+
+use crate::{Deployment, Journal, StepError, home::Home, step::Node, switch};
+
+/// How long empty folders may take to go.
+const FOLDERS: Duration = Duration::from_secs(10);
+
+/// Takes Portway's away from a node: first what makes the engine read it, then, when the engine has
+/// read what is left, the files. The release of the deployment says only how the engine is made to
+/// read. Can be done again after half of it.
+///
+/// # Errors
+/// When a step fails; what was taken away stays away.
+pub async fn clean<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    journal: &J,
+) -> Result<(), StepError> {
+    let node = Node { transport: it.transport, journal, stage: Stage::Activating };
+    let layout = &it.facts.layout;
+    let home = Home::of(layout);
+    switch::check(&node, &home, it.owner).await?;
+    let steps = it.engine.steps(Candidate { files: Vec::new() }, it.release, it.facts);
+    let mut links = vec![steps.activate.link.clone()];
+    if is_ours(&node, &layout.reached_by, &layout.home).await? {
+        // The engine is kept from following a link that leads nowhere.
+        links.insert(0, layout.reached_by.clone());
+    }
+    node.remove(&links).await?;
+    if let Some(reload) = &steps.reload {
+        node.must(reload).await?;
+    }
+    let mut files = vec![home.state.clone()];
+    for folder in [&home.objects, &home.releases] {
+        files.extend(node.list(folder).await?.into_iter().map(|entry| folder.join(entry.name)));
+    }
+    node.remove(&files).await?;
+    let folders = [&home.objects, &home.releases, &layout.home];
+    let argv = ["rmdir", "--"].map(str::to_owned).into_iter();
+    let argv = argv.chain(folders.iter().map(ToString::to_string)).collect();
+    // A folder in which somebody else put something stays.
+    node.run(&Command { argv, rights: Rights::Login, deadline: FOLDERS }).await.map(drop)
+}
+
+async fn is_ours<T: Transport, J: Journal>(
+    node: &Node<'_, T, J>,
+    entrance: &Utf8PathBuf,
+    home: &Utf8PathBuf,
+) -> Result<bool, StepError> {
+    let (Some(folder), Some(name)) = (entrance.parent(), entrance.file_name()) else {
+        return Ok(false);
+    };
+    let found = node.list(folder).await?.into_iter().find(|entry| entry.name == name);
+    Ok(found.is_some_and(
+        |entry| matches!(entry.content, Content::Link { target } if target.starts_with(home)),
+    ))
+}

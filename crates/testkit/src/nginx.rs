@@ -1,0 +1,108 @@
+//! nginx in a folder and on ports of its own, as it is on a machine of its own: with a configuration
+//! that reads `conf.d`, and nothing of Portway's.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::port::Port;
+
+/// How long it may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An nginx that runs. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Nginx {
+    folder: TempDir,
+    http: Port,
+    https: Port,
+    probe: Port,
+    process: Child,
+}
+
+impl Nginx {
+    /// Starts one whose top-level configuration is the usual one.
+    pub fn start() -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("portway-nginx-").tempdir()?;
+        let root = Utf8Path::from_path(folder.path()).context("the folder's name is no UTF-8")?;
+        for name in ["conf.d", "logs", "tmp"] {
+            fs::create_dir(root.join(name))?;
+        }
+        // Workers that run as another user pass through to the files that are for them.
+        fs::set_permissions(root, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let top_level = root.join("nginx.conf");
+        fs::write(&top_level, usual(root))?;
+        let process = Command::new("nginx")
+            .args(["-p", root.as_str(), "-c", top_level.as_str(), "-g", "daemon off;"])
+            .stderr(Stdio::null())
+            .spawn()
+            .context("nginx cannot be started")?;
+        let (http, https, probe) = (Port::take()?, Port::take()?, Port::take()?);
+        let nginx = Self { folder, http, https, probe, process };
+        nginx.wait()?;
+        Ok(nginx)
+    }
+
+    /// Returns its folder.
+    pub fn folder(&self) -> &Utf8Path {
+        Utf8Path::from_path(self.folder.path()).unwrap_or(Utf8Path::new("/"))
+    }
+
+    /// Returns its top-level configuration.
+    pub fn top_level(&self) -> Utf8PathBuf {
+        self.folder().join("nginx.conf")
+    }
+
+    /// Returns a port for plain HTTP that is kept for it.
+    pub const fn http(&self) -> u16 {
+        self.http.number()
+    }
+
+    /// Returns a port for HTTPS that is kept for it.
+    pub const fn https(&self) -> u16 {
+        self.https.number()
+    }
+
+    /// Returns a port for probes that is kept for it.
+    pub const fn probe(&self) -> u16 {
+        self.probe.number()
+    }
+
+    fn wait(&self) -> anyhow::Result<()> {
+        let end = Instant::now() + PATIENCE;
+        let pid = self.folder().join("nginx.pid");
+        while !fs::read_to_string(&pid).is_ok_and(|text| !text.trim().is_empty()) {
+            if Instant::now() > end {
+                bail!("nginx does not start");
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw) {
+            let _gone = kill_process(pid, Signal::TERM);
+        }
+        let _ended = self.process.wait();
+    }
+}
+
+fn usual(root: &Utf8Path) -> String {
+    format!(
+        "pid {root}/nginx.pid;\nerror_log {root}/error.log;\nworker_processes 1;\n\
+         events {{\n  worker_connections 256;\n}}\n\
+         http {{\n  access_log off;\n  client_body_temp_path {root}/tmp;\n  proxy_temp_path {root}/tmp;\n  \
+         fastcgi_temp_path {root}/tmp;\n  uwsgi_temp_path {root}/tmp;\n  scgi_temp_path {root}/tmp;\n  \
+         include {root}/conf.d/*.conf;\n}}\n"
+    )
+}
