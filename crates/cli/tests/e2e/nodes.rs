@@ -14,7 +14,7 @@ fn pin(of: char) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_are_added_shown_changed_and_removed() {
     let manager = manager().await;
-    let add = ["node", "add", "web-1", "--engine", "nginx", "--ssh", "deploy@192.0.2.8"];
+    let add = ["node", "add", "web-1", "--engine", "nginx", "--ssh", "deploy@127.0.0.8"];
     let added = ok(&manager, &[&add[..], &["--label", "tier=front"]].concat()).await;
     assert!(
         added.err.contains("ssh-ed25519 ") && added.err.contains("not known yet"),
@@ -82,7 +82,7 @@ async fn a_site_leaves_the_edge_with_its_nodes_and_comes_back() {
 
     let unknown = apply("    nodes: [web-1]\n", 3).await;
     assert!(unknown.err.contains("moving.yaml:5:13") && unknown.err.contains("no node `web-1`"));
-    let add = ["node", "add", "web-1", "--engine", "nginx", "--ssh", "deploy@192.0.2.8"];
+    let add = ["node", "add", "web-1", "--engine", "nginx", "--ssh", "deploy@127.0.0.8"];
     ok(&manager, &[&add[..], &["--host-key", &pin('a'), "--inactive"]].concat()).await;
     manager.run(&["apply", "-f", &site("    nodes: [web-1]\n")]).await.unwrap();
     eventually("the edge to forget the site", async || {
@@ -109,7 +109,7 @@ async fn a_file_of_nodes_is_taken_over_when_it_changes() {
         let names = nodes.as_array().unwrap().iter().filter(|node| !node["spec"].is_null());
         names.map(|node| node["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    write("nodes:\n  a: {engine: nginx, ssh: root@192.0.2.1}\n  b: {engine: ngnix}\n");
+    write("nodes:\n  a: {engine: nginx, ssh: root@127.0.0.1}\n  b: {engine: ngnix}\n");
     eventually("the node to be there", async || (names().await == ["a"]).then_some(())).await;
     let shown = json(&manager, &["node", "show", "a"]).await;
     assert_eq!(
@@ -117,7 +117,7 @@ async fn a_file_of_nodes_is_taken_over_when_it_changes() {
         (&json!("inactive"), &json!("nodes.yaml"))
     );
 
-    write("nodes:\n  c: {engine: caddy, ssh: root@192.0.2.3}\n");
+    write("nodes:\n  c: {engine: caddy, ssh: root@127.0.0.3}\n");
     let told = json(&manager, &["node", "discover"]).await;
     let outcome = |node: &str| {
         let entries = told["nodes"].as_array().unwrap().iter();

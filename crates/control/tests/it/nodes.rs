@@ -19,7 +19,7 @@ fn pin(of: char) -> String {
 }
 
 fn nginx() -> Value {
-    json!({ "engine": "nginx", "ssh": "deploy@192.0.2.8" })
+    json!({ "engine": "nginx", "ssh": "deploy@127.0.0.8" })
 }
 
 async fn with_operator<T>(
@@ -79,7 +79,7 @@ async fn a_node_is_declared_found_changed_and_removed() {
     let made = add(control, "web-1", spec).await.unwrap();
     assert_eq!(
         (made.address.as_str(), made.state),
-        ("deploy@192.0.2.8:22", NodeState::Unconfirmed)
+        ("deploy@127.0.0.8:22", NodeState::Unconfirmed)
     );
     assert_eq!((made.engine.as_str(), made.deployed_revision), ("nginx", 0));
     add(control, "web-2", json!({ "engine": "caddy", "active": false })).await.unwrap();
@@ -327,10 +327,10 @@ async fn a_file_makes_and_changes_nodes_and_loses_nothing_that_was_done_by_hand(
     let bed = Bed::new().await;
     let control = &bed.control;
     let mut nodes = json!({
-        "web-1": { "engine": "nginx", "ssh": "root@192.0.2.1" },
-        "web-2": { "engine": "caddy", "ssh": { "address": "root@192.0.2.2",
+        "web-1": { "engine": "nginx", "ssh": "root@127.0.0.1" },
+        "web-2": { "engine": "caddy", "ssh": { "address": "root@127.0.0.2",
             "host_keys": [pin('a')] }, "active": true },
-        "web-3": { "engine": "nginx", "ssh": "root@192.0.2.3", "active": true },
+        "web-3": { "engine": "nginx", "ssh": "root@127.0.0.3", "active": true },
         "web-4": { "engine": "apache" },
     });
 
@@ -369,14 +369,14 @@ async fn a_file_makes_and_changes_nodes_and_loses_nothing_that_was_done_by_hand(
     assert_eq!(spec["active"], true);
 
     // What was changed by hand is not overwritten unless it is said.
-    edit(control, "web-2", json!({ "engine": "caddy", "ssh": "root@192.0.2.9" })).await.unwrap();
+    edit(control, "web-2", json!({ "engine": "caddy", "ssh": "root@127.0.0.9" })).await.unwrap();
     nodes["web-2"]["zone"] = json!("eu");
     nodes.as_object_mut().unwrap().remove("web-3");
     let third = import(control, &nodes, false).await;
     assert_eq!(outcomes(&third), [("web-1", Unchanged), ("web-2", Kept), ("web-3", Gone)]);
     assert_eq!(third.findings.len(), 2, "{:?}", third.findings);
-    assert_eq!(node(control, "web-2").await.address, "root@192.0.2.9:22");
+    assert_eq!(node(control, "web-2").await.address, "root@127.0.0.9:22");
     assert_eq!(outcomes(&import(control, &nodes, true).await)[1], ("web-2", Updated));
-    assert_eq!(node(control, "web-2").await.address, "root@192.0.2.2:22");
+    assert_eq!(node(control, "web-2").await.address, "root@127.0.0.2:22");
     node(control, "web-3").await;
 }
