@@ -74,7 +74,7 @@ impl Judge<'_> {
             }
             Err(why) => {
                 let text = format!("{name} could not be asked to test its configuration: {why}");
-                let remedy = "let whoever logs in run the engine's test; `portway node sudoers` prints the lines";
+                let remedy = "let whoever logs in run the engine's test, or log in as root";
                 self.error("connection", text, remedy.to_owned());
             }
         }
