@@ -56,7 +56,9 @@ fn every_command_that_is_shown_exists() {
     let mut count = 0;
     for page in pages() {
         for block in blocks(&page.text).iter().filter(|block| block.kind == "console") {
-            for words in block.text.lines().filter_map(typed).filter_map(|line| words(&line)) {
+            // A command may go on in the next line.
+            let text = block.text.replace("\\\n", " ");
+            for words in text.lines().filter_map(typed).filter_map(|line| words(&line)) {
                 count += 1;
                 let mut command = portway();
                 command.args(&words);

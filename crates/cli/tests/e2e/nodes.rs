@@ -109,7 +109,7 @@ async fn a_file_of_nodes_is_taken_over_when_it_changes() {
         let names = nodes.as_array().unwrap().iter().filter(|node| !node["spec"].is_null());
         names.map(|node| node["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    write("nodes:\n  a: {engine: nginx, ssh: root@127.0.0.1}\n  b: {engine: ngnix}\n"); // typos: ignore
+    write("nodes:\n  a: {engine: nginx, ssh: root@127.0.0.1}\n  b: {engine: ngnix}\n");
     eventually("the node to be there", async || (names().await == ["a"]).then_some(())).await;
     let shown = json(&manager, &["node", "show", "a"]).await;
     assert_eq!(
@@ -130,7 +130,7 @@ async fn a_file_of_nodes_is_taken_over_when_it_changes() {
     ok(&manager, &["node", "export", "-o", &exported]).await;
     let kept = json(&manager, &["node", "import", &exported]).await;
     assert!(kept["nodes"].as_array().unwrap().iter().all(|entry| entry["outcome"] == "unchanged"));
-    let wrong = file(&manager, "wrong.yaml", "nodes:\n  d:\n    engine: nginx\n    shs: x\n");
+    let wrong = file(&manager, "wrong.yaml", "nodes:\n  d:\n    engine: nginx\n    sshh: x\n");
     let refused = ends(&manager, &["node", "import", &wrong], 1).await;
     assert!(refused.err.contains("wrong.yaml:4:5"), "{}", refused.err);
 }

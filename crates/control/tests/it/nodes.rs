@@ -142,7 +142,7 @@ async fn a_node_is_declared_found_changed_and_removed() {
 #[tokio::test]
 async fn what_is_wrong_with_a_node_is_told_at_once() {
     let bed = Bed::new().await;
-    let spec = json!({ "engine": "ngnix", "sshh": 1, "ssh": { "address": "web", "jumpp": [] } }); // typos: ignore
+    let spec = json!({ "engine": "ngnix", "sshh": 1, "ssh": { "address": "web", "jumpp": [] } });
     let found = errors(add(&bed.control, "web-1", spec).await);
     let paths: Vec<&str> = found.iter().map(|(path, _)| path.as_str()).collect();
     for path in ["engine", "sshh", "ssh.address", "ssh.jumpp"] {

@@ -89,7 +89,7 @@ fn all_faults_are_found_at_once() {
         Conflict, InvalidHost, InvalidName, InvalidNetwork, InvalidPath, InvalidValue,
     };
     let spec = json!({
-        "engine": "ngnix", "manager": "home", // typos: ignore
+        "engine": "ngnix", "manager": "home",
         "ssh": {
             "address": "-o@web..example:22",
             "login": {"key": "ssh-ed25519 AAAA", "password": "x"},
