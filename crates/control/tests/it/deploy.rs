@@ -261,7 +261,9 @@ async fn a_site_is_on_the_edge_only_while_its_nodes_say_so() {
     let manager = Manager::start(&bed).await;
     let root = root();
     let operator = manager.control.operator(&root, Resource::Nodes, "node.create").await.unwrap();
-    let spec = json!({ "engine": "nginx", "ssh": "root@192.0.2.8", "groups": ["web"] });
+    let spec = json!({
+        "engine": "nginx", "ssh": "root@127.0.0.8", "groups": ["web"], "active": false
+    });
     let new = NewNode { name: "web-1".to_owned(), spec, message: None };
     operator.create_node(new).await.unwrap();
     let on = |nodes: Value| {

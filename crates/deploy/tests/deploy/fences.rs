@@ -37,7 +37,11 @@ async fn a_manager_that_wakes_up_in_anothers_turn_does_no_harm() {
         let frozen = Faulty::new(Some(Fault::KilledBefore), at);
         let late = bed.deploy_by(&frozen, &release, fence);
         tokio::select! {
-            ended = late => panic!("it was to be frozen at {at}: {ended:?}"),
+            // How often the engine is asked differs a little, and with it the number of operations.
+            (ended, _) = late => {
+                assert!(at > 30 && matches!(ended, Ended::Live { .. }), "{at}: {ended:?}");
+                break;
+            }
             () = until(|| frozen.operations() > at) => {}
         }
         let next = format!("next {at}");
