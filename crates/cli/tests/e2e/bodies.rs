@@ -143,6 +143,7 @@ async fn connect(manager: &Manager) -> TcpStream {
 async fn gunicorn(manager: &Manager, python: &PathBuf) -> Child {
     file(manager, "app.py", APPLICATION);
     let socket = manager.folder().join("app.sock");
+    let said = manager.folder().join("gunicorn.log");
     let started = Command::new(python)
         .args(["-m", "gunicorn", "--workers=3", "--worker-class=sync", "app:app"])
         .arg(format!("--bind=unix:{socket}"))
@@ -151,12 +152,13 @@ async fn gunicorn(manager: &Manager, python: &PathBuf) -> Child {
         .current_dir(manager.folder())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(std::fs::File::create(&said).unwrap())
         // Its workers end when they see that it is gone.
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    eventually("gunicorn", async || UnixStream::connect(&socket).await.ok()).await;
+    eventually(&format!("gunicorn; see {said}"), async || UnixStream::connect(&socket).await.ok())
+        .await;
     started
 }
 
