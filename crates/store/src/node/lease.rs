@@ -1,5 +1,9 @@
 //! Who works on a node. Of several managers one does, and each time under a greater number: a node
 //! that has seen a number refuses whoever comes with a smaller one.
+//!
+//! A number is not smaller than the time at which it is given, in microseconds. So it is greater than
+//! those that a node has seen before it was removed and declared anew, or before the database was put
+//! back to an earlier state.
 
 use jiff::Timestamp;
 use portway_model::Id;
@@ -47,20 +51,22 @@ impl Nodes<'_> {
             node_id: Set(node.uuid()),
             holder: Set(lease.holder),
             manager: Set(lease.manager.to_owned()),
-            fence: Set(1),
+            fence: Set(micros(now)),
             until: Set(micros(lease.until)),
         };
         let column = |column: node_leases::Column| Expr::col((node_leases::Entity, column));
         let free = Condition::any()
             .add(column(node_leases::Column::Holder).eq(lease.holder))
             .add(column(node_leases::Column::Until).lte(micros(now)));
+        let next = || column(node_leases::Column::Fence).add(1);
+        let next = Expr::case(next().gt(micros(now)), next()).finally(micros(now));
         let take = OnConflict::column(node_leases::Column::NodeId)
             .update_columns([
                 node_leases::Column::Holder,
                 node_leases::Column::Manager,
                 node_leases::Column::Until,
             ])
-            .value(node_leases::Column::Fence, column(node_leases::Column::Fence).add(1))
+            .value(node_leases::Column::Fence, next)
             .action_cond_where(free)
             .to_owned();
         let written = node_leases::Entity::insert(row)

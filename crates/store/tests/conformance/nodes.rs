@@ -273,21 +273,28 @@ pub(crate) async fn a_node_is_held_by_one_manager_under_growing_numbers(db: &Tes
     let (one, two) = tokio::join!(hold(ann, 0), hold(bob, 0));
     assert!(one.is_some() != two.is_some(), "of two that take it at once, one does");
     let (holder, other) = if one.is_some() { (ann, bob) } else { (bob, ann) };
-    assert_eq!(one.or(two), Some(1));
+    let first = one.or(two).unwrap();
     assert_eq!(hold(other, 59).await, None);
-    assert!(nodes.hold_on(node, 1, later(100)).await.unwrap());
+    assert!(nodes.hold_on(node, first, later(100)).await.unwrap());
     assert_eq!(hold(other, 99).await, None, "the lease was renewed");
-    assert_eq!(hold(other, 100).await, Some(2), "it ended by itself");
-    assert!(!nodes.hold_on(node, 1, later(500)).await.unwrap(), "it is another's by now");
-    assert!(!nodes.let_go(node, 1, later(101)).await.unwrap());
+    let second = hold(other, 100).await.unwrap(); // It ended by itself.
+    assert!(second > first);
+    assert!(!nodes.hold_on(node, first, later(500)).await.unwrap(), "it is another's by now");
+    assert!(!nodes.let_go(node, first, later(101)).await.unwrap());
 
     // The same manager, started again, takes it at once; its work from before counts no more.
-    assert_eq!(hold(other, 110).await, Some(3));
-    assert!(!nodes.hold_on(node, 2, later(500)).await.unwrap());
-    assert!(nodes.let_go(node, 3, later(120)).await.unwrap());
-    assert_eq!(hold(holder, 120).await, Some(4));
+    let third = hold(other, 100).await.unwrap();
+    assert!(third > second, "at the same time too");
+    assert!(!nodes.hold_on(node, second, later(500)).await.unwrap());
+    assert!(nodes.let_go(node, third, later(120)).await.unwrap());
+    let fourth = hold(holder, 120).await.unwrap();
+    assert!(fourth > third);
     let lease = nodes.lease(node).await.unwrap().unwrap();
-    assert_eq!((lease.holder, lease.fence, lease.until), (holder, 4, later(180)));
+    assert_eq!((lease.holder, lease.fence, lease.until), (holder, fourth, later(180)));
+
+    // A node that was declared anew has seen the numbers of its time before.
+    let again = Lease { holder: ann, manager: "m", until: later(260) };
+    assert!(nodes.hold(id(), again, later(200)).await.unwrap() > Some(fourth));
 }
 
 pub(crate) async fn a_deployment_keeps_its_release(db: &TestDb) {
