@@ -67,6 +67,7 @@ impl Control {
     /// Begins the background tasks, which end when `stop` is cancelled.
     pub(crate) fn start_tasks(&self, stop: &CancellationToken) -> TaskTracker {
         let tracker = TaskTracker::new();
+        self.inner.fleet.workers.start(&tracker, stop);
         let runner = Runner::of(self, Arc::clone(&self.inner.clock));
         let mut handles = Vec::new();
         for (info, run) in ALL {

@@ -11,10 +11,14 @@ mod bring;
 mod check;
 mod clean;
 mod connect;
+mod cut_off;
 mod journal;
 mod made;
 mod progress;
+mod release;
+mod round;
 mod wanted;
+mod worker;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,21 +29,15 @@ use jiff::{SignedDuration, Timestamp};
 use portway_deploy::{StepRecord, Survey};
 use portway_engine::Engine;
 use portway_model::{EngineKind, Id, RevisionNumber, Site};
-use portway_store::{DeploymentRow, NodeFilter, NodeRow};
-use tokio::{
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
-use tracing::warn;
+use portway_store::{DeploymentRow, NodeRow};
+use tokio::sync::watch;
 
 pub(crate) use self::connect::Reach;
-use self::made::Made;
-use crate::{Control, ControlError, deploy::lock, tasks::TaskReport};
+use self::{made::Made, round::Freshness, worker::Workers};
+use crate::{Control, deploy::lock};
 
 /// The name of the task that looks after nodes.
 pub(crate) const TASK: &str = "bring-nodes";
-/// So many nodes are worked on at once.
-const AT_ONCE: usize = 32;
 /// The wait after a first trouble with a node; it doubles with each, up to `LONGEST_WAIT`.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(2);
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(300);
@@ -49,12 +47,12 @@ const KEPT_LOGS: usize = 200;
 /// What is remembered of nodes between two looks. All of it can be lost.
 #[derive(Default)]
 pub(crate) struct Fleet {
+    pub(crate) workers: Workers,
     reaches: Mutex<BTreeMap<Id<NodeRow>, Reached>>,
     surveys: Mutex<BTreeMap<Id<NodeRow>, Arc<Survey>>>,
     made: Made,
     troubles: Mutex<BTreeMap<Id<NodeRow>, Trouble>>,
-    /// Nodes that are to be read and proven whatever is known of them.
-    asked_for: Mutex<BTreeSet<Id<NodeRow>>>,
+    freshness: Freshness,
     steps: Mutex<BTreeMap<Id<DeploymentRow>, Vec<StepRecord>>>,
     /// Up to which revision each node was brought, or found to be.
     reached: watch::Sender<BTreeMap<Id<NodeRow>, RevisionNumber>>,
@@ -73,44 +71,25 @@ struct Trouble {
     again_at: Timestamp,
 }
 
-/// How a look at a node ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Brought {
-    /// It has what it should have.
-    AsItShouldBe,
-    /// It was given what it lacked.
-    Changed,
-    /// Another manager works on it.
-    Busy,
-    /// It could not be brought there.
-    Trouble,
-}
-
 impl Fleet {
-    /// Has everything that was made of these sites made anew.
+    /// Has these sites made anew, and looks at the nodes that they are on.
     fn look_at(&self, sites: &BTreeSet<Id<Site>>) {
         self.made.forget(sites);
+        self.freshness.touch(sites);
     }
 
-    /// Has a node looked at soon, whatever went wrong with it, because something about it changed.
+    fn look_at_all(&self) {
+        self.made.forget_all();
+        self.freshness.touch_all();
+    }
+
+    /// Forgets what is known of a node and of what went wrong with it, because something about it
+    /// changed. It is looked at with the next round.
     pub(crate) fn look_at_node(&self, node: Id<NodeRow>) {
         lock(&self.troubles).remove(&node);
         lock(&self.surveys).remove(&node);
         lock(&self.reaches).remove(&node);
-        self.asked_for(node, true);
-    }
-
-    fn asked_for(&self, node: Id<NodeRow>, is_so: bool) {
-        let mut nodes = lock(&self.asked_for);
-        if is_so {
-            nodes.insert(node)
-        } else {
-            nodes.remove(&node)
-        };
-    }
-
-    fn is_asked_for(&self, node: Id<NodeRow>) -> bool {
-        lock(&self.asked_for).contains(&node)
+        self.freshness.touch_node(node);
     }
 
     /// Returns the steps of a deployment, as far as they are at hand.
@@ -147,6 +126,10 @@ impl Fleet {
         lock(&self.troubles).get(&node).is_none_or(|trouble| trouble.again_at <= now)
     }
 
+    fn is_in_trouble(&self, node: Id<NodeRow>) -> bool {
+        lock(&self.troubles).contains_key(&node)
+    }
+
     fn well(&self, node: Id<NodeRow>) {
         lock(&self.troubles).remove(&node);
     }
@@ -172,7 +155,7 @@ impl Control {
 
     /// Has every site compiled again for every node that it is on.
     pub(crate) fn look_at_every_site(&self) {
-        self.inner.fleet.made.forget_all();
+        self.inner.fleet.look_at_all();
         self.inner.deploy.look_at_everything();
     }
 
@@ -182,64 +165,6 @@ impl Control {
         if let Some(task) = tasks.find(|task| task.info().name == TASK) {
             task.poke();
         }
-    }
-
-    /// Looks at every active node, and brings it to what it should have.
-    pub(crate) async fn bring_nodes(&self) -> TaskReport {
-        self.try_bring_nodes().await.map_err(|error| error.to_string())
-    }
-
-    async fn try_bring_nodes(&self) -> Result<String, ControlError> {
-        let filter =
-            NodeFilter { declared: Some(true), active: Some(true), ..NodeFilter::default() };
-        let rows = self.all_nodes(&filter).await?;
-        let now = self.now();
-        let places = Arc::new(Semaphore::new(AT_ONCE));
-        let mut work = JoinSet::new();
-        for row in rows.into_iter().filter(|row| self.inner.fleet.is_due(row.id, now)) {
-            let (control, places) = (self.clone(), Arc::clone(&places));
-            work.spawn(async move {
-                let _place = places.acquire_owned().await;
-                control.look_after(&row).await
-            });
-        }
-        let mut counts = [0_usize; 4];
-        while let Some(done) = work.join_next().await {
-            let kind = match done {
-                Ok(Brought::AsItShouldBe) => 0,
-                Ok(Brought::Changed) => 1,
-                Ok(Brought::Busy) => 2,
-                Ok(Brought::Trouble) | Err(_) => 3,
-            };
-            if let Some(count) = counts.get_mut(kind) {
-                *count += 1;
-            }
-        }
-        let [fine, changed, busy, trouble] = counts;
-        self.clean_removed().await?;
-        Ok(format!(
-            "{fine} node(s) as they should be, {changed} changed, {busy} with another manager, {trouble} in trouble"
-        ))
-    }
-
-    /// Brings one node to what it should have, and notes how that went.
-    async fn look_after(&self, row: &NodeRow) -> Brought {
-        let fleet = &self.inner.fleet;
-        let error = match self.bring(row).await {
-            Ok(brought) => {
-                if brought != Brought::Busy {
-                    fleet.well(row.id);
-                }
-                return brought;
-            }
-            Err(error) => error,
-        };
-        warn!(node.name = %row.name, "the node is not as it should be: {}", error.told());
-        fleet.trouble(row.id, self.now());
-        if let Err(error) = self.note_trouble(row, &error).await {
-            warn!(node.name = %row.name, %error, "the trouble of a node cannot be noted");
-        }
-        Brought::Trouble
     }
 
     /// Waits until the nodes of a revision's sites were brought to it, at most until `end`. Returns

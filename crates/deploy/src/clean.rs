@@ -7,7 +7,7 @@ use portway_engine::{Candidate, Command, Rights};
 use portway_model::Stage;
 use portway_transport::{Content, Transport};
 
-use crate::{Deployment, Journal, StepError, home::Home, step::Node, switch};
+use crate::{Deployment, Journal, StepError, home::Home, stage, step::Node, turn};
 
 /// How long empty folders may take to go.
 const FOLDERS: Duration = Duration::from_secs(10);
@@ -25,23 +25,31 @@ pub async fn clean<T: Transport, J: Journal>(
     let node = Node { transport: it.transport, journal, stage: Stage::Activating };
     let layout = &it.facts.layout;
     let home = Home::of(layout);
-    switch::check(&node, &home, it.owner).await?;
+    // A node that was cleaned before has no notes, and nobody's turn can be on it.
+    let notes = node.list(&home.turns).await?;
+    if !notes.is_empty() {
+        turn::take(&node, &home, it.owner).await?;
+    }
     let steps = it.engine.steps(Candidate { files: Vec::new() }, it.release, it.facts);
+    stage::clear_stale(it, &node, &steps).await?;
     let mut links = vec![steps.activate.link.clone()];
     if is_ours(&node, &layout.reached_by, &layout.home).await? {
         // The engine is kept from following a link that leads nowhere.
         links.insert(0, layout.reached_by.clone());
     }
-    node.remove(&links).await?;
+    if notes.is_empty() {
+        node.remove(&links).await?;
+    } else {
+        turn::remove(&node, &home, it.owner, &links).await?;
+    }
     if let Some(reload) = &steps.reload {
         node.must(reload).await?;
     }
-    let mut files = vec![home.state.clone()];
-    for folder in [&home.objects, &home.releases] {
-        files.extend(node.list(folder).await?.into_iter().map(|entry| folder.join(entry.name)));
+    for folder in [&home.objects, &home.releases, &home.turns] {
+        let files = node.list(folder).await?.into_iter().map(|entry| folder.join(entry.name));
+        node.remove(&files.collect::<Vec<_>>()).await?;
     }
-    node.remove(&files).await?;
-    let folders = [&home.objects, &home.releases, &layout.home];
+    let folders = [&home.objects, &home.releases, &home.turns, &layout.home];
     let argv = ["rmdir", "--"].map(str::to_owned).into_iter();
     let argv = argv.chain(folders.iter().map(ToString::to_string)).collect();
     // A folder in which somebody else put something stays.

@@ -4,19 +4,40 @@
 //! the middle of its turn may wake up in the next one's; it must not switch anything then. Nothing on a
 //! node can compare and switch in one step, so:
 //!
-//! 1. a turn begins by writing its number into the note, and *then* removing prepared links of lower
-//!    numbers;
-//! 2. a switch first makes a prepared link that bears the number, *then* reads the note, and only if
-//!    the number there is its own renames the prepared link into place.
+//! 1. each turn has a note of its own, whose name bears the number, and the greatest number counts:
+//!    what a late manager writes goes to its own note, which is not read any more;
+//! 2. a turn begins by writing its note, and *then* removing prepared links of lower numbers;
+//! 3. a switch first makes a prepared link that bears the number, *then* looks which notes there are,
+//!    and only if its own is there and is the greatest renames the prepared link into place.
 //!
-//! If the late one reads the note before the next turn wrote it, its prepared link is gone by the time
-//! it renames, or it renamed before the next turn looked at what is linked, and is seen. If it reads
-//! the note after, it stops.
+//! If the late one looks before the next turn wrote its note, its prepared link is gone by the time
+//! it renames, or it renamed before the next turn looked at what is linked, and is seen. If it looks
+//! after, it stops.
+//!
+//! What removes files has no such way. It looks at the notes in the same command on the node as it
+//! removes ([`REMOVE`]), so that no manager, however long it is frozen, comes between the two.
 
 use camino::{Utf8Path, Utf8PathBuf};
+use uuid::Uuid;
 
 /// Prepared links begin so. Engines that read a whole folder read no file of such a name.
 const PREPARED: &str = ".portway-next-";
+/// How names of notes end.
+const NOTE: &str = ".json";
+
+/// Removes the files named on its input where it still is the turn of a note; `$1` is the folder of
+/// notes, `$2` the number, `$3` the name of the note.
+pub(crate) const REMOVE: &str = r#"cd -- "$1" || exit 1
+[ -e "$3" ] || exit 75
+for note in *.json; do
+  number=${note%%-*}
+  case $number in ''|*[!0-9]*) continue ;; esac
+  [ "$number" -le "$2" ] || exit 75
+done
+exec xargs -0 rm -f --"#;
+
+/// How [`REMOVE`] ends where it is no longer the turn.
+pub(crate) const TURN_OVER: u32 = 75;
 
 /// Returns the prepared link beside `link`, for a turn.
 pub(crate) fn prepared(link: &Utf8Path, fence: u64) -> Utf8PathBuf {
@@ -30,6 +51,28 @@ pub(crate) fn is_stale(name: &str, fence: u64) -> bool {
         .is_some_and(|number| number <= fence)
 }
 
+/// A turn, as the name of its note tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Turn {
+    /// Its number.
+    pub(crate) fence: u64,
+    /// Whose it is.
+    pub(crate) installation: Uuid,
+}
+
+impl Turn {
+    /// Reads the name of a note.
+    pub(crate) fn of(file_name: &str) -> Option<Self> {
+        let (fence, installation) = file_name.strip_suffix(NOTE)?.split_once('-')?;
+        Some(Self { fence: fence.parse().ok()?, installation: installation.parse().ok()? })
+    }
+
+    /// Returns the name of its note.
+    pub(crate) fn file_name(self) -> String {
+        format!("{}-{}{NOTE}", self.fence, self.installation)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +84,15 @@ mod tests {
         assert!(is_stale(".portway-next-6", 7) && is_stale(".portway-next-7", 7));
         assert!(!is_stale(".portway-next-8", 7));
         assert!(!is_stale("current.conf", 7) && !is_stale(".portway-next-x", 7));
+    }
+
+    #[test]
+    fn a_note_is_known_by_its_name_and_the_greatest_number_is_the_last() {
+        let turn = |fence| Turn { fence, installation: Uuid::from_u128(1) };
+        assert_eq!(Turn::of(&turn(7).file_name()), Some(turn(7)));
+        assert_eq!([turn(9), turn(10)].iter().max(), Some(&turn(10)));
+        for other in ["7.json", "x-y.json", ".7-8.json", "notes"] {
+            assert_eq!(Turn::of(other), None, "{other}");
+        }
     }
 }

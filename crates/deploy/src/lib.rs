@@ -27,13 +27,14 @@ mod state;
 mod step;
 mod survey;
 mod switch;
+mod turn;
 
 pub use self::{
     clean::clean,
     journal::{Journal, JournalError, StepRecord, Unwritten},
-    look::{Look, Owner},
+    look::{Look, Owner, Standing},
     recover::{Resume, resume},
-    run::{Deployment, Ended, deploy, look},
+    run::{ByOthers, Deployment, Ended, deploy, look},
     state::{FORMAT, NodeState},
     step::StepError,
     survey::{

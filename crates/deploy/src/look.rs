@@ -13,6 +13,7 @@ use crate::{
     home::{self, Home},
     probe,
     step::Node,
+    turn,
 };
 
 /// How long an engine that runs takes to say what it serves.
@@ -32,7 +33,7 @@ pub struct Owner {
 /// What a node has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Look {
-    /// The note of whoever was here last.
+    /// The note of the last turn.
     pub state: Option<NodeState>,
     /// Where the link leads that makes a release the one that counts; nothing where there is none.
     pub target: Option<Utf8PathBuf>,
@@ -48,6 +49,17 @@ pub struct Look {
     pub releases: BTreeMap<String, Digest>,
 }
 
+/// How a node stands that is to serve a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It serves it, and has it as it was sent.
+    Serves,
+    /// It does not serve it: it has another one, or none, or its engine does not answer.
+    Behind,
+    /// Somebody changed what Portway put there; what, in words.
+    Changed(String),
+}
+
 impl Look {
     /// Returns the objects whose bytes are not those that their names tell of: someone changed them.
     pub fn changed_objects(&self) -> impl Iterator<Item = &str> {
@@ -57,27 +69,45 @@ impl Look {
             .map(|(name, _)| name.as_str())
     }
 
-    /// Says how the node differs from having a release, proven; nothing where it does not.
-    pub fn drift_from(&self, release: &Release) -> Option<String> {
-        let wanted = release.digest;
-        if self.linked != Some(wanted) {
-            let has = self.target.as_ref().map_or("nothing".to_owned(), ToString::to_string);
-            return Some(format!("the link leads to {has}, not to release {wanted}"));
-        }
-        let changed = |(name, object): (&String, &Arc<Object>)| {
-            (!self.has_object(name, object.digest())).then(|| name.clone())
-        };
-        let changed: Vec<_> = release.objects.iter().filter_map(changed).collect();
+    /// Says what somebody changed of what Portway put on the node; nothing where nobody did.
+    pub fn changed_by_others(&self) -> Option<String> {
+        let mut changed: Vec<_> = self.changed_objects().map(str::to_owned).collect();
+        changed.extend(self.changed_entry());
         if !changed.is_empty() {
-            return Some(format!("changed or gone on the node: {}", changed.join(", ")));
+            return Some(format!("changed on the node: {}", changed.join(", ")));
         }
-        match (self.running, &self.silent) {
-            (Some(running), _) if running == wanted => None,
-            (Some(running), _) => {
-                Some(format!("its engine serves release {running}, not {wanted}"))
-            }
-            (None, Some(why)) => Some(format!("its engine does not say what it serves: {why}")),
-            (None, None) => Some("its engine does not say what it serves".to_owned()),
+        let foreign = self.target.as_ref().filter(|_| self.linked.is_none());
+        foreign.map(|target| format!("the link on the node leads to {target}"))
+    }
+
+    /// Returns the entry of the release that was proven last, where its bytes are others now.
+    fn changed_entry(&self) -> Option<String> {
+        let state = self.state.as_ref()?;
+        let (release, entry) = (state.release?, state.entry?);
+        let is_it = |(name, found): &(&String, &Digest)| {
+            home::is_entry(name) && home::named(name) == Some(release) && **found != entry
+        };
+        self.releases.iter().find(is_it).map(|(name, _)| name.clone())
+    }
+
+    /// Tells how a node stands that is to serve a release.
+    pub fn standing(&self, release: &Release) -> Standing {
+        if let Some(changed) = self.changed_by_others() {
+            return Standing::Changed(changed);
+        }
+        let is_gone =
+            |(name, object): &(&String, &Arc<Object>)| !self.has_object(name, object.digest());
+        let gone: Vec<_> =
+            release.objects.iter().filter(is_gone).map(|(name, _)| name.as_str()).collect();
+        let is_proven =
+            self.state.as_ref().is_some_and(|state| state.release == Some(release.digest));
+        if is_proven && !gone.is_empty() {
+            return Standing::Changed(format!("gone from the node: {}", gone.join(", ")));
+        }
+        if self.linked == Some(release.digest) && self.running == Some(release.digest) {
+            Standing::Serves
+        } else {
+            Standing::Behind
         }
     }
 
@@ -95,7 +125,7 @@ pub(crate) async fn read<T: Transport, J: Journal>(
     probe: &Probe,
 ) -> Result<Look, StepError> {
     let home = Home::of(layout);
-    let state = state(node, &home).await?;
+    let state = turn::state(node, &home).await?;
     let folder = link.link.parent().unwrap_or(Utf8Path::new("/"));
     let name = link.link.file_name().unwrap_or_default();
     let target = match node.list(folder).await?.into_iter().find(|entry| entry.name == name) {
@@ -117,16 +147,6 @@ pub(crate) async fn read<T: Transport, J: Journal>(
     let objects = digests(node.list(&home.objects).await?);
     let releases = digests(node.list(&home.releases).await?);
     Ok(Look { state, target, linked, running, silent, objects, releases })
-}
-
-pub(crate) async fn state<T: Transport, J: Journal>(
-    node: &Node<'_, T, J>,
-    home: &Home,
-) -> Result<Option<NodeState>, StepError> {
-    let Some(bytes) = node.get(&home.state).await? else { return Ok(None) };
-    NodeState::read(&bytes)
-        .map(Some)
-        .map_err(|problem| StepError::Note { path: home.state.clone(), problem })
 }
 
 fn digests(entries: Vec<Entry>) -> BTreeMap<String, Digest> {

@@ -24,6 +24,17 @@ pub struct Deployment<'a, T> {
     pub release: &'a Release,
     /// Whose turn it is.
     pub owner: &'a Owner,
+    /// What becomes of what somebody else changed of Portway's on the node.
+    pub by_others: ByOthers,
+}
+
+/// What becomes of what somebody else changed of Portway's on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByOthers {
+    /// It is told, and the deployment ends before anything is done.
+    Respect,
+    /// It is overwritten.
+    Overwrite,
 }
 
 /// How a deployment ended.

@@ -9,14 +9,16 @@ use portway_engine::{
 };
 use portway_policy::Digest;
 use portway_transport::{Content, Mode, Transport, Upload};
+use tracing::warn;
 
 use crate::{
-    Deployment, FORMAT, Journal, NodeState, StepError, fence,
+    ByOthers, Deployment, Journal, NodeState, StepError, fence,
     home::{self, Home},
     look, probe,
     run::{Fault, Progress},
     step::{Node, argv, printed},
-    switch::{self, Switch},
+    switch::Switch,
+    turn,
 };
 
 /// How long folders may take to be made.
@@ -33,10 +35,15 @@ pub(crate) async fn send<T: Transport, J: Journal>(
     let steps = steps(it, Candidate { files: Vec::new() });
     make_folders(it, node, &home).await?;
     // In this order; see `fence`.
-    switch::check(node, &home, it.owner).await?;
-    take_turn(it, node, &home).await?;
+    turn::take(node, &home, it.owner).await?;
     clear_stale(it, node, &steps).await?;
     let mut found = look::read(node, layout, &steps.activate, &steps.probe).await?;
+    turn::hold(node, &home, it.owner).await?;
+    if it.by_others == ByOthers::Respect
+        && let Some(what) = found.changed_by_others()
+    {
+        return Err(StepError::Changed { what }.into());
+    }
     progress.before = proven(&found);
     if let Some(before) = progress.before {
         // What was proven is the way back, whatever an earlier deployment left linked.
@@ -64,10 +71,13 @@ pub(crate) async fn test<T: Transport, J: Journal>(
         Test::Command { files, command } => {
             node.put(&uploads(files)?).await?;
             let result = node.run(command).await;
+            let is_refused = result.as_ref().is_ok_and(|output| !output.is_success());
+            let intact = if is_refused { intact(node, files).await } else { Ok(()) };
             let cleared = node.remove(&paths(files)).await;
             let output = result?;
             cleared?;
-            if output.is_success() { Ok(()) } else { Err(refusal(it, printed(&output))) }
+            intact?;
+            if is_refused { Err(refusal(it, printed(&output))) } else { Ok(()) }
         }
         Test::Instance { files, command, probe } => {
             node.put(&uploads(files)?).await?;
@@ -110,10 +120,18 @@ pub(crate) async fn prove<T: Transport, J: Journal>(
         Some(before) if before != it.release.digest => Some(before),
         _ => progress.look.state.as_ref().and_then(|state| state.before),
     };
-    let state = NodeState { release: Some(it.release.digest), before, ..note(it) };
-    switch::check(node, &home, it.owner).await?;
-    node.put(&[upload(&home.state, Mode::PRIVATE, state.write())?]).await?;
-    prune(it, node, &home, before).await?;
+    let state = NodeState {
+        release: Some(it.release.digest),
+        entry: Some(it.release.entry.digest()),
+        before,
+        ..turn::blank(it.owner)
+    };
+    turn::hold(node, &home, it.owner).await?;
+    turn::note(node, &home, it.owner, state).await?;
+    if let Err(error) = prune(it, node, &home, before).await {
+        // The release is proven all the same, and the next deployment removes what this one left.
+        warn!(%error, "what no release needs is left on the node");
+    }
     Ok(())
 }
 
@@ -153,17 +171,6 @@ fn entry_path(layout: &Layout, digest: Digest, like: &Release) -> Utf8PathBuf {
     layout.releases().join(format!("{digest}.{extension}"))
 }
 
-fn note<T>(it: &Deployment<'_, T>) -> NodeState {
-    NodeState {
-        format: FORMAT,
-        installation: it.owner.installation,
-        manager: it.owner.manager.clone(),
-        fence: it.owner.fence,
-        release: None,
-        before: None,
-    }
-}
-
 async fn make_folders<T: Transport, J: Journal>(
     it: &Deployment<'_, T>,
     node: &Node<'_, T, J>,
@@ -171,7 +178,7 @@ async fn make_folders<T: Transport, J: Journal>(
 ) -> Result<(), StepError> {
     let layout = &it.facts.layout;
     // The engine's workers pass through to the objects they know of, and nobody can list them.
-    let own = [&layout.home, &home.objects, &home.releases].map(ToString::to_string);
+    let own = [&layout.home, &home.turns, &home.objects, &home.releases].map(ToString::to_string);
     let of_sites = it.release.folders.iter().map(ToString::to_string);
     make(node, &["mkdir", "-p", "-m", "0711", "--"], own.into_iter().collect()).await?;
     make(node, &["mkdir", "-p", "--"], of_sites.collect()).await
@@ -189,24 +196,8 @@ async fn make<T: Transport, J: Journal>(
     node.must(&Command { argv, rights: Rights::Login, deadline: FOLDERS }).await.map(drop)
 }
 
-/// Writes this turn's number on the node, before anything else is done there.
-async fn take_turn<T: Transport, J: Journal>(
-    it: &Deployment<'_, T>,
-    node: &Node<'_, T, J>,
-    home: &Home,
-) -> Result<(), StepError> {
-    let found = look::state(node, home).await?;
-    let (release, before) =
-        found.as_ref().map(|state| (state.release, state.before)).unwrap_or_default();
-    let state = NodeState { release, before, ..note(it) };
-    if found.as_ref() == Some(&state) {
-        return Ok(());
-    }
-    node.put(&[upload(&home.state, Mode::PRIVATE, state.write())?]).await
-}
-
 /// Removes what earlier turns prepared and never put in its place.
-async fn clear_stale<T: Transport, J: Journal>(
+pub(crate) async fn clear_stale<T: Transport, J: Journal>(
     it: &Deployment<'_, T>,
     node: &Node<'_, T, J>,
     steps: &Steps,
@@ -257,6 +248,20 @@ async fn top_level<T: Transport, J: Journal>(
     let mut beside: Vec<_> = entries.map(|entry| folder.join(entry.name)).collect();
     beside.sort();
     Ok(TopLevel { text, beside })
+}
+
+/// Makes sure that what the engine judged is what it was given: a manager that woke up late may have
+/// put its own candidate in the same place, and nobody is to be blamed for that one.
+async fn intact<T: Transport, J: Journal>(
+    node: &Node<'_, T, J>,
+    files: &[CandidateFile],
+) -> Result<(), StepError> {
+    for file in files {
+        if node.get(&file.path).await?.as_deref() != Some(file.text.as_bytes()) {
+            return Err(StepError::CandidateChanged { path: file.path.clone() });
+        }
+    }
+    Ok(())
 }
 
 /// Runs an instance of the engine until it answers as it should. Returns what is wrong otherwise.
@@ -315,7 +320,7 @@ async fn prune<T: Transport, J: Journal>(
     let releases = node.list(&home.releases).await?.into_iter().map(|entry| entry.name);
     let is_old = |name: &String| home::named(name).is_some_and(|digest| !kept.contains(&digest));
     gone.extend(releases.filter(is_old).map(|name| home.releases.join(name)));
-    node.remove(&gone).await
+    turn::remove(node, home, it.owner, &gone).await
 }
 
 fn uploads(files: &[CandidateFile]) -> Result<Vec<Upload>, StepError> {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 /// The version of the note. A reader takes its own and the one before.
 pub const FORMAT: u32 = 1;
 
-/// The note on a node. It lies beside the releases and is replaced as a whole.
+/// The note of a turn on a node. It lies beside the releases; the one with the greatest number counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeState {
     /// [`FORMAT`] of the writer.
@@ -20,6 +20,9 @@ pub struct NodeState {
     pub fence: u64,
     /// The release that was last proven to be served.
     pub release: Option<Digest>,
+    /// The digest of the bytes of that release's entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Digest>,
     /// The one before it, which stays on the node.
     pub before: Option<Digest>,
 }
@@ -62,6 +65,7 @@ mod tests {
             manager: "box".to_owned(),
             fence: 7,
             release: Some(Digest::of(b"new")),
+            entry: Some(Digest::of(b"entry")),
             before: None,
         }
     }

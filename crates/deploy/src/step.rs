@@ -6,12 +6,17 @@ use camino::{Utf8Path, Utf8PathBuf};
 use portway_engine::{CandidateError, Command, Rights};
 use portway_model::Stage;
 use portway_policy::Digest;
-use portway_transport::{Argv, Entry, Output, Transport, TransportError, Upload};
+use portway_transport::{Argv, Entry, Output, Status, Transport, TransportError, Upload};
 
-use crate::{Journal, JournalError, StepRecord};
+use crate::{
+    Journal, JournalError, StepRecord,
+    fence::{self, Turn},
+};
 
 /// So much of what a command prints is kept for people.
 const MOST_OUTPUT: usize = 16 << 10;
+/// How long a removal may take.
+const REMOVAL: Duration = Duration::from_secs(60);
 
 /// Why a step on a node failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +44,14 @@ pub enum StepError {
         /// The number of ours.
         ours: u64,
     },
+    /// The note of this turn is not there any more.
+    #[error(
+        "the note of this turn is gone from the node ({path}): somebody took Portway's away there; it is tried again"
+    )]
+    TurnGone {
+        /// The note.
+        path: Utf8PathBuf,
+    },
     /// The note cannot be read.
     #[error(
         "the note {path} cannot be read: {problem}; an upgrade of this manager, or deleting the note, helps"
@@ -48,6 +61,12 @@ pub enum StepError {
         path: Utf8PathBuf,
         /// What is wrong with it.
         problem: String,
+    },
+    /// Somebody changed what Portway put there.
+    #[error("{what}; `portway node deploy` overwrites that")]
+    Changed {
+        /// What.
+        what: String,
     },
     /// Something that Portway did not put there lies where it must write.
     #[error("{path} is in the way: {what}; move it away, Portway does not overwrite it")]
@@ -60,6 +79,14 @@ pub enum StepError {
     /// The engine's own configuration does not lead to Portway's.
     #[error(transparent)]
     Candidate(#[from] CandidateError),
+    /// What the engine was to test was changed while it did.
+    #[error(
+        "{path} was changed while the engine tested it: somebody else works on the node; it is tried again"
+    )]
+    CandidateChanged {
+        /// The file.
+        path: Utf8PathBuf,
+    },
     /// A command ended otherwise than it should.
     #[error("`{command}` failed ({status}): {output}")]
     Command {
@@ -147,6 +174,40 @@ impl<T: Transport, J: Journal> Node<'_, T, J> {
         let result = self.transport.remove(paths).await;
         self.note_result(format!("removed {}", counted(paths.len(), "file")), &result, began);
         Ok(result?)
+    }
+
+    /// Removes files where it still is the turn. Returns whether it was.
+    pub(crate) async fn remove_in_turn(
+        &self,
+        notes: &Utf8Path,
+        turn: Turn,
+        paths: &[Utf8PathBuf],
+    ) -> Result<bool, StepError> {
+        if paths.is_empty() {
+            return Ok(true);
+        }
+        let began = Instant::now();
+        let (number, name) = (turn.fence.to_string(), turn.file_name());
+        let words = ["-c", fence::REMOVE, "portway", notes.as_str(), &number, &name];
+        let argv = Argv::new("sh", words).map_err(TransportError::from)?;
+        let names: Vec<u8> =
+            paths.iter().flat_map(|path| [path.as_str(), "\0"].concat().into_bytes()).collect();
+        let result = self.transport.run(&argv, &names, REMOVAL).await;
+        let (ok, output) = match &result {
+            Ok(output) => (output.is_success(), printed(output)),
+            Err(error) => (false, error.to_string()),
+        };
+        self.note(format!("removed {}", counted(paths.len(), "file")), output, ok, began);
+        let output = result?;
+        match output.status {
+            Status::Exited(0) => Ok(true),
+            Status::Exited(fence::TURN_OVER) => Ok(false),
+            Status::Exited(_) | Status::Signalled(_) => Err(StepError::Command {
+                command: format!("rm -f -- ({})", counted(paths.len(), "file")),
+                status: output.status.to_string(),
+                output: printed(&output),
+            }),
+        }
     }
 
     pub(crate) async fn relink(&self, link: &Utf8Path, target: &Utf8Path) -> Result<(), StepError> {

@@ -19,8 +19,8 @@ pub use self::{engine::EngineSeen, judge::preflight, sockets::Listener};
 use crate::{
     NodeState, StepError, Unwritten,
     home::Home,
-    look,
     step::{Node as Steps, printed},
+    turn,
 };
 
 /// How long a look at one thing may take.
@@ -327,7 +327,7 @@ impl<T: Transport> Eye<'_, T> {
     }
 
     async fn state(&self, layout: &Layout) -> Seen<Option<NodeState>> {
-        look::state(&self.steps, &Home::of(layout)).await.map_err(words)
+        turn::state(&self.steps, &Home::of(layout)).await.map_err(words)
     }
 
     /// Returns the nearest folder on the way up that is there.

@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use portway_engine::{Command, Layout, Link, Rights};
 use portway_transport::{Content, Transport};
 
-use crate::{Journal, Look, Owner, StepError, fence, home::Home, look, step::Node};
+use crate::{Journal, Look, Owner, StepError, fence, home::Home, step::Node, turn};
 
 /// How long a rename may take.
 const RENAME: Duration = Duration::from_secs(10);
@@ -68,8 +68,7 @@ impl Switch {
             match &change.before {
                 Some(before) => lead(node, home, owner, &change.link, before).await?,
                 None => {
-                    check(node, home, owner).await?;
-                    node.remove(std::slice::from_ref(&change.link)).await?;
+                    turn::remove(node, home, owner, std::slice::from_ref(&change.link)).await?;
                 }
             }
         }
@@ -107,27 +106,8 @@ async fn lead<T: Transport, J: Journal>(
 ) -> Result<(), StepError> {
     let prepared = fence::prepared(link, owner.fence);
     node.relink(&prepared, target).await?;
-    check(node, home, owner).await?;
+    turn::hold(node, home, owner).await?;
     let argv = ["mv", "-f", "-T", "--", prepared.as_str(), link.as_str()].map(str::to_owned);
     let rename = Command { argv: argv.to_vec(), rights: Rights::Login, deadline: RENAME };
     node.must(&rename).await.map(drop)
-}
-
-/// Makes sure that it still is this manager's turn.
-pub(crate) async fn check<T: Transport, J: Journal>(
-    node: &Node<'_, T, J>,
-    home: &Home,
-    owner: &Owner,
-) -> Result<(), StepError> {
-    match look::state(node, home).await? {
-        Some(state) if state.installation != owner.installation => {
-            Err(StepError::Foreign { manager: state.manager, path: home.state.clone() })
-        }
-        Some(state) if state.fence > owner.fence => Err(StepError::Fenced {
-            manager: state.manager,
-            theirs: state.fence,
-            ours: owner.fence,
-        }),
-        _ => Ok(()),
-    }
 }

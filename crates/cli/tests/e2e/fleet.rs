@@ -1,82 +1,14 @@
-//! Sites on a machine with nginx that is reached over SSH, from the first look at it to its removal.
+//! Sites on machines with other engines that are reached over SSH, from the first look at them to their
+//! removal.
 
-use std::time::Duration;
+mod care;
+mod machine;
 
-use portway_testkit::{
-    manager::Manager,
-    nginx::Nginx,
-    origin::{Origin, Speaks},
-    sshd::Sshd,
-};
+use portway_testkit::origin::{Origin, Speaks};
 use serde_json::{Value, json};
 
+use self::machine::{Machine, put, put_without_waiting};
 use crate::support::{eventually, json, manager, ok};
-
-/// A machine with nginx and an SSH server.
-struct Machine {
-    nginx: Nginx,
-    sshd: Sshd,
-}
-
-impl Machine {
-    fn start() -> Self {
-        Self { nginx: Nginx::start().unwrap(), sshd: Sshd::run().unwrap() }
-    }
-
-    /// Declares it as a node. `more` is added to the command.
-    async fn add(&self, manager: &Manager, name: &str, more: &[&str]) {
-        let key = ok(manager, &["node", "key"]).await.out;
-        self.sshd.authorize(&key).unwrap();
-        let address = format!("{}@127.0.0.1:{}", self.sshd.user(), self.sshd.port());
-        let folder = self.nginx.folder();
-        let port = |port: u16| port.to_string();
-        let (http, https) = (port(self.nginx.http()), port(self.nginx.https()));
-        let probe = port(self.nginx.probe());
-        let (config, logs) = (self.nginx.top_level(), folder.join("logs"));
-        let (home, include) = (folder.join("portway"), folder.join("conf.d/portway.conf"));
-        let words = [
-            "node",
-            "add",
-            name,
-            "--engine",
-            "nginx",
-            "--ssh",
-            &address,
-            "--http-port",
-            &http,
-            "--https-port",
-            &https,
-            "--probe-port",
-            &probe,
-            "--home",
-            home.as_str(),
-            "--config",
-            config.as_str(),
-            "--include",
-            include.as_str(),
-            "--logs",
-            logs.as_str(),
-        ];
-        ok(manager, &[&words[..], more].concat()).await;
-    }
-
-    fn pin(&self) -> String {
-        self.sshd.fingerprint("ed25519").unwrap()
-    }
-
-    /// Asks nginx for a page of a host. Returns status and body.
-    async fn get(&self, host: &str, path: &str) -> Option<(u16, String)> {
-        get(self.nginx.http(), host, path).await
-    }
-
-    async fn serves(&self, host: &str, wanted: &(u16, &str)) {
-        eventually(&format!("{wanted:?} of {host}"), async || {
-            let (status, body) = self.get(host, "/").await?;
-            (status == wanted.0 && body.contains(wanted.1)).then_some(())
-        })
-        .await;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_comes_to_a_machine_with_nginx_changes_there_and_leaves() {
@@ -180,41 +112,4 @@ async fn a_host_that_shows_another_key_is_told_nothing() {
     assert_eq!(machine.sshd.logins(), before, "nobody logged in");
     ok(&manager, &["node", "confirm", "web-1", "--host-key", &machine.pin()]).await;
     assert_eq!(json(&manager, &["node", "check", "web-1"]).await["ready"], json!(true));
-}
-
-/// Writes a site and waits for its nodes. Returns what was said.
-async fn put(manager: &Manager, name: &str, spec: &Value) -> String {
-    let ran = apply(manager, name, spec, &["--wait"]).await;
-    format!("{}{}", ran.out, ran.err)
-}
-
-async fn put_without_waiting(manager: &Manager, name: &str, spec: &Value) {
-    let ran = apply(manager, name, spec, &["--no-wait"]).await;
-    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
-}
-
-async fn apply(
-    manager: &Manager,
-    name: &str,
-    spec: &Value,
-    more: &[&str],
-) -> portway_testkit::manager::Ran {
-    let text = json!({"sites": {name: spec}}).to_string();
-    let path = crate::support::file(manager, &format!("{name}.yaml"), &text);
-    manager.run(&[&["apply", "-f", &path], more].concat()).await.unwrap()
-}
-
-async fn get(port: u16, host: &str, path: &str) -> Option<(u16, String)> {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let asked = async {
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let status = head.split_whitespace().nth(1)?.parse().ok()?;
-        Some((status, body.to_owned()))
-    };
-    tokio::time::timeout(Duration::from_secs(5), asked).await.ok()?
 }

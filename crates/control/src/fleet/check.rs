@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portway_deploy::{Seen, Survey, preflight, survey};
+use portway_deploy::{ByOthers, Seen, Survey, preflight, survey};
 use portway_model::{Finding, Node};
 use portway_store::{NodeFacts, NodeRow};
 use portway_transport::TransportError;
@@ -45,8 +45,11 @@ impl Operator<'_> {
                 format!("node {} is not active; `portway node activate` comes first", row.name);
             return Err(ControlError::Conflict(text));
         }
-        self.control.inner.fleet.look_at_node(row.id);
-        self.control.look_after(&row).await;
+        let fleet = &self.control.inner.fleet;
+        let turn = fleet.workers.turn(row.id).await;
+        fleet.look_at_node(row.id);
+        self.control.look_after(&row, ByOthers::Overwrite).await;
+        drop(turn);
         self.control.node_view(&self.control.node_named(node).await?).await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portway_deploy::{Deployment, Owner, Unwritten, clean, survey};
+use portway_deploy::{ByOthers, Deployment, Unwritten, clean, survey};
 use portway_model::{Node, node::check};
 use portway_policy::NodeSettings;
 use portway_store::{NodeRemoval, NodeRow, PageRequest};
@@ -12,26 +12,26 @@ use super::{bring::BringError, engine_of};
 use crate::{Control, ControlError};
 
 impl Control {
-    /// Takes Portway's away from nodes that were removed so. One that is away stays in the list.
-    pub(super) async fn clean_removed(&self) -> Result<(), ControlError> {
+    /// Returns the removed nodes from which Portway's is to be taken away and was not yet.
+    pub(super) async fn removals_due(&self) -> Result<Vec<NodeRemoval>, ControlError> {
         let request = PageRequest::first(portway_store::MAX_LIMIT);
-        let removals = self.inner.store.nodes().removals(&request).await?.items;
+        let mut removals = self.inner.store.nodes().removals(&request).await?.items;
         let now = self.now();
-        for removal in removals.iter().filter(|removal| self.inner.fleet.is_due(removal.id, now)) {
-            match self.clean_node(removal).await {
-                Ok(true) => {
-                    info!(node.name = %removal.name, "took Portway's away from the node");
-                    self.inner.store.nodes().cleaned(removal.id).await?;
-                    self.inner.fleet.well(removal.id);
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    warn!(node.name = %removal.name, "the node cannot be cleaned: {}", error.told());
-                    self.inner.fleet.trouble(removal.id, now);
-                }
+        removals.retain(|removal| self.inner.fleet.is_due(removal.id, now));
+        Ok(removals)
+    }
+
+    /// Takes Portway's away from a node that was removed so. One that is away stays in the list.
+    pub(super) async fn clean(&self, removal: &NodeRemoval) {
+        let fleet = &self.inner.fleet;
+        match self.clean_node(removal).await {
+            Ok(true) => fleet.well(removal.id),
+            Ok(false) => {}
+            Err(error) => {
+                warn!(node.name = %removal.name, "the node cannot be cleaned: {}", error.told());
+                fleet.trouble(removal.id, self.now());
             }
         }
-        Ok(())
     }
 
     async fn clean_node(&self, removal: &NodeRemoval) -> Result<bool, BringError> {
@@ -49,19 +49,18 @@ impl Control {
             let release = engine
                 .render_node(&[], &NodeSettings::default(), &BTreeMap::new(), &facts)
                 .map_err(|error| ControlError::internal("writing an empty release", error))?;
-            let owner = Owner {
-                installation: self.installation_id().await?,
-                manager: self.inner.manager.name.to_string(),
-                fence: u64::try_from(fence).unwrap_or(0),
-            };
+            let owner = self.owner(fence).await?;
             let it = Deployment {
                 transport: &*reach,
                 engine,
                 facts: &facts,
                 release: &release,
                 owner: &owner,
+                by_others: ByOthers::Overwrite,
             };
             clean(&it, &Unwritten).await?;
+            self.inner.store.nodes().cleaned(removal.id).await?;
+            info!(node.name = %removal.name, "took Portway's away from the node");
             Ok(true)
         }
         .await;

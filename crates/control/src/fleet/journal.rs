@@ -30,6 +30,10 @@ impl Journal for Noting {
     async fn enter(&self, stage: Stage) -> Result<(), JournalError> {
         let from = *lock(&self.stage);
         let now = self.control.now();
+        let can_be_left = matches!(stage, Stage::Staging | Stage::Testing | Stage::Activating);
+        if can_be_left && self.control.inner.fleet.workers.are_stopping() {
+            return Err(JournalError("the manager is being stopped".to_owned()));
+        }
         self.control.keep_hold(self.node, self.fence).await.map_err(JournalError)?;
         let advanced =
             self.control.inner.store.deployments().advance(self.id, from, stage, now).await;

@@ -3,7 +3,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use portway_engine::{Engine, EngineFacts, RenderError, Rendered, judge};
@@ -21,6 +24,8 @@ use crate::{
 pub(super) struct Made {
     compiled: Mutex<BTreeMap<Id<Site>, Compiled>>,
     rendered: Mutex<BTreeMap<Id<Site>, BTreeMap<Target, Kept>>>,
+    /// How often something was forgotten: what was begun before that is not kept.
+    forgotten: AtomicU64,
 }
 
 /// The versions of a site that were compiled: the newest, and where that one is held the proven one.
@@ -42,11 +47,13 @@ struct Kept {
 
 impl Made {
     pub(super) fn forget_all(&self) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
         lock(&self.compiled).clear();
         lock(&self.rendered).clear();
     }
 
     pub(super) fn forget(&self, sites: &BTreeSet<Id<Site>>) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
         lock(&self.compiled).retain(|id, _| !sites.contains(id));
         lock(&self.rendered).retain(|id, _| !sites.contains(id));
     }
@@ -94,12 +101,17 @@ impl Control {
         if let Some(kept) = kept(&lock(&self.inner.fleet.made.compiled)) {
             return Ok(kept);
         }
+        let forgotten = || self.inner.fleet.made.forgotten.load(Ordering::SeqCst);
+        let began = forgotten();
         let outcome = self
             .compile_site(row, owners)
             .await?
             .map(|compiled| Parts { policy: compiled.policy, certificate: compiled.certificate });
         let outcome = Arc::new(outcome);
         let mut all = lock(&self.inner.fleet.made.compiled);
+        if forgotten() != began {
+            return Ok(outcome);
+        }
         let versions = all.entry(row.id).or_default();
         versions.insert(key, Arc::clone(&outcome));
         while versions.len() > 2 {

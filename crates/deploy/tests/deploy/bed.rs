@@ -9,7 +9,9 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use portway_deploy::{Deployment, Ended, Journal, JournalError, Owner, StepRecord, deploy};
+use portway_deploy::{
+    ByOthers, Deployment, Ended, Journal, JournalError, Owner, StepRecord, deploy,
+};
 use portway_engine::{
     Candidate, CandidateError, CandidateFile, Command, Engine, EngineFacts, Extension, Layout,
     Link, Object, Ports, Probe, Release, RenderError, Rendered, Rights, Secrecy, Setting, Steps,
@@ -95,8 +97,14 @@ impl Bed {
         notes: &Notes,
     ) -> Ended {
         let owner = owner(fence);
-        let it =
-            Deployment { transport, engine: &Tiny, facts: &self.facts, release, owner: &owner };
+        let it = Deployment {
+            transport,
+            engine: &Tiny,
+            facts: &self.facts,
+            release,
+            owner: &owner,
+            by_others: ByOthers::Respect,
+        };
         deploy(&it, notes).await
     }
 
@@ -119,6 +127,13 @@ impl Bed {
     /// Waits until the node serves a release.
     pub(crate) async fn serves(&self, release: Option<&Release>) -> bool {
         self.serves_one_of(&[release.map(|release| release.digest)]).await
+    }
+
+    /// Takes everything of Portway's away, as if the node was new.
+    pub(crate) fn forget(&self) {
+        let layout = &self.facts.layout;
+        let _not_there = std::fs::remove_file(&layout.reached_by);
+        let _not_there = std::fs::remove_dir_all(&layout.home);
     }
 
     /// Waits until the node serves one of some releases.

@@ -9,6 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use portway_transport::{
     Argv, BoxStream, Entry, Local, Output, Status, Target, Transport, TransportError, Upload,
 };
+use tokio::sync::Notify;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(crate) enum Fault {
     DiskFull,
     /// A command fails, this one only.
     CommandFails,
+    /// The manager is frozen before the operation, until it is thawed.
+    Frozen,
     /// The manager is killed before the operation.
     KilledBefore,
     /// The manager is killed after the operation.
@@ -38,6 +41,8 @@ pub(crate) struct Faulty {
     at: usize,
     done: AtomicUsize,
     dead: AtomicBool,
+    frozen: AtomicBool,
+    thaw: Notify,
 }
 
 /// What becomes of an operation.
@@ -50,15 +55,19 @@ enum Fate {
     Dies {
         done: bool,
     },
+    /// It waits.
+    Freezes,
     /// Only a command is hurt.
     ExitsWithFailure,
 }
 
 impl Faulty {
-    /// Makes the fault begin with operation `at`, counted from 0.
+    /// Makes the fault begin with operation `at`, counted from 0. Where nothing goes wrong, or the
+    /// manager is frozen, streams are no operations.
     pub(crate) fn new(fault: Option<Fault>, at: usize) -> Self {
         let (done, dead) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { local: Local::new(), fault, at, done, dead }
+        let (frozen, thaw) = (AtomicBool::new(false), Notify::new());
+        Self { local: Local::new(), fault, at, done, dead, frozen, thaw }
     }
 
     pub(crate) fn operations(&self) -> usize {
@@ -70,9 +79,24 @@ impl Faulty {
         self.dead.load(Ordering::SeqCst)
     }
 
+    /// Tells whether the manager was frozen.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::SeqCst)
+    }
+
+    /// Lets the manager go on.
+    pub(crate) fn thaw(&self) {
+        self.thaw.notify_one();
+    }
+
     async fn die<R>(&self) -> R {
         self.dead.store(true, Ordering::SeqCst);
         std::future::pending().await
+    }
+
+    async fn freeze(&self) {
+        self.frozen.store(true, Ordering::SeqCst);
+        self.thaw.notified().await;
     }
 
     fn fate(&self, what: &str, writes: bool) -> Fate {
@@ -100,7 +124,8 @@ impl Faulty {
                 Fate::Fails(TransportError::DiskFull { path: "/var".to_owned() })
             }
             Fault::CommandFails if number == self.at => Fate::ExitsWithFailure,
-            Fault::DiskFull | Fault::CommandFails => Fate::Fine,
+            Fault::Frozen if number == self.at => Fate::Freezes,
+            Fault::DiskFull | Fault::CommandFails | Fault::Frozen => Fate::Fine,
             Fault::KilledBefore => Fate::Dies { done: false },
             Fault::KilledAfter => Fate::Dies { done: true },
         }
@@ -114,6 +139,10 @@ impl Faulty {
     ) -> Result<R, TransportError> {
         match self.fate(&what, writes) {
             Fate::Fine | Fate::ExitsWithFailure => work.await,
+            Fate::Freezes => {
+                self.freeze().await;
+                work.await
+            }
             Fate::Fails(error) => Err(error),
             Fate::Lost => {
                 let _unheard = work.await;
@@ -144,8 +173,12 @@ impl Transport for Faulty {
         stdin: &[u8],
         deadline: Duration,
     ) -> Result<Output, TransportError> {
-        match self.fate(&argv.to_string(), argv.program() == "mv" || argv.program() == "mkdir") {
+        match self.fate(&argv.to_string(), ["mv", "mkdir"].contains(&argv.program())) {
             Fate::Fine => self.local.run(argv, stdin, deadline).await,
+            Fate::Freezes => {
+                self.freeze().await;
+                self.local.run(argv, stdin, deadline).await
+            }
             Fate::ExitsWithFailure => Ok(Output {
                 status: Status::Exited(1),
                 stdout: Vec::new(),
@@ -187,6 +220,10 @@ impl Transport for Faulty {
     }
 
     async fn dial(&self, target: &Target) -> Result<BoxStream, TransportError> {
+        if matches!(self.fault, None | Some(Fault::Frozen)) {
+            // How often an engine is asked is a matter of luck, and who asks changes nothing.
+            return self.local.dial(target).await;
+        }
         self.through(format!("dial {target}"), false, self.local.dial(target)).await
     }
 }

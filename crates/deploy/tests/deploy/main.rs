@@ -5,5 +5,6 @@ mod bed;
 mod faulty;
 mod fences;
 mod matrix;
+mod meddled;
 mod ordinary;
 mod surveys;

@@ -1,6 +1,6 @@
 //! What happens when nothing else goes wrong.
 
-use portway_deploy::{Deployment, Ended, StepError, clean, look};
+use portway_deploy::{ByOthers, Deployment, Ended, Standing, StepError, clean, deploy, look};
 use portway_model::Stage;
 use portway_transport::Local;
 
@@ -77,17 +77,6 @@ async fn the_first_release_that_is_not_served_leaves_the_engine_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_file_that_someone_changed_on_the_node_is_sent_again() {
-    let bed = Bed::start().await;
-    bed.deploy("one", 1).await;
-    let object = std::fs::read_dir(bed.facts.layout.objects()).unwrap().next().unwrap().unwrap();
-    std::fs::write(object.path(), "no_such_directive;").unwrap();
-
-    assert!(matches!(bed.deploy("one", 2).await, Ended::Live { sent: 1 }));
-    bed.assert_whole();
-}
-
-#[tokio::test]
 async fn what_portway_did_not_put_there_is_not_overwritten() {
     let bed = Bed::start().await;
     std::fs::write(&bed.facts.layout.reached_by, "# mine\n").unwrap();
@@ -118,27 +107,74 @@ async fn what_cannot_be_written_down_is_not_done_and_what_was_done_is_undone() {
 }
 
 #[tokio::test]
-async fn what_changed_on_the_node_is_told_and_not_touched() {
+async fn what_somebody_changed_is_told_and_overwritten_only_when_that_is_asked_for() {
     let bed = Bed::start().await;
+    let (local, owner) = (Local::new(), owner(9));
     let release = bed.release("one");
-    bed.deploy("one", 1).await;
-    let local = Local::new();
-    let owner = owner(2);
+    let mut it = Deployment {
+        transport: &local,
+        engine: &Tiny,
+        facts: &bed.facts,
+        release: &release,
+        owner: &owner,
+        by_others: ByOthers::Respect,
+    };
+    let objects = bed.facts.layout.objects();
+    let entry = release.path(&bed.facts.layout);
+    for of in ["object", "entry", "link"] {
+        it.by_others = ByOthers::Overwrite;
+        assert!(matches!(deploy(&it, &Notes::default()).await, Ended::Live { .. }), "{of}");
+        assert_eq!(look(&it).await.unwrap().standing(&release), Standing::Serves, "{of}");
+        let object = std::fs::read_dir(&objects).unwrap().next().unwrap().unwrap().path();
+        let changed = match of {
+            "object" => object,
+            "entry" => entry.clone().into_std_path_buf(),
+            _ => bed.facts.layout.current(portway_engine::Extension::Conf).into(),
+        };
+        let by_hand = bed.root().join("by-hand.conf");
+        std::fs::write(&by_hand, "# by hand\n").unwrap();
+        std::fs::remove_file(&changed).unwrap();
+        std::os::unix::fs::symlink(&by_hand, &changed).unwrap();
+        if of != "link" {
+            std::fs::remove_file(&changed).unwrap();
+            std::fs::write(&changed, "# by hand\n").unwrap();
+        }
+
+        let standing = look(&it).await.unwrap().standing(&release);
+        assert!(matches!(standing, Standing::Changed(_)), "{of}: {standing:?}");
+        it.by_others = ByOthers::Respect;
+        let ended = deploy(&it, &Notes::default()).await;
+        assert!(matches!(ended, Ended::Failed(StepError::Changed { .. })), "{of}: {ended:?}");
+        assert_eq!(std::fs::read_to_string(&changed).unwrap(), "# by hand\n", "{of}");
+    }
+    it.by_others = ByOthers::Overwrite;
+    assert!(matches!(deploy(&it, &Notes::default()).await, Ended::Live { .. }));
+    bed.assert_whole();
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_is_told_and_one_that_no_release_had_is_not() {
+    let bed = Bed::start().await;
+    let (local, owner, release) = (Local::new(), owner(2), bed.release("one"));
     let it = Deployment {
         transport: &local,
         engine: &Tiny,
         facts: &bed.facts,
         release: &release,
         owner: &owner,
+        by_others: ByOthers::Respect,
     };
-    assert_eq!(look(&it).await.unwrap().drift_from(&release), None);
-
+    assert_eq!(look(&it).await.unwrap().standing(&release), Standing::Behind);
+    bed.deploy("one", 1).await;
     let object = std::fs::read_dir(bed.facts.layout.objects()).unwrap().next().unwrap().unwrap();
-    std::fs::write(object.path(), "# by hand\n").unwrap();
+    std::fs::remove_file(object.path()).unwrap();
 
-    let drift = look(&it).await.unwrap().drift_from(&release).unwrap();
-    assert!(drift.contains(object.file_name().to_str().unwrap()), "{drift}");
-    assert_eq!(std::fs::read_to_string(object.path()).unwrap(), "# by hand\n");
+    let standing = look(&it).await.unwrap().standing(&release);
+
+    assert!(
+        matches!(standing, Standing::Changed(ref what) if what.contains("gone")),
+        "{standing:?}"
+    );
 }
 
 #[tokio::test]
@@ -153,6 +189,7 @@ async fn a_node_that_is_cleaned_has_nothing_of_portways_and_serves_on() {
         facts: &bed.facts,
         release: &release,
         owner: &owner,
+        by_others: ByOthers::Respect,
     };
 
     for _ in 0..2 {

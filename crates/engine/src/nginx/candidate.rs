@@ -51,11 +51,12 @@ pub(super) fn of(
             remedy: format!("add `include {};` to its block `http`", layout.reached_by).into(),
         });
     }
-    // The process that runs keeps its own.
-    set(&mut directives, line!("pid", layout.home.join("test.pid")));
-    let text = print(&directives).text;
-    let path = folder.join(COPY);
-    Ok(Candidate { files: vec![CandidateFile { path, text, secrecy: Secrecy::Open }] })
+    // The process that runs keeps its own; the test leaves an empty one behind.
+    let pid = layout.home.join("test.pid");
+    set(&mut directives, line!("pid", pid));
+    let file = |path, text| CandidateFile { path, text, secrecy: Secrecy::Open };
+    let copy = file(folder.join(COPY), print(&directives).text);
+    Ok(Candidate { files: vec![copy, file(pid, String::new())] })
 }
 
 struct Reached<'a> {

@@ -1,0 +1,291 @@
+//! The release that a node is brought to, and how: what differs is deployed together, and where that
+//! fails, it is found out which sites are at fault. They are held, and the others go on.
+
+use std::collections::BTreeSet;
+
+use portway_deploy::{ByOthers, Deployment, Ended, Standing, StepError, Survey, deploy, look};
+use portway_engine::Release;
+use portway_model::{Finding, Id, Location, ResourceKind, Site, Stage};
+use portway_store::{DeploymentRow, NodeSiteRow};
+use portway_telemetry::DeploymentOutcome;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::{
+    bring::{BringError, Held, about},
+    journal::Noting,
+    wanted::{Asking, Wanted, held},
+};
+use crate::{Control, fleet::Reach};
+
+impl Held<'_> {
+    fn asking(&self) -> Asking<'_> {
+        Asking { row: self.row, node: self.node, engine: self.engine, facts: &self.facts }
+    }
+
+    fn deployment<'a>(&'a self, release: &'a Release) -> Deployment<'a, Reach> {
+        Deployment {
+            transport: &*self.reach,
+            engine: self.engine,
+            facts: &self.facts,
+            release,
+            owner: &self.owner,
+            by_others: self.by_others,
+        }
+    }
+
+    fn changed(&self, what: String) -> BringError {
+        BringError::Changed { what, node: self.row.name.to_string() }
+    }
+}
+
+impl Control {
+    /// Deploys what differs, group by group: all changed sites together at first, and where the
+    /// engine's test does not say which of them is at fault, by halves.
+    pub(super) async fn bring_files(
+        &self,
+        it: &Held<'_>,
+        survey: &Survey,
+    ) -> Result<(), BringError> {
+        let generation = self.inner.fleet.freshness.generation();
+        let asking = it.asking();
+        let mut wanted = self.wanted(&asking, &BTreeSet::new()).await?;
+        let mut groups = vec![wanted.changed()];
+        self.close_cut_off(&it.deployment(&wanted.release), it.row).await?;
+        let mut is_first = true;
+        while let Some(group) = groups.pop() {
+            if !std::mem::take(&mut is_first) {
+                let put_off = groups.iter().flatten().copied().collect();
+                wanted = self.wanted(&asking, &put_off).await?;
+            }
+            match self.deploy_release(it, &wanted).await? {
+                None | Some(Ended::Live { .. }) => {}
+                Some(Ended::Refused { findings, output }) => {
+                    let blamed = blamed(&wanted, &group, &findings);
+                    if group.is_empty() {
+                        return Err(BringError::Refused(output));
+                    } else if !blamed.is_empty() {
+                        self.hold(it, &wanted, &blamed, &findings, &output).await?;
+                        groups.push(group.difference(&blamed).copied().collect());
+                    } else if group.len() == 1 {
+                        self.hold(it, &wanted, &group, &findings, &output).await?;
+                        groups.push(BTreeSet::new());
+                    } else {
+                        groups.extend(halves(&group));
+                    }
+                }
+                Some(Ended::RolledBack(error)) if !group.is_empty() => {
+                    self.hold(it, &wanted, &group, &[], &error.to_string()).await?;
+                    groups.push(BTreeSet::new());
+                }
+                Some(Ended::Failed(StepError::Changed { what })) => return Err(it.changed(what)),
+                Some(Ended::RolledBack(error) | Ended::Failed(error)) => {
+                    return Err(error.into());
+                }
+                Some(Ended::Stuck { error, undo }) => {
+                    return Err(BringError::Stuck { error, undo });
+                }
+            }
+        }
+        self.note_read(it, &wanted, survey).await?;
+        self.inner.fleet.freshness.brought(it.row.id, wanted.revision, generation);
+        self.inner.fleet.reached(it.row.id, wanted.revision);
+        Ok(())
+    }
+
+    /// Deploys a release, unless the node is known to serve it. Returns how that ended.
+    async fn deploy_release(
+        &self,
+        it: &Held<'_>,
+        wanted: &Wanted,
+    ) -> Result<Option<Ended>, BringError> {
+        let nodes = self.inner.store.nodes();
+        let known = nodes.facts(&[it.row.id]).await?.remove(&it.row.id).unwrap_or_default();
+        let digest = wanted.release.digest.to_string();
+        let deployment = it.deployment(&wanted.release);
+        if self.has_it(it, wanted, known.digest.as_deref()).await? {
+            self.note_sites(it, wanted).await?;
+            return Ok(None);
+        }
+        let mut row = self.new_deployment(it, wanted, known.digest.clone());
+        self.inner.store.deployments().record(&row).await?;
+        let journal = Noting::new(self.clone(), &row);
+        let ended = Box::pin(deploy(&deployment, &journal)).await;
+        row.stage = stage_of(&ended);
+        row.finished_at = Some(self.now());
+        row.findings = findings_of(it, wanted, &ended);
+        if matches!(ended, Ended::Live { .. }) {
+            row.digest = Some(digest);
+            self.note_sites(it, wanted).await?;
+        }
+        self.inner.store.deployments().record(&row).await?;
+        self.count_deployment(if row.stage == Stage::Live {
+            DeploymentOutcome::Live
+        } else {
+            DeploymentOutcome::Rejected
+        });
+        info!(node.name = %it.row.name, "deployment {} ended {:?}", row.id, row.stage);
+        Ok(Some(ended))
+    }
+
+    /// Tells whether a node serves a release, where that is likely enough to look. What it has is read,
+    /// not remembered; what somebody changed there is theirs to decide on.
+    async fn has_it(
+        &self,
+        it: &Held<'_>,
+        wanted: &Wanted,
+        known: Option<&str>,
+    ) -> Result<bool, BringError> {
+        let release = &wanted.release;
+        let is_known = known == Some(release.digest.to_string().as_str());
+        if it.by_others == ByOthers::Overwrite
+            || !(is_known || self.inner.fleet.is_in_trouble(it.row.id))
+        {
+            return Ok(false);
+        }
+        match look(&it.deployment(release)).await?.standing(release) {
+            Standing::Serves => Ok(true),
+            Standing::Behind => Ok(false),
+            Standing::Changed(what) => Err(it.changed(what)),
+        }
+    }
+
+    fn new_deployment(
+        &self,
+        it: &Held<'_>,
+        wanted: &Wanted,
+        before: Option<String>,
+    ) -> DeploymentRow {
+        DeploymentRow {
+            id: Id::from_uuid(Uuid::now_v7()),
+            node: it.row.id,
+            from: it.row.deployed,
+            to: wanted.revision,
+            stage: Stage::Queued,
+            started_at: self.now(),
+            finished_at: None,
+            findings: Vec::new(),
+            digest: None,
+            release: Some(wanted.release.digest.to_string()),
+            before,
+            fence: i64::try_from(it.owner.fence).ok(),
+        }
+    }
+
+    /// Notes what the node has, proven.
+    async fn note_sites(&self, it: &Held<'_>, wanted: &Wanted) -> Result<(), BringError> {
+        let digest = wanted.release.digest.to_string();
+        let rows: Vec<_> = wanted
+            .sites
+            .values()
+            .filter(|row| wanted.before.get(&row.site).is_none_or(|before| !is_same(before, row)))
+            .cloned()
+            .collect();
+        let (removed, now) = (wanted.removed(), self.now());
+        let nodes = self.inner.store.nodes();
+        nodes.deployed(it.row.id, wanted.revision, &digest, &rows, &removed, now).await?;
+        Ok(())
+    }
+
+    async fn note_read(
+        &self,
+        it: &Held<'_>,
+        wanted: &Wanted,
+        survey: &Survey,
+    ) -> Result<(), BringError> {
+        let engine_version = survey.engine.as_ref().ok().map(|engine| engine.version.to_string());
+        let facts = portway_store::NodeFacts {
+            engine_version,
+            digest: Some(wanted.release.digest.to_string()),
+            read_at: Some(self.now()),
+            ..portway_store::NodeFacts::default()
+        };
+        self.inner.store.nodes().put_facts(it.row.id, &facts).await?;
+        Ok(())
+    }
+
+    /// Holds sites on a node at the version that was proven there.
+    async fn hold(
+        &self,
+        it: &Held<'_>,
+        wanted: &Wanted,
+        sites: &BTreeSet<Id<Site>>,
+        findings: &[Finding],
+        output: &str,
+    ) -> Result<(), BringError> {
+        let rows: Vec<NodeSiteRow> = sites
+            .iter()
+            .filter_map(|id| {
+                let version = wanted.sites.get(id)?.revision?;
+                let known = wanted.before.get(id).cloned().unwrap_or_else(|| NodeSiteRow {
+                    site: *id,
+                    revision: None,
+                    digest: None,
+                    held: None,
+                    findings: Vec::new(),
+                    updated_at: self.now(),
+                });
+                let mut why: Vec<_> =
+                    findings.iter().filter(|finding| is_about(wanted, finding, *id)).cloned().collect();
+                if why.is_empty() {
+                    let name = name_in(wanted, *id);
+                    let text = format!("node {} could not serve it: {output}", it.row.name);
+                    why.push(about(ResourceKind::Site, &name, text));
+                }
+                warn!(node.name = %it.row.name, site.id = %id, "the node holds the site at its version before");
+                Some(NodeSiteRow { updated_at: self.now(), ..held(&known, why, version) })
+            })
+            .collect();
+        self.inner.store.nodes().put_sites(it.row.id, &rows).await?;
+        Ok(())
+    }
+}
+
+fn findings_of(it: &Held<'_>, wanted: &Wanted, ended: &Ended) -> Vec<Finding> {
+    let about_node = |text: String| vec![about(ResourceKind::Node, it.row.name.as_str(), text)];
+    match ended {
+        Ended::Live { .. } => {
+            wanted.sites.values().flat_map(|row| row.findings.iter().cloned()).collect()
+        }
+        Ended::Refused { findings, output } if findings.is_empty() => about_node(output.clone()),
+        Ended::Refused { findings, .. } => findings.clone(),
+        Ended::Failed(error) | Ended::RolledBack(error) => about_node(error.to_string()),
+        Ended::Stuck { error, undo } => about_node(format!("{error}; then: {undo}")),
+    }
+}
+
+fn is_same(one: &NodeSiteRow, other: &NodeSiteRow) -> bool {
+    let NodeSiteRow { site: _, revision, digest, held, findings, updated_at: _ } = one;
+    (*revision, digest, *held, findings)
+        == (other.revision, &other.digest, other.held, &other.findings)
+}
+
+fn stage_of(ended: &Ended) -> Stage {
+    match ended {
+        Ended::Live { .. } => Stage::Live,
+        Ended::Refused { .. } | Ended::Failed(_) => Stage::Rejected,
+        Ended::RolledBack(_) => Stage::RolledBack,
+        Ended::Stuck { .. } => Stage::Stuck,
+    }
+}
+
+/// Returns those of a group that findings name.
+fn blamed(wanted: &Wanted, group: &BTreeSet<Id<Site>>, findings: &[Finding]) -> BTreeSet<Id<Site>> {
+    let named = |id: &&Id<Site>| findings.iter().any(|finding| is_about(wanted, finding, **id));
+    group.iter().filter(named).copied().collect()
+}
+
+fn is_about(wanted: &Wanted, finding: &Finding, site: Id<Site>) -> bool {
+    let Location::Field { resource, .. } = &finding.at else { return false };
+    resource.kind == ResourceKind::Site && resource.name == name_in(wanted, site)
+}
+
+fn name_in(wanted: &Wanted, site: Id<Site>) -> String {
+    let found = wanted.release.sites.iter().find(|served| served.id == site);
+    found.map(|served| served.name.to_string()).unwrap_or_default()
+}
+
+fn halves(group: &BTreeSet<Id<Site>>) -> [BTreeSet<Id<Site>>; 2] {
+    let (first, second) = (group.iter().take(group.len() / 2), group.iter().skip(group.len() / 2));
+    [first.copied().collect(), second.copied().collect()]
+}
