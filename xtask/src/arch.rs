@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 8] = [
     &["model"],
     &["http1", "net", "policy", "secrets", "sitefile", "telemetry", "waf", "wire"],
     &["cert", "edge", "engine", "runtime", "store", "transport", "tunnel"],
-    &["deploy", "diagnose"],
+    &["deploy", "diagnose", "observe"],
     &["control"],
     &["api"],
     &["cli"],

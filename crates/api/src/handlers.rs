@@ -45,6 +45,8 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(nodes::activate_node))
         .routes(routes!(nodes::deactivate_node))
         .routes(routes!(nodes::check_node))
+        .routes(routes!(nodes::node_statistics))
+        .routes(routes!(nodes::statistics))
         .routes(routes!(nodes::deploy_node))
         .routes(routes!(nodes::confirm_host_key))
         .routes(routes!(nodes::ssh_key))

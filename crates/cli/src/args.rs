@@ -16,7 +16,7 @@ pub(crate) use self::{
     access::{CaCommand, CertCommand, KeyCommand, Login, Logout, Setup},
     explain::Explain,
     logs::Logs,
-    nodes::{NodeAdd, NodeCommand, NodeList, NodeOptions, NodeRemove, NodeSet},
+    nodes::{NodeAdd, NodeCommand, NodeList, NodeOptions, NodeRemove, NodeSet, NodeStats},
     serve::{Edge, Listeners, LogFormat, Serve, ServeOptions},
     sites::{
         Apply, Check, Diff, Edit, Export, FileArgs, History, Plan, Revert, SiteAdd, SiteCommand,

@@ -119,6 +119,7 @@ async fn node(session: &Session, command: NodeCommand) -> Outcome {
         NodeCommand::Remove(args) => node::remove(session, args).await,
         NodeCommand::Activate { node } => node::activate(session, &node).await,
         NodeCommand::Deploy { node } => node::deploy(session, &node).await,
+        NodeCommand::Stats(args) => node::stats(session, args).await,
         NodeCommand::Check { node } => node::check(session, &node).await,
         NodeCommand::Deactivate { node } => node::deactivate(session, &node).await,
         NodeCommand::Confirm { node, host_key, keep } => {

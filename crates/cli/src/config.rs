@@ -5,6 +5,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     num::NonZeroUsize,
+    time::Duration,
 };
 
 use camino::Utf8PathBuf;
@@ -17,6 +18,9 @@ use crate::{
     exit::{Exit, Failure},
     paths::Paths,
 };
+
+/// How often nodes are read unless it is said, in seconds.
+pub(crate) const OBSERVE_EVERY: u64 = 15;
 
 /// What stands in `config.yaml`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -35,6 +39,7 @@ struct ConfigFile {
     edge_logs: Option<Utf8PathBuf>,
     admin_group: Option<String>,
     trusted_proxies: Vec<IpNet>,
+    observe_every: Option<u16>,
 }
 
 /// The settings of a manager and its edge, complete.
@@ -58,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) admin_group: Option<String>,
     /// Networks whose `X-Forwarded-*` headers are believed.
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// How often nodes are read.
+    pub(crate) observe_every: Duration,
 }
 
 /// Where an edge listens, complete.
@@ -107,6 +114,8 @@ pub(crate) fn settle(
     }
     let socket = given.edge_socket.clone().or(file.edge_socket.clone());
     let logs = given.edge_logs.clone().or(file.edge_logs.clone());
+    let seconds = u64::from(given.observe_every.or(file.observe_every).unwrap_or_default());
+    let seconds = if seconds == 0 { OBSERVE_EVERY } else { seconds };
     let own = portway_edge::EdgeConfig::below(&paths.edge());
     let usual_database = || format!("sqlite://{}", paths.data.join("portway.db"));
     Ok(Settings {
@@ -123,6 +132,7 @@ pub(crate) fn settle(
         } else {
             given.trusted_proxies.clone()
         },
+        observe_every: Duration::from_secs(seconds),
     })
 }
 

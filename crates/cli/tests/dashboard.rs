@@ -16,7 +16,7 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use portway_telemetry::{ControlMetric, metrics::EdgeMetric};
+use portway_telemetry::{ControlMetric, NodeMetric, metrics::EdgeMetric};
 use portway_testkit::{
     manager::Manager,
     origin::{Origin, Speaks},
@@ -173,7 +173,8 @@ fn known_metrics() -> BTreeSet<String> {
     let edge = EdgeMetric::ALL.map(EdgeMetric::name);
     let control = ControlMetric::ALL.map(ControlMetric::name);
     let mut known = BTreeSet::new();
-    for name in edge.iter().chain(&control) {
+    let nodes = NodeMetric::ALL.map(NodeMetric::name);
+    for name in edge.iter().chain(&control).chain(&nodes) {
         if name.contains("_duration_") {
             known.extend(["bucket", "sum", "count"].map(|part| format!("{name}_{part}")));
         } else {

@@ -9,6 +9,7 @@ use tracing::warn;
 
 use crate::{
     Control, fleet,
+    observe::Whose,
     tasks::{self, Runner, TaskHandle, TaskInfo, TaskReport, TaskScope},
 };
 
@@ -51,15 +52,30 @@ const NODES: TaskInfo = TaskInfo {
     scope: TaskScope::Machine,
 };
 
+const OBSERVE: TaskInfo = TaskInfo {
+    name: "observe-nodes",
+    description: "reads how the nodes that are reached over SSH fare",
+    every: Duration::from_secs(15),
+    scope: TaskScope::Installation,
+};
+const OBSERVE_OWN: TaskInfo = TaskInfo {
+    name: "observe-own",
+    description: "reads how this machine, its edge and its nodes fare",
+    every: Duration::from_secs(15),
+    scope: TaskScope::Machine,
+};
+
 type Run = fn(Control) -> BoxFuture<'static, TaskReport>;
 
 /// All tasks with what they do.
-const ALL: [(TaskInfo, Run); 6] = [
+const ALL: [(TaskInfo, Run); 8] = [
     (DEPLOY, |control| Box::pin(async move { control.deploy().await })),
     (NODES, |control| Box::pin(async move { control.bring_nodes().await })),
     (FOLLOW, |control| Box::pin(async move { control.follow_certificates().await })),
     (RENEW, |control| Box::pin(async move { control.renew_certificates().await })),
     (DISCOVER, |control| Box::pin(async move { control.discover_nodes().await })),
+    (OBSERVE, |control| Box::pin(async move { control.observe_nodes(Whose::Reached).await })),
+    (OBSERVE_OWN, |control| Box::pin(async move { control.observe_nodes(Whose::Own).await })),
     (PRUNE, |control| Box::pin(async move { control.prune().await })),
 ];
 
@@ -68,9 +84,13 @@ impl Control {
     pub(crate) fn start_tasks(&self, stop: &CancellationToken) -> TaskTracker {
         let tracker = TaskTracker::new();
         self.inner.fleet.workers.start(&tracker, stop);
+        self.inner.observer.begin(stop);
         let runner = Runner::of(self, Arc::clone(&self.inner.clock));
         let mut handles = Vec::new();
-        for (info, run) in ALL {
+        for (mut info, run) in ALL {
+            if [OBSERVE.name, OBSERVE_OWN.name].contains(&info.name) {
+                info.every = self.inner.config.observe_every;
+            }
             let control = self.clone();
             let counted = move || {
                 let control = control.clone();
@@ -91,6 +111,11 @@ impl Control {
             while ended.run_until_cancelled(control.inner.deploy.woken()).await.is_some() {
                 woken.iter().for_each(TaskHandle::poke);
             }
+        });
+        let (control, ended) = (self.clone(), stop.clone());
+        tracker.spawn(async move {
+            ended.cancelled().await;
+            control.inner.observer.end().await;
         });
         tracker.close();
         if self.inner.tasks.set(handles).is_err() {

@@ -3,6 +3,7 @@
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, OnceLock},
+    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -25,6 +26,7 @@ use crate::{
     jwt::JwtKeys,
     manager,
     nodes::{Discovery, SshKey},
+    observe::Observer,
     password::Hashers,
     roots::Roots,
     tasks::{Clock, TaskHandle},
@@ -54,6 +56,8 @@ pub struct ControlConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// Addresses of this machine, which upstreams of clients must not have.
     pub own_addresses: Vec<IpAddr>,
+    /// How often nodes are read.
+    pub observe_every: Duration,
     /// How the console is published, where it is.
     pub console: Option<PublishedConsole>,
 }
@@ -90,6 +94,7 @@ pub(crate) struct Inner {
     pub(crate) hashing: Hashers,
     pub(crate) health: HealthWatch,
     pub(crate) discovery: Discovery,
+    pub(crate) observer: Observer,
     pub(crate) metrics: ControlMetrics,
     pub(crate) clock: Clock,
     pub(crate) tasks: OnceLock<Vec<TaskHandle>>,
@@ -186,6 +191,7 @@ impl Control {
             hashing: Hashers::new(),
             health: HealthWatch::new(),
             discovery: Discovery::default(),
+            observer: Observer::default(),
             metrics: ControlMetrics::new(env!("CARGO_PKG_VERSION")),
             clock,
             tasks: OnceLock::new(),

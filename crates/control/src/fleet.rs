@@ -32,7 +32,7 @@ use portway_model::{EngineKind, Id, RevisionNumber, Site};
 use portway_store::{DeploymentRow, NodeRow};
 use tokio::sync::watch;
 
-pub(crate) use self::connect::Reach;
+pub(crate) use self::connect::{Reach, ReachError};
 use self::{made::Made, round::Freshness, worker::Workers};
 use crate::{Control, deploy::lock};
 

@@ -30,6 +30,7 @@ mod logs;
 mod manager;
 mod metrics;
 mod nodes;
+mod observe;
 mod page;
 mod password;
 mod preflight;

@@ -42,7 +42,7 @@ impl Control {
                 String::new()
             }
         };
-        own + &edge
+        own + &edge + &self.node_metrics().await
     }
 
     /// Ends of certificates do not change while the database is away, so the last known ones stay.

@@ -15,7 +15,7 @@ use portway_model::{
 };
 use portway_store::{NodeFilter, NodeRow, PageRequest, SiteRow};
 
-pub(crate) use self::{discover::Discovery, ssh_key::SshKey};
+pub(crate) use self::{discover::Discovery, read::filter, ssh_key::SshKey, view::is_confirmed};
 use crate::{Control, ControlError};
 
 /// Returns a node as it is meant; nothing for the edge of a manager, which nobody declares.

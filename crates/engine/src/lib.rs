@@ -9,6 +9,7 @@
 
 mod bounds;
 pub mod caddy;
+mod counts;
 mod engine;
 mod facts;
 mod go_pattern;
@@ -26,6 +27,7 @@ pub mod traefik;
 mod uses;
 
 pub use self::{
+    counts::{COUNTS_MOST, Counted, Counts, counts_path, read_counts},
     engine::{Engine, RenderError, TopLevel},
     facts::{EngineFacts, Layout, Ports, Version, VersionError},
     judge::judge,

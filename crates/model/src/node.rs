@@ -7,6 +7,7 @@
 mod check;
 mod connection;
 mod engine;
+mod measured;
 mod select;
 pub mod spec;
 
@@ -23,6 +24,7 @@ pub use self::{
         SshUserError,
     },
     engine::{EngineKind, UnknownEngine},
+    measured::{Measured, Measures, Quantity},
     select::{NodeSelector, NodeSelectorError, OWN_EDGES, Traits},
     spec::NodeSpec,
 };

@@ -510,6 +510,25 @@ pub(crate) mod node_facts {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// What was last measured on nodes.
+pub(crate) mod node_readings {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "node_readings")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) node_id: Uuid,
+        pub(crate) read_at: i64,
+        pub(crate) reading: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// Who works on nodes.
 pub(crate) mod node_leases {
     use sea_orm::entity::prelude::*;

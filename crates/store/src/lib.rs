@@ -67,7 +67,8 @@ pub use self::{
     login::{LoginAttempt, LoginAttempts, LoginRefused},
     manager::{ManagerRow, Managers},
     node::{
-        DeclaredNode, NodeFacts, NodeFilter, NodeLease, NodeRemoval, NodeRow, NodeSiteRow, Nodes,
+        DeclaredNode, NodeFacts, NodeFilter, NodeLease, NodeReading, NodeRemoval, NodeRow,
+        NodeSiteRow, Nodes,
     },
     page::{Cursor, MAX_LIMIT, Page, PageRequest},
     reseal::{Resealed, SealedItem},

@@ -19,6 +19,7 @@ const FOUNDATION: &str = include_str!("migration/foundation.sql");
 const FOUNDATION_SQLITE: &str = include_str!("migration/foundation_sqlite.sql");
 const MANAGERS: &str = include_str!("migration/managers.sql");
 const NODES: &str = include_str!("migration/nodes.sql");
+const OBSERVED: &str = include_str!("migration/observed.sql");
 const SHORT_TEXTS_SQLITE: &str = include_str!("migration/short_texts_sqlite.sql");
 const SHORT_TEXTS_POSTGRES: &str = include_str!("migration/short_texts_postgres.sql");
 
@@ -44,7 +45,13 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Foundation), Box::new(Managers), Box::new(ShortTexts), Box::new(Nodes)]
+        vec![
+            Box::new(Foundation),
+            Box::new(Managers),
+            Box::new(ShortTexts),
+            Box::new(Nodes),
+            Box::new(ObservedNodes),
+        ]
     }
 }
 
@@ -124,6 +131,25 @@ impl MigrationTrait for Nodes {
         let connection = manager.get_connection();
         let backend = connection.get_database_backend();
         connection.execute_unprepared(&schema(NODES, backend)).await?;
+        Ok(())
+    }
+}
+
+struct ObservedNodes;
+
+impl MigrationName for ObservedNodes {
+    fn name(&self) -> &'static str {
+        "m0005_observed_nodes"
+    }
+}
+
+#[expect(elided_lifetimes_in_paths, reason = "the trait is declared so, and another form differs")]
+#[async_trait::async_trait]
+impl MigrationTrait for ObservedNodes {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let connection = manager.get_connection();
+        let backend = connection.get_database_backend();
+        connection.execute_unprepared(&schema(OBSERVED, backend)).await?;
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 mod declared;
 mod facts;
 mod lease;
+mod reading;
 mod removal;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,10 @@ use sea_orm::{
 use serde_json::Value;
 use uuid::Uuid;
 
-pub use self::{declared::NodeFilter, facts::NodeFacts, lease::NodeLease, removal::NodeRemoval};
+pub use self::{
+    declared::NodeFilter, facts::NodeFacts, lease::NodeLease, reading::NodeReading,
+    removal::NodeRemoval,
+};
 
 use crate::{
     Page, PageRequest, StoreError, Visible,

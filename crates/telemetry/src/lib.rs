@@ -8,6 +8,7 @@ pub mod access;
 mod control_metrics;
 mod log;
 pub mod metrics;
+mod node_metrics;
 mod otlp;
 mod sampler;
 pub mod spans;
@@ -17,6 +18,7 @@ pub use control_metrics::{ControlMetric, ControlMetrics, DeploymentOutcome, Task
 pub use log::{
     Color, InitError, LogFormat, LogFormatError, LogOptions, Service, TelemetryGuard, init, stderr,
 };
+pub use node_metrics::{NodeMetric, NodeSamples};
 pub use otlp::{CertificateError, OtlpError, TraceSettings};
 pub use sampler::Sampler;
 pub use spans::{Answer, Caller, Continue, Ended, Onward, Place, RequestSpans};

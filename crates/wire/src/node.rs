@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
-use portway_model::{Finding, Name, NodeSpec, Origin};
+use portway_model::{Finding, Name, NodeSpec, Origin, node::Measures};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -283,4 +283,66 @@ pub enum ImportOutcome {
     Refused,
     /// The node came from the same source and is no longer in it. It is left as it is.
     Gone,
+}
+
+/// What is measured on a node. Each value is a number with its time, or not known, with the reason and
+/// since when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeStatistics {
+    /// The node.
+    pub node: String,
+    /// What serves the sites there.
+    pub engine: String,
+    /// When somebody last tried to read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub read_at: Option<Timestamp>,
+    /// The manager that did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manager: Option<String>,
+    /// The engine as a service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<NodeService>,
+    /// The values by name: `cpu_percent`, `load1`, `load5`, `load15`, `memory_total`,
+    /// `memory_available`, `home_total`, `home_free`, `logs_total`, `logs_free`, `root_total`,
+    /// `root_free` (bytes), `network_received`, `network_sent` (bytes), `network_received_rate`,
+    /// `network_sent_rate` (bytes each second), `uptime`, `clock_ahead` (seconds), `service_up`,
+    /// `service_time` (seconds), `connections`, `requests`, `requests_rate` (each second) and
+    /// `certificate_left` (seconds).
+    #[schema(value_type = std::collections::BTreeMap<String, MeasuredView>)]
+    pub values: Measures,
+}
+
+/// The engine of a node as a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeService {
+    /// Whether it runs.
+    pub running: bool,
+    /// In the words of who says so: `active (running)`.
+    pub state: String,
+    /// Who says so: `systemd`, `openrc`, `processes`, or `edge`.
+    pub told_by: String,
+    /// Since when, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+}
+
+/// A value with its time, or why it is not known and since when.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct MeasuredView {
+    /// The number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// When it was so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub at: Option<Timestamp>,
+    /// Why it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
+    /// Since when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
 }

@@ -11,7 +11,7 @@ use portway_wire::{
     Page, ProblemCode,
     node::{
         ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeCheck, NodeQuery,
-        NodeView, NodesImported, RemoveNode, SshKeyView,
+        NodeStatistics, NodeView, NodesImported, RemoveNode, SshKeyView,
     },
 };
 
@@ -183,6 +183,38 @@ pub(crate) async fn check_node(
 ) -> Answer<NodeCheck> {
     let operator = api.control().operator(&actor, Resource::Nodes, "node.check").await?;
     Ok(Json(operator.check_node(&node).await?))
+}
+
+/// Shows what is measured on a node.
+///
+/// Each value is a number with its time, or not known, with the reason and since when. Nodes are read
+/// every 15 seconds.
+#[utoipa::path(
+    get, path = "/nodes/{node}/statistics", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name.")),
+    responses((status = 200, description = "What was measured last.", body = NodeStatistics)),
+)]
+pub(crate) async fn node_statistics(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+) -> Answer<NodeStatistics> {
+    let overseer = api.control().overseer(&actor, Resource::Nodes, "node.read").await?;
+    Ok(Json(overseer.node_statistics(&node).await?))
+}
+
+/// Lists what is measured on nodes, the managers' own edges too.
+#[utoipa::path(
+    get, path = "/statistics", tag = "nodes", params(NodeQuery),
+    responses((status = 200, description = "A part of the list.", body = Page<NodeStatistics>)),
+)]
+pub(crate) async fn statistics(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Query(query): Query<NodeQuery>,
+) -> Answer<Page<NodeStatistics>> {
+    let overseer = api.control().overseer(&actor, Resource::Nodes, "node.read").await?;
+    Ok(Json(overseer.statistics(query).await?))
 }
 
 /// Brings a node to what it should have, over what somebody changed on it.

@@ -19,7 +19,7 @@ const CHANGED: Expected = [401, 404, 200, 403, 200];
 const OVERSEEN: Expected = [401, 403, 403, 200, 200];
 const OPERATED: Expected = [401, 403, 403, 403, 200];
 
-const TABLE: [(&str, Expected); 62] = [
+const TABLE: [(&str, Expected); 64] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -63,6 +63,8 @@ const TABLE: [(&str, Expected); 62] = [
     ("POST /api/v1/nodes/{node}/deactivate", OPERATED),
     ("POST /api/v1/nodes/{node}/deploy", OPERATED),
     ("POST /api/v1/nodes/{node}/host-key", OPERATED),
+    ("GET /api/v1/nodes/{node}/statistics", OVERSEEN),
+    ("GET /api/v1/statistics", OVERSEEN),
     ("GET /api/v1/ssh-key", OVERSEEN),
     ("POST /api/v1/discovery", OPERATED),
     ("POST /api/v1/discovery/import", OPERATED),

@@ -203,6 +203,7 @@ fn config(folder: &Utf8Path) -> ControlConfig {
         admin_group: None,
         trusted_proxies: Vec::new(),
         own_addresses: Vec::new(),
+        observe_every: std::time::Duration::from_secs(15),
         console: None,
     }
 }

@@ -40,6 +40,8 @@ pub(crate) enum NodeCommand {
         /// Name or id
         node: String,
     },
+    /// Show what is measured on nodes: processors, memory, disks, network, the engine
+    Stats(NodeStats),
     /// Bring a node to what it should have now, over what somebody changed on it
     Deploy {
         /// Name or id
@@ -78,6 +80,13 @@ pub(crate) enum NodeCommand {
         #[arg(short = 'o', long = "to-file", value_name = "FILE")]
         file: Option<Utf8PathBuf>,
     },
+}
+
+/// Options of `node stats`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeStats {
+    /// Name or id; all nodes in short without it
+    pub(crate) node: Option<String>,
 }
 
 /// Options of `node add`.

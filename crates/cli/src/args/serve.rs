@@ -46,6 +46,14 @@ pub(crate) struct ServeOptions {
     /// The log folder of an edge that something else starts
     #[arg(long, value_name = "DIR", env = "PORTWAY_EDGE_LOGS", requires = "edge_socket")]
     pub(crate) edge_logs: Option<Utf8PathBuf>,
+    /// How often nodes are read, in seconds [default: 15]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "PORTWAY_OBSERVE_EVERY",
+        value_parser = clap::value_parser!(u16).range(1..=3600)
+    )]
+    pub(crate) observe_every: Option<u16>,
 }
 
 /// Where the edge listens.

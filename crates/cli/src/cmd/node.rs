@@ -1,7 +1,8 @@
-//! `node add|list|show|set|remove|activate|deactivate|confirm|key`.
+//! `node add|list|show|set|remove|activate|deactivate|confirm|key|stats`.
 
 mod file;
 mod spec;
+mod stats;
 
 use portway_model::{NodeSpec, node::HostKeyPin};
 use portway_wire::{
@@ -13,7 +14,10 @@ use portway_wire::{
 };
 use uuid::Uuid;
 
-pub(super) use self::file::{discover, export, import};
+pub(super) use self::{
+    file::{discover, export, import},
+    stats::stats,
+};
 use super::paging;
 use crate::{
     args::{NodeAdd, NodeList, NodeRemove, NodeSet},

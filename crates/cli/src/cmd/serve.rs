@@ -245,6 +245,7 @@ impl Manager<'_> {
             admin_group: self.readers.group(),
             trusted_proxies: settings.trusted_proxies.clone(),
             own_addresses: addresses::own(),
+            observe_every: settings.observe_every,
             console: console.map(|console| console.to_control(settings.api)),
         })
     }

@@ -2,7 +2,7 @@
 //! removal.
 
 mod care;
-mod machine;
+pub(crate) mod machine;
 
 use portway_testkit::origin::{Origin, Speaks};
 use serde_json::{Value, json};

@@ -20,6 +20,7 @@ mod life;
 mod load;
 mod logs;
 mod nodes;
+mod observe;
 mod postgres;
 mod settings;
 mod soak;

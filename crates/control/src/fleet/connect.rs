@@ -59,8 +59,14 @@ impl Control {
             return Ok(Arc::clone(&kept.reach));
         }
         let reach = Arc::new(self.new_reach(node).await?);
-        let kept = Reached { revision, reach: Arc::clone(&reach) };
-        lock(&self.inner.fleet.reaches).insert(row.id, kept);
+        let mut reaches = lock(&self.inner.fleet.reaches);
+        // Of two that made one at the same time, both use the first: there is one connection.
+        if let Some(kept) = reaches.get(&row.id)
+            && kept.revision == revision
+        {
+            return Ok(Arc::clone(&kept.reach));
+        }
+        reaches.insert(row.id, Reached { revision, reach: Arc::clone(&reach) });
         Ok(reach)
     }
 

@@ -53,7 +53,8 @@ impl Control {
     }
 }
 
-fn filter(query: &NodeQuery) -> Result<NodeFilter, ControlError> {
+/// Returns the filter that a query means.
+pub(crate) fn filter(query: &NodeQuery) -> Result<NodeFilter, ControlError> {
     let bad = |error: String| ControlError::BadRequest(error);
     let texts = query.select.as_deref().unwrap_or_default().split(',').map(str::trim);
     let chosen_by = texts

@@ -62,7 +62,7 @@ fn state(node: Option<&Node>, row: &NodeRow, facts: &NodeFacts) -> NodeState {
 }
 
 /// Tells whether a key of the host, and of each before it, is known.
-pub(super) fn is_confirmed(ssh: &Ssh) -> bool {
+pub(crate) fn is_confirmed(ssh: &Ssh) -> bool {
     std::iter::once(&ssh.to).chain(&ssh.jump).all(|hop| !hop.host_keys.is_empty())
 }
 

@@ -16,6 +16,9 @@ use crate::{EngineFacts, Extension, Release, RenderError, Rendered};
 /// Where the engine tells which release it serves.
 pub(super) const PROBE_PATH: &str = "/portway/digest";
 
+/// Where it tells what it counts.
+const METRICS_PATH: &str = "/portway/metrics";
+
 /// Puts the release of a node together.
 pub(super) fn render(
     sites: &[Arc<Rendered>],
@@ -55,7 +58,10 @@ fn frame(facts: &EngineFacts, is_every_host_taken: bool) -> Result<(String, Stri
             Word::ours(DIGEST),
             Word::ours("200"),
         ]),
-        Directive::new(["respond", "*", "404 Not found", "404"]),
+        // What Caddy counts; `counts` tells this server from those of sites by it.
+        Directive::new([Word::ours("metrics"), Word::ours(METRICS_PATH)]),
+        Directive::new(["@portway_other", "not", "path", METRICS_PATH]),
+        Directive::new(["respond", "@portway_other", "404 Not found", "404"]),
     ]);
     let mut first = Printer::default();
     first.comment("Written by Portway. Changes by hand are lost; sites are changed in Portway.");

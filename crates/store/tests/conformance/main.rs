@@ -117,6 +117,7 @@ conformance! {
         a_node_that_sites_name_stays,
         a_node_is_remembered_until_it_is_cleaned,
         what_was_read_on_a_node_is_kept_apart,
+        the_last_reading_of_a_node_is_kept,
         a_node_is_held_by_one_manager_under_growing_numbers,
         a_deployment_keeps_its_release;
     schema:

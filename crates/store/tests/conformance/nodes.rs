@@ -3,7 +3,7 @@
 use portway_model::{EngineKind, Id, NodeSelector, Origin, ResourceKind, RevisionNumber, Stage};
 use portway_store::{
     ChangeDraft, CommitError, DeploymentRow, Expected, Lease, NodeDeletion, NodeFacts, NodeFilter,
-    NodeRow, NodeVersion, PageRequest, SiteFilter, Store, Visible,
+    NodeReading, NodeRow, NodeVersion, PageRequest, SiteFilter, Store, Visible,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -259,6 +259,20 @@ pub(crate) async fn what_was_read_on_a_node_is_kept_apart(db: &TestDb) {
     let expected = NodeFacts { error: Some("nul \u{fffd} text".to_owned()), ..failed };
     assert_eq!(known, [(node, expected)].into());
     assert_eq!(store.nodes().get(node).await.unwrap(), before);
+}
+
+pub(crate) async fn the_last_reading_of_a_node_is_kept(db: &TestDb) {
+    let nodes = db.store.nodes();
+    let node = add(&db.store, version("web-1", EngineKind::Nginx, &[])).await;
+    let other = add(&db.store, version("web-2", EngineKind::Nginx, &[])).await;
+    let reading = |at: i64| NodeReading {
+        read_at: later(at),
+        reading: serde_json::json!({"load_1": at, "odd": "\u{0} \"text\""}),
+    };
+    nodes.put_reading(node, &reading(1)).await.unwrap();
+    nodes.put_reading(node, &reading(2)).await.unwrap();
+
+    assert_eq!(nodes.readings(&[node, other]).await.unwrap(), [(node, reading(2))].into());
 }
 
 pub(crate) async fn a_node_is_held_by_one_manager_under_growing_numbers(db: &TestDb) {

@@ -12,7 +12,7 @@ use crate::{
     logs::{LogLines, LogQuery},
     node::{
         ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeCheck, NodeQuery,
-        NodeView, NodesImported, RemoveNode, SshKeyView,
+        NodeStatistics, NodeView, NodesImported, RemoveNode, SshKeyView,
     },
     revision::{Diff, DiffQuery, Revert, RevertSite, RevisionQuery, RevisionView},
     site::{
@@ -266,6 +266,16 @@ impl Client {
     /// Brings a node to what it should have.
     pub async fn deploy_node(&self, node: &str) -> Answer<NodeView> {
         self.post(&node_path(node, "/deploy"), &serde_json::json!({})).await
+    }
+
+    /// Returns what is measured on a node.
+    pub async fn node_statistics(&self, node: &str) -> Answer<NodeStatistics> {
+        self.get(&node_path(node, "/statistics")).await
+    }
+
+    /// Returns a part of what is measured on nodes.
+    pub async fn statistics(&self, query: &NodeQuery) -> Answer<Page<NodeStatistics>> {
+        self.get(&with_query("/api/v1/statistics", query)?).await
     }
 
     /// Looks at a node.

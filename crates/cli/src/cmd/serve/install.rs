@@ -274,6 +274,7 @@ mod tests {
             log_format: Some(LogFormat::Json),
             admin_group: Some("wheel".to_owned()),
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
+            observe_every: Some(30),
             ..ServeOptions::default()
         };
         let files = files(&given, PROGRAM.into());

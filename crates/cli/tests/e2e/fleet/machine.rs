@@ -95,7 +95,7 @@ async fn apply(
     manager.run(&[&["apply", "-f", &path], more].concat()).await.unwrap()
 }
 
-async fn get(port: u16, host: &str, path: &str) -> Option<(u16, String)> {
+pub(crate) async fn get(port: u16, host: &str, path: &str) -> Option<(u16, String)> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let asked = async {
         let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;

@@ -159,6 +159,7 @@ async fn open(folder: &std::path::Path) -> Control {
         admin_group: None,
         trusted_proxies: Vec::new(),
         own_addresses: Vec::new(),
+        observe_every: std::time::Duration::from_secs(15),
         console: None,
     };
     Control::open(config, Arc::new(Timestamp::now)).await.unwrap()

@@ -44,6 +44,7 @@ pub(super) fn complete(given: &ServeOptions, earlier: Option<ServeOptions>) -> S
         log_format: given.log_format.or(earlier.log_format),
         admin_group: given.admin_group.or(earlier.admin_group),
         trusted_proxies: either(given.trusted_proxies, earlier.trusted_proxies),
+        observe_every: given.observe_every.or(earlier.observe_every),
         // An earlier address stands in a file of its own, which stays as it is.
         database: given.database,
         edge_socket: given.edge_socket,

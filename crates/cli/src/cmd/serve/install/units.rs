@@ -8,7 +8,7 @@ use clap::ValueEnum as _;
 use super::file::Planned;
 use crate::{
     args::LogFormat,
-    config::{ListenerSettings, Settings},
+    config::{self, ListenerSettings, Settings},
     paths::SYSTEM_DATA,
 };
 
@@ -107,8 +107,10 @@ fn edge(settings: &Settings, program: &Utf8Path) -> String {
 fn manager(settings: &Settings, program: &Utf8Path) -> String {
     let api = settings.api;
     let group = settings.admin_group.as_deref().unwrap_or(GROUP);
+    let listeners = listeners(&settings.listeners);
     let options =
-        [trusted_proxies(settings), listeners(&settings.listeners), log_format(settings)].concat();
+        [trusted_proxies(settings), listeners, log_format(settings), observe_every(settings)]
+            .concat();
     let groups = if group == GROUP { String::new() } else { format!(" {group}") };
     format!(
         "# Written by `portway serve --install`.\n\
@@ -195,6 +197,15 @@ fn binds(listeners: &ListenerSettings) -> Vec<String> {
 fn trusted_proxies(settings: &Settings) -> String {
     let option = |network: &ipnet::IpNet| format!(" --trusted-proxies {network}");
     settings.trusted_proxies.iter().map(option).collect::<Vec<_>>().concat()
+}
+
+fn observe_every(settings: &Settings) -> String {
+    let seconds = settings.observe_every.as_secs();
+    if seconds == config::OBSERVE_EVERY {
+        String::new()
+    } else {
+        format!(" --observe-every {seconds}")
+    }
 }
 
 fn log_format(settings: &Settings) -> String {
