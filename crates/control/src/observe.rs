@@ -6,6 +6,7 @@
 //! manager that reads, and now and then in the store, for the others. Of several managers one reads the
 //! nodes that are reached over SSH; each reads those on its own machine.
 
+pub(crate) mod health;
 mod own;
 mod read;
 mod samples;
@@ -18,8 +19,11 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use portway_model::{Id, Node, node::Connection, node::Measures};
-use portway_observe::{Sample, Seen};
+use portway_model::{
+    Id, Node,
+    node::{Connection, HealthState, Measures},
+};
+use portway_observe::{Health, Sample, Seen};
 use portway_store::{NodeFilter, NodeReading, NodeRow};
 use portway_wire::node::NodeService;
 use serde::{Deserialize, Serialize};
@@ -64,6 +68,7 @@ struct Known {
     last: Option<Sample>,
     under_way: bool,
     noted_at: Option<Timestamp>,
+    is_noted_as: Option<HealthState>,
     certificate: Option<(Timestamp, Seen<Timestamp>)>,
 }
 
@@ -79,6 +84,9 @@ pub(crate) struct Observed {
     /// The engine as a service, where that was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) service: Option<NodeService>,
+    /// Whether it is well; nothing of the edge of a manager, which `portway health` looks at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<Health>,
 }
 
 /// Something to be read.
@@ -177,14 +185,14 @@ impl Control {
         // What has ended is let go.
         while readers.try_join_next().is_some() {}
         readers.spawn(async move {
-            let reading = async {
+            let reading = Box::pin(async {
                 tokio::time::sleep(pause).await;
                 control.read_node(&row, &target).await;
-            };
+            });
             let ended = stop.run_until_cancelled(tokio::time::timeout(DEADLINE, reading)).await;
             if let Some(Err(_)) = ended {
                 let why = format!("it did not answer within {} s", DEADLINE.as_secs());
-                control.not_seen(&row, &why).await;
+                control.not_seen(&row, &target, &why, None).await;
             }
             control.inner.observer.ended(row.id);
         });
@@ -204,7 +212,9 @@ impl Control {
             known.observed = Some(Arc::clone(&observed));
             known.last = sample.or_else(|| known.last.take());
             let now = observed.read_at;
-            let is_due = known.noted_at.is_none_or(|at| now.duration_since(at) >= NOTE);
+            let is_new = known.is_noted_as != observed.health.as_ref().map(|health| health.state);
+            known.is_noted_as = observed.health.as_ref().map(|health| health.state);
+            let is_due = is_new || known.noted_at.is_none_or(|at| now.duration_since(at) >= NOTE);
             if is_due {
                 known.noted_at = Some(now);
             }

@@ -7,6 +7,7 @@
 mod check;
 mod connection;
 mod engine;
+mod health;
 mod measured;
 mod select;
 pub mod spec;
@@ -24,6 +25,7 @@ pub use self::{
         SshUserError,
     },
     engine::{EngineKind, UnknownEngine},
+    health::{HealthState, Thresholds},
     measured::{Measured, Measures, Quantity},
     select::{NodeSelector, NodeSelectorError, OWN_EDGES, Traits},
     spec::NodeSpec,
@@ -62,6 +64,9 @@ pub struct Node {
     /// Networks whose `X-Forwarded-*` headers the engine believes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<IpNet>,
+    /// From where on something about it deserves attention.
+    #[serde(default)]
+    pub health: Thresholds,
     /// What it is, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,

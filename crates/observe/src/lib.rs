@@ -1,13 +1,14 @@
 //! How a node fares, seen from the manager and without an agent.
 //!
 //! One cheap command tells how the machine is, and the engine itself what it serves and counts
-//! ([`look`]). What a reading says is turned into numbers by pure functions ([`measures`]). What cannot
+//! ([`look`]). What a reading says is turned into numbers by pure functions ([`measures`]) and judged ([`judge`]). What cannot
 //! be seen is never made up: it says why it was not seen.
 //!
 //! This crate deliberately knows no store and no clock, changes nothing on a node, and repeats nothing
 //! by itself.
 
 mod ask;
+mod health;
 mod look;
 mod measures;
 mod sample;
@@ -15,6 +16,7 @@ mod sections;
 mod service;
 
 pub use self::{
+    health::{Check, Expected, Health, Judged, Verdict, judge, judge_unseen},
     look::{Subject, look},
     measures::{measures, unseen},
     sample::{Cpu, Disk, Folder, Memory, Sample, Seen, Traffic},

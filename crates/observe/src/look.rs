@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use portway_engine::{COUNTS_MOST, Counts, Layout, Probe, counts_path, read_counts};
 use portway_model::EngineKind;
-use portway_transport::{Argv, Output, Transport, TransportError};
+use portway_transport::{Argv, Output, Target, Transport, TransportError};
+use tokio::time::timeout;
 
 use crate::{
     ask::{Answer, ask},
@@ -16,6 +17,8 @@ use crate::{
 const SCRIPT: &str = include_str!("read.sh");
 /// How long the machine may take to tell.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a connection to one of its ports may take.
+const DOOR: Duration = Duration::from_secs(5);
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +27,8 @@ pub struct Subject<'a> {
     pub engine: EngineKind,
     /// Where its files lie.
     pub layout: &'a Layout,
+    /// The ports on which it should listen.
+    pub ports: &'a [u16],
     /// How the engine is asked what it serves; nothing where it is not asked so.
     pub probe: Option<&'a Probe>,
 }
@@ -44,6 +49,7 @@ pub async fn look<T: Transport>(
     let Machine { time, cpu, load, memory, network, uptime, disks, service } =
         read(&output, subject, at);
     let (answer, counts) = engine(transport, subject).await;
+    let (ports, forbids_forwarding) = doors(transport, subject.ports).await;
     Ok(Sample {
         at,
         cpu,
@@ -60,6 +66,8 @@ pub async fn look<T: Transport>(
         service,
         counts,
         answer,
+        ports,
+        forbids_forwarding,
     })
 }
 
@@ -123,6 +131,26 @@ async fn engine<T: Transport>(transport: &T, subject: &Subject<'_>) -> (Seen<Str
         Err(why) => Counts::unknown(why),
     };
     (served, counts)
+}
+
+/// Tries whether somebody listens on ports of the node. Also returns whether its SSH server forbids to
+/// try.
+async fn doors<T: Transport>(transport: &T, ports: &[u16]) -> (Vec<(u16, Seen<()>)>, bool) {
+    let mut doors = Vec::new();
+    let mut forbidden = false;
+    for port in ports {
+        let tried = timeout(DOOR, transport.dial(&Target::loopback(*port))).await;
+        let seen = match tried {
+            Ok(Ok(_stream)) => Ok(()),
+            Ok(Err(error)) => {
+                forbidden |= matches!(error, TransportError::ForwardingForbidden { .. });
+                Err(error.to_string())
+            }
+            Err(_) => Err(format!("no connection within {} s", DOOR.as_secs())),
+        };
+        doors.push((*port, seen));
+    }
+    (doors, forbidden)
 }
 
 fn served(answer: &Answer, probe: &Probe) -> Seen<String> {

@@ -38,6 +38,10 @@ pub struct Sample {
     pub counts: Counts,
     /// The release that the engine says it serves.
     pub answer: Seen<String>,
+    /// Whether somebody listens on the ports that the engine should have.
+    pub ports: Vec<(u16, Seen<()>)>,
+    /// Whether the node's SSH server lets nobody reach what listens there.
+    pub forbids_forwarding: bool,
 }
 
 /// What the processors did, in ticks.

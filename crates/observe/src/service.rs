@@ -31,7 +31,7 @@ pub struct Service {
 pub enum Told {
     /// systemd.
     Systemd,
-    /// OpenRC.
+    /// `OpenRC`.
     Openrc,
     /// Its processes.
     Processes,

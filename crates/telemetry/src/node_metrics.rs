@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 /// A metric of nodes. Each has the label `node`; further ones come from bounded sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NodeMetric {
+    /// Whether the node is in a state, by `state`.
+    Health,
     /// How old what is known of the node is.
     ReadingAge,
     /// How much of the processors' time is used.
@@ -34,7 +36,8 @@ pub enum NodeMetric {
 
 impl NodeMetric {
     /// Every metric.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
+        Self::Health,
         Self::ReadingAge,
         Self::CpuRatio,
         Self::Load,
@@ -52,6 +55,7 @@ impl NodeMetric {
     /// Returns the name under which it is scraped.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Health => "portway_node_health",
             Self::ReadingAge => "portway_node_reading_age_seconds",
             Self::CpuRatio => "portway_node_cpu_busy_ratio",
             Self::Load => "portway_node_load",
@@ -70,6 +74,9 @@ impl NodeMetric {
     /// Returns what it tells.
     pub const fn help(self) -> &'static str {
         match self {
+            Self::Health => {
+                "Whether a node is healthy, degraded, down or unknown: 1 for the state it is in, 0 for the others."
+            }
             Self::ReadingAge => "Time since a node was last read.",
             Self::CpuRatio => {
                 "How much of a node's processors was used between the last two readings (0 to 1)."
@@ -96,7 +103,8 @@ impl NodeMetric {
     const fn kind(self) -> &'static str {
         match self {
             Self::Network | Self::Requests => "counter",
-            Self::ReadingAge
+            Self::Health
+            | Self::ReadingAge
             | Self::CpuRatio
             | Self::Load
             | Self::Memory

@@ -39,15 +39,33 @@ impl Nginx {
         fs::set_permissions(root, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let top_level = root.join("nginx.conf");
         fs::write(&top_level, usual(root))?;
-        let process = Command::new("nginx")
-            .args(["-p", root.as_str(), "-c", top_level.as_str(), "-g", "daemon off;"])
-            .stderr(Stdio::null())
-            .spawn()
-            .context("nginx cannot be started")?;
+        let process = spawn(root)?;
         let (http, https, probe) = (Port::take()?, Port::take()?, Port::take()?);
         let nginx = Self { folder, http, https, probe, process };
         nginx.wait()?;
         Ok(nginx)
+    }
+
+    /// Kills it with all its workers, as a machine does that is out of memory.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        let master = self.process.id();
+        let text = fs::read_to_string(format!("/proc/{master}/task/{master}/children"));
+        let children = text.unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|word| word.parse::<i32>().ok());
+        for pid in std::iter::once(i32::try_from(master)?).chain(children) {
+            if let Some(pid) = Pid::from_raw(pid) {
+                let _gone = kill_process(pid, Signal::KILL);
+            }
+        }
+        self.process.wait()?;
+        fs::remove_file(self.folder().join("nginx.pid"))?;
+        Ok(())
+    }
+
+    /// Starts it again after it was killed.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        self.process = spawn(self.folder())?;
+        self.wait()
     }
 
     /// Returns its folder.
@@ -95,6 +113,15 @@ impl Drop for Nginx {
         }
         let _ended = self.process.wait();
     }
+}
+
+fn spawn(root: &Utf8Path) -> anyhow::Result<Child> {
+    let top_level = root.join("nginx.conf");
+    Command::new("nginx")
+        .args(["-p", root.as_str(), "-c", top_level.as_str(), "-g", "daemon off;"])
+        .stderr(Stdio::null())
+        .spawn()
+        .context("nginx cannot be started")
 }
 
 fn usual(root: &Utf8Path) -> String {

@@ -2,7 +2,10 @@
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
-use portway_model::{Finding, Name, NodeSpec, Origin, node::Measures};
+use portway_model::{
+    Finding, Name, NodeSpec, Origin,
+    node::{HealthState, Measures},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -36,6 +39,9 @@ pub struct NodeView {
     pub revision: Option<i64>,
     /// The revision up to which it was given everything; 0 at first.
     pub deployed_revision: i64,
+    /// Whether it is well; nothing where nobody looked, and of the edge of a manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<NodeHealth>,
     /// What was read there.
     pub facts: NodeFactsView,
     /// What should be known about it.
@@ -345,4 +351,34 @@ pub struct MeasuredView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub since: Option<Timestamp>,
+}
+
+/// Whether a node is well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeHealth {
+    /// In a word: `healthy`, `degraded`, `down` or `unknown`. It changes when several readings agree.
+    #[schema(value_type = String)]
+    pub state: HealthState,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// When it was last looked at.
+    #[schema(value_type = String, format = DateTime)]
+    pub read_at: Timestamp,
+    /// What that look found.
+    pub checks: Vec<NodeHealthCheck>,
+}
+
+/// Something that was looked at on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeHealthCheck {
+    /// `ssh`, `service`, `port`, `probe`, `disk`, `memory`, `certificate` or `clock`.
+    pub check: String,
+    /// `ok`, `warning`, `failed` or `unknown`.
+    pub verdict: String,
+    /// What was found.
+    pub text: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
 }

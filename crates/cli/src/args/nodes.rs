@@ -187,6 +187,21 @@ pub(crate) struct NodeOptions {
     /// The folder of the logs of sites there
     #[arg(long, value_name = "DIR", help_heading = "Engine")]
     pub(crate) logs: Option<String>,
+    /// The least that should be left of each disk, in percent (default: 10)
+    #[arg(long, value_name = "PERCENT", help_heading = "Health")]
+    pub(crate) least_disk: Option<u8>,
+    /// The least memory that programs should still get, in percent (default: 5)
+    #[arg(long, value_name = "PERCENT", help_heading = "Health")]
+    pub(crate) least_memory: Option<u8>,
+    /// The least time that certificates should be good for (default: 7d)
+    #[arg(long, value_name = "DURATION", help_heading = "Health")]
+    pub(crate) least_certificate: Option<String>,
+    /// The most by which its clock may be off (default: 30s)
+    #[arg(long, value_name = "DURATION", help_heading = "Health")]
+    pub(crate) most_clock: Option<String>,
+    /// So many readings in a row change its health (default: 2)
+    #[arg(long, value_name = "N", help_heading = "Health")]
+    pub(crate) readings: Option<u32>,
 }
 
 /// Options of `node list`.

@@ -8,8 +8,8 @@ use portway_model::{NodeSpec, node::HostKeyPin};
 use portway_wire::{
     client::{Client, ClientError, IfMatch},
     node::{
-        ConfirmHostKey, EditNode, NewNode, NodeChanged, NodeCheck, NodeQuery, NodeState, NodeView,
-        RemoveNode,
+        ConfirmHostKey, EditNode, NewNode, NodeChanged, NodeCheck, NodeHealthCheck, NodeQuery,
+        NodeState, NodeView, RemoveNode,
     },
 };
 use uuid::Uuid;
@@ -214,11 +214,12 @@ fn table(nodes: &[NodeView]) -> Table {
             node.engine.clone(),
             node.address.clone(),
             state(node.state).to_owned(),
+            or_dash(node.health.as_ref().map(|health| health.state)),
             or_dash(node.spec.as_ref().map(spec::chosen_by)),
             or_dash(node.facts.engine_version.as_ref()),
         ]
     });
-    Table::new(["name", "engine", "address", "state", "chosen by", "version"]).rows(rows)
+    Table::new(["name", "engine", "address", "state", "health", "chosen by", "version"]).rows(rows)
 }
 
 fn state(state: NodeState) -> &'static str {
@@ -247,6 +248,11 @@ fn describe_check(found: &NodeCheck, paint: Paint) -> String {
     lines.into_iter().map(line).collect()
 }
 
+fn trouble(check: &NodeHealthCheck) -> String {
+    let remedy = check.remedy.as_ref().map(|remedy| format!(" ({remedy})")).unwrap_or_default();
+    format!("{} {}: {}{remedy}", check.check, check.verdict, check.text)
+}
+
 fn describe(view: &NodeView, paint: Paint) -> String {
     let facts = &view.facts;
     let mut lines = vec![
@@ -263,6 +269,11 @@ fn describe(view: &NodeView, paint: Paint) -> String {
         ("read", or_dash(facts.read_at.map(time))),
         ("made", time(view.created_at)),
     ];
+    if let Some(health) = &view.health {
+        lines.push(("health", format!("{} since {}", health.state, time(health.since))));
+        let troubles = health.checks.iter().filter(|check| check.verdict != "ok");
+        lines.extend(troubles.map(|check| ("", trouble(check))));
+    }
     if let Some(error) = &facts.error {
         let at = or_dash(facts.error_at.map(time));
         lines.push(("failed", format!("{error} ({at})")));

@@ -4,7 +4,7 @@ use portway_testkit::{
     manager::Manager,
     origin::{Origin, Speaks},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     fleet::machine::{Machine, get},
@@ -100,4 +100,59 @@ async fn a_manager_tells_of_its_own_machine_and_edge() {
 async fn scrape(manager: &Manager) -> String {
     let (_, body) = get(manager.api().port(), "localhost", "/metrics").await.unwrap();
     body
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_engine_is_killed_is_down_and_well_again_when_it_runs() {
+    let manager = quick_manager().await;
+    let mut machine = Machine::start();
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    let to = origin.address().unwrap().to_string();
+    machine.add(&manager, "web-1", &["--host-key", &machine.pin()]).await;
+    ok(&manager, &["site", "add", "app.example", "--to", &to, "--node", "web-1"]).await;
+    health(&manager, "healthy").await;
+
+    machine.nginx.kill().unwrap();
+    let down = health(&manager, "down").await;
+    let checks = down["health"]["checks"].as_array().unwrap();
+    let failed = checks.iter().find(|check| check["check"] == "probe").unwrap();
+    assert_eq!(failed["verdict"], json!("failed"), "{down}");
+    assert!(failed["remedy"].is_string(), "{down}");
+    assert!(
+        scrape(&manager).await.contains("portway_node_health{node=\"web-1\",state=\"down\"} 1")
+    );
+    let listed = ok(&manager, &["node", "list"]).await.out;
+    assert!(listed.contains(" down "), "{listed}");
+
+    machine.nginx.start_again().unwrap();
+    health(&manager, "healthy").await;
+    let audit = json(&manager, &["audit"]).await;
+    let told: Vec<&str> = audit
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|line| line["action"] == "node.health")
+        .filter_map(|line| line["detail"].as_str())
+        .collect();
+    let changes: Vec<&str> =
+        told.iter().rev().map(|text| text.split(" (").next().unwrap_or_default()).collect();
+    assert_eq!(changes, ["healthy", "down", "healthy"], "each change is told once: {told:?}");
+
+    ok(&manager, &["node", "set", "web-1", "--least-disk", "99", "--readings", "1"]).await;
+    let degraded = health(&manager, "degraded").await;
+    assert!(degraded["health"]["checks"].to_string().contains("make room"), "{degraded}");
+
+    machine.sshd.kill_sessions().unwrap();
+    machine.sshd.kill().unwrap();
+    health(&manager, "unknown").await;
+    assert!(machine.get("app.example", "/").await.is_some(), "it serves on");
+}
+
+/// Waits until the node is in a state.
+async fn health(manager: &Manager, state: &str) -> Value {
+    eventually(&format!("the node to be {state}"), async || {
+        let shown = json(manager, &["node", "show", "web-1"]).await;
+        (shown["health"]["state"] == state).then_some(shown)
+    })
+    .await
 }

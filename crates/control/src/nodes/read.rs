@@ -18,7 +18,11 @@ impl Overseer<'_> {
         let found = store.find(&filter(&query)?, &request).await?;
         let ids: Vec<_> = found.items.iter().map(|row| row.id).collect();
         let facts = store.facts(&ids).await?;
-        let views = found.items.iter().map(|row| view(row, facts.get(&row.id)));
+        let observed = self.control.observed(&ids).await?;
+        let views = found
+            .items
+            .iter()
+            .map(|row| view(row, facts.get(&row.id), observed.get(&row.id).map(|seen| &**seen)));
         let items = views.collect::<Result<_, _>>()?;
         Ok(Page { items, next: found.next.map(|cursor| cursor.to_string()) })
     }
@@ -49,7 +53,8 @@ impl Overseer<'_> {
 impl Control {
     pub(crate) async fn node_view(&self, row: &NodeRow) -> Result<NodeView, ControlError> {
         let facts = self.inner.store.nodes().facts(&[row.id]).await?;
-        view(row, facts.get(&row.id))
+        let observed = self.observed(&[row.id]).await?;
+        view(row, facts.get(&row.id), observed.get(&row.id).map(|seen| &**seen))
     }
 }
 

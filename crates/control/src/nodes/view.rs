@@ -8,10 +8,17 @@ use portway_store::{NodeFacts, NodeRow};
 use portway_wire::node::{NodeFactsView, NodeState, NodeView};
 
 use super::spec_of;
-use crate::ControlError;
+use crate::{
+    ControlError,
+    observe::{Observed, health},
+};
 
 /// Returns a node with what is known of it.
-pub(super) fn view(row: &NodeRow, facts: Option<&NodeFacts>) -> Result<NodeView, ControlError> {
+pub(super) fn view(
+    row: &NodeRow,
+    facts: Option<&NodeFacts>,
+    observed: Option<&Observed>,
+) -> Result<NodeView, ControlError> {
     let spec = spec_of(row)?;
     let (node, findings) = match &spec {
         Some(spec) => check(&row.name, spec),
@@ -29,6 +36,9 @@ pub(super) fn view(row: &NodeRow, facts: Option<&NodeFacts>) -> Result<NodeView,
         origin: declared.map(|declared| declared.origin.clone()),
         revision: declared.map(|declared| declared.revision.0),
         deployed_revision: row.deployed.0,
+        health: observed
+            .filter(|_| node.as_ref().is_some_and(|node| node.active))
+            .and_then(health::view),
         facts: facts_view(facts, row),
         findings,
         created_at: row.created_at,

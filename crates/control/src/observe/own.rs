@@ -21,7 +21,8 @@ impl Control {
             program: Utf8PathBuf::from("portway"),
             authorities: Utf8PathBuf::from("/"),
         };
-        let subject = Subject { engine: EngineKind::Edge, layout: &layout, probe: None };
+        let subject =
+            Subject { engine: EngineKind::Edge, layout: &layout, ports: &[], probe: None };
         let sample = look(&Local::new(), &subject, || self.now()).await?;
         let (status, metrics) = tokio::join!(self.inner.edge.status(), self.inner.edge.metrics());
         let requests = match metrics {

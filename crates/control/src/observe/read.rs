@@ -6,13 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use portway_deploy::layout;
 use portway_engine::{EngineFacts, Ports, Version};
 use portway_model::{Id, Node, Site};
-use portway_observe::{Sample, Seen, Service, Subject, Told, look, measures, unseen};
+use portway_observe::{Sample, Seen, Service, Subject, Told, judge_unseen, look, measures, unseen};
 use portway_policy::Digest;
 use portway_store::{NodeRow, PageRequest};
 use portway_transport::TransportError;
 use portway_wire::node::NodeService;
 
-use super::{Known, Observed, Target};
+use super::{Known, Observed, Target, health::ports_of};
 use crate::{
     Control, ControlError,
     deploy::lock,
@@ -39,11 +39,13 @@ impl Control {
             Target::OwnEdge => self.sample_own().await.map_err(UnseenError::from),
         };
         match sample {
-            Ok(sample) => self.seen(row, sample).await,
+            Ok(sample) => self.seen(row, target, sample).await,
             Err(UnseenError::Transport(error)) => {
-                self.not_seen(row, &format!("{error}; {}", error.remedy())).await;
+                self.not_seen(row, target, &error.to_string(), Some(error.remedy())).await;
             }
-            Err(error @ UnseenError::Reach(_)) => self.not_seen(row, &error.to_string()).await,
+            Err(error @ UnseenError::Reach(_)) => {
+                self.not_seen(row, target, &error.to_string(), None).await;
+            }
         }
     }
 
@@ -63,12 +65,22 @@ impl Control {
             },
         };
         let probe = engine_of(node.engine).map(|engine| engine.probe(Digest::of(b""), &facts));
-        let subject = Subject { engine: node.engine, layout: &layout, probe: probe.as_ref() };
+        let ports = ports_of(node);
+        let subject =
+            Subject { engine: node.engine, layout: &layout, ports: &ports, probe: probe.as_ref() };
         Ok(look(&*reach, &subject, || self.now()).await?)
     }
 
-    async fn seen(&self, row: &NodeRow, sample: Sample) {
+    async fn seen(&self, row: &NodeRow, target: &Target, sample: Sample) {
         let certificate = self.first_end(row.id).await;
+        let health = match target {
+            Target::Declared(node) => {
+                let end = certificate.as_ref().ok().copied();
+                let checks = self.judged(row, node, &sample, end).await;
+                Some(self.health_after(row, &node.health, checks, sample.at).await)
+            }
+            Target::OwnEdge => None,
+        };
         let values = {
             let all = lock(&self.inner.observer.known);
             let known = all.get(&row.id);
@@ -81,19 +93,35 @@ impl Control {
             manager: self.inner.manager.name.to_string(),
             values,
             service: sample.service.as_ref().ok().map(service),
+            health,
         };
         self.note_observed(row, observed, Some(sample)).await;
     }
 
     /// Notes that nothing was seen of a node.
-    pub(super) async fn not_seen(&self, row: &NodeRow, why: &str) {
+    pub(super) async fn not_seen(
+        &self,
+        row: &NodeRow,
+        target: &Target,
+        why: &str,
+        remedy: Option<String>,
+    ) {
         let now = self.now();
+        let told = remedy.as_ref().map_or(why.to_owned(), |remedy| format!("{why}; {remedy}"));
+        let health = match target {
+            Target::Declared(node) => {
+                let checks = judge_unseen(why, remedy);
+                Some(self.health_after(row, &node.health, checks, now).await)
+            }
+            Target::OwnEdge => None,
+        };
         let before = self.inner.observer.observed(row.id);
         let observed = Observed {
             read_at: now,
             manager: self.inner.manager.name.to_string(),
-            values: unseen(before.as_ref().map(|before| &before.values), why, now),
+            values: unseen(before.as_ref().map(|before| &before.values), &told, now),
             service: None,
+            health,
         };
         self.note_observed(row, observed, None).await;
     }

@@ -1,6 +1,9 @@
 //! What is measured on nodes, as Prometheus scrapes it. Each manager tells of the nodes that it reads.
 
-use portway_model::node::{Measures, Quantity};
+use portway_model::{
+    Id,
+    node::{HealthState, Measures, Quantity},
+};
 use portway_store::{NodeFilter, NodeRow};
 use portway_telemetry::{NodeMetric, NodeSamples};
 use tracing::warn;
@@ -18,19 +21,39 @@ impl Control {
                 return String::new();
             }
         };
+        let read: Vec<_> = rows.iter().map(|row| row.id).filter(|id| self.reads(*id)).collect();
+        let observed = match self.observed(&read).await {
+            Ok(observed) => observed,
+            Err(error) => {
+                warn!("metrics of nodes are left out: {error}");
+                return String::new();
+            }
+        };
+        let own = self.inner.manager.name.as_str();
         let mut samples = NodeSamples::default();
         for row in rows {
-            if let Some(observed) = self.inner.observer.observed(row.id) {
-                self.add_node(&mut samples, &row, &observed);
+            // Another manager that has read it since tells of it.
+            if let Some(observed) = observed.get(&row.id).filter(|seen| seen.manager == own) {
+                self.add_node(&mut samples, &row, observed);
             }
         }
         samples.render()
+    }
+
+    fn reads(&self, node: Id<NodeRow>) -> bool {
+        self.inner.observer.observed(node).is_some()
     }
 
     fn add_node(&self, samples: &mut NodeSamples, row: &NodeRow, observed: &Observed) {
         let age = self.now().duration_since(observed.read_at);
         let name = row.name.as_str();
         samples.add(NodeMetric::ReadingAge, name, &[], age.as_secs_f64());
+        if let Some(health) = &observed.health {
+            for state in HealthState::ALL {
+                let is_so = if health.state == state { 1.0 } else { 0.0 };
+                samples.add(NodeMetric::Health, name, &[("state", state.as_str())], is_so);
+            }
+        }
         if age < STALE {
             add_values(samples, name, &observed.values);
         }
@@ -105,10 +128,10 @@ mod tests {
     }
 
     #[test]
-    fn every_metric_of_nodes_but_the_age_is_measured() {
+    fn every_metric_of_nodes_but_age_and_health_is_measured() {
         let mut measured: Vec<NodeMetric> =
             Quantity::ALL.into_iter().filter_map(place).map(|(metric, _)| metric).collect();
-        measured.push(NodeMetric::ReadingAge);
+        measured.extend([NodeMetric::ReadingAge, NodeMetric::Health]);
         for metric in NodeMetric::ALL {
             assert!(measured.contains(&metric), "{metric:?}");
         }

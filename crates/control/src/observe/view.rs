@@ -9,14 +9,14 @@ use portway_wire::{
 };
 
 use super::Observed;
-use crate::{Control, ControlError, nodes, page, rights::Overseer};
+use crate::{ControlError, nodes, page, rights::Overseer};
 
 impl Overseer<'_> {
     /// Returns what is measured on a node.
     pub async fn node_statistics(&self, node: &str) -> Result<NodeStatistics, ControlError> {
         let row = self.control.node_named(node).await?;
         let observed = self.control.observed(&[row.id]).await?;
-        self.control.statistics(&row, observed.get(&row.id).map(|seen| &**seen))
+        statistics(&row, observed.get(&row.id).map(|seen| &**seen))
     }
 
     /// Lists what is measured on nodes, by name.
@@ -26,37 +26,30 @@ impl Overseer<'_> {
         let found = store.find(&nodes::filter(&query)?, &request).await?;
         let ids: Vec<_> = found.items.iter().map(|row| row.id).collect();
         let observed = self.control.observed(&ids).await?;
-        let of =
-            |row: &NodeRow| self.control.statistics(row, observed.get(&row.id).map(|seen| &**seen));
+        let of = |row: &NodeRow| statistics(row, observed.get(&row.id).map(|seen| &**seen));
         let items = found.items.iter().map(of).collect::<Result<_, _>>()?;
         Ok(Page { items, next: found.next.map(|cursor| cursor.to_string()) })
     }
 }
 
-impl Control {
-    fn statistics(
-        &self,
-        row: &NodeRow,
-        observed: Option<&Observed>,
-    ) -> Result<NodeStatistics, ControlError> {
-        let kept_back = why_not_read(row)?;
-        let observed = observed.filter(|_| kept_back.is_none());
-        let values = match observed {
-            Some(observed) => observed.values.clone(),
-            None => {
-                let changed = row.declared.as_ref().map_or(row.created_at, |it| it.changed_at);
-                unseen(None, kept_back.unwrap_or("nobody has read it yet"), changed)
-            }
-        };
-        Ok(NodeStatistics {
-            node: row.name.to_string(),
-            engine: row.engine.clone(),
-            read_at: observed.map(|observed| observed.read_at),
-            manager: observed.map(|observed| observed.manager.clone()),
-            service: observed.and_then(|observed| observed.service.clone()),
-            values,
-        })
-    }
+fn statistics(row: &NodeRow, observed: Option<&Observed>) -> Result<NodeStatistics, ControlError> {
+    let kept_back = why_not_read(row)?;
+    let observed = observed.filter(|_| kept_back.is_none());
+    let values = match observed {
+        Some(observed) => observed.values.clone(),
+        None => {
+            let changed = row.declared.as_ref().map_or(row.created_at, |it| it.changed_at);
+            unseen(None, kept_back.unwrap_or("nobody has read it yet"), changed)
+        }
+    };
+    Ok(NodeStatistics {
+        node: row.name.to_string(),
+        engine: row.engine.clone(),
+        read_at: observed.map(|observed| observed.read_at),
+        manager: observed.map(|observed| observed.manager.clone()),
+        service: observed.and_then(|observed| observed.service.clone()),
+        values,
+    })
 }
 
 /// Says why a node is not read; nothing where it is.

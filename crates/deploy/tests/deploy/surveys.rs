@@ -110,6 +110,7 @@ fn node(bed: &Bed) -> Node {
             logs: Some(layout.logs.clone()),
         },
         trusted_proxies: Vec::new(),
+        health: portway_model::node::Thresholds::default(),
         description: None,
     }
 }

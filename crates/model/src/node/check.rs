@@ -1,6 +1,7 @@
 //! From what was written to what is meant: checks a node and says all that is wrong with it at
 //! once. Whether it answers is found out elsewhere.
 
+mod health;
 mod ssh;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ fn read(name: &Name, spec: &NodeSpec, findings: &mut Findings) -> Checked<Node> 
     let ports = ports(spec.ports.as_ref(), &root.key("ports"), findings);
     let paths = paths(spec.paths.as_ref(), &root.key("paths"), findings);
     let trusted_proxies = networks(&spec.trusted_proxies, &root.key("trusted_proxies"), findings);
+    let health = health::read(spec.health.as_ref(), &root.key("health"), findings);
     own_name?;
     Ok(Node {
         name: name.clone(),
@@ -60,6 +62,7 @@ fn read(name: &Name, spec: &NodeSpec, findings: &mut Findings) -> Checked<Node> 
         ports: ports?,
         paths: paths?,
         trusted_proxies: trusted_proxies?,
+        health: health?,
         description: spec.description.clone(),
     })
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::FieldPath;
+use crate::{FieldPath, site::spec::DurationSpec};
 
 /// A node: an engine and a way to reach it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +41,9 @@ pub struct NodeSpec {
     /// Where its files are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paths: Option<NodePathsSpec>,
+    /// From where on something about it deserves attention.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthSpec>,
     /// Networks whose `X-Forwarded-*` headers the engine believes (default none).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<String>,
@@ -180,6 +183,27 @@ pub struct NodePathsSpec {
     /// The folder of the logs of sites.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<String>,
+}
+
+/// From where on something about a node deserves attention.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthSpec {
+    /// The least that should be left of each disk, in percent (default 10).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<u8>,
+    /// The least memory that programs should still get, in percent (default 5).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u8>,
+    /// The least time that certificates should be good for (default `7d`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<DurationSpec>,
+    /// The most by which its clock may be off (default `30s`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<DurationSpec>,
+    /// So many readings in a row change its state (default 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub readings: Option<u32>,
 }
 
 impl fmt::Debug for NodeSecretSpec {

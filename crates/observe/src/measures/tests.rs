@@ -23,17 +23,19 @@ fn sample(seconds: i64) -> Sample {
         service: Err("hidden".to_owned()),
         counts: Counts { connections: Ok(3), requests: Ok(100 + grown * 7) },
         answer: Err("silent".to_owned()),
+        ports: Vec::new(),
+        forbids_forwarding: false,
     }
 }
 
-fn certificate() -> Seen<Timestamp> {
-    Ok(at(3600))
+fn certificate() -> Timestamp {
+    at(3600)
 }
 
 #[test]
 fn rates_need_two_readings() {
     let first = sample(0);
-    let known = measures(None, None, &first, certificate());
+    let known = measures(None, None, &first, Ok(certificate()));
     assert_eq!(known[&Quantity::Load5].value(), Some(0.25));
     assert_eq!(known[&Quantity::Connections].value(), Some(3.0));
     assert_eq!(known[&Quantity::CertificateLeft].value(), Some(3600.0));
@@ -41,7 +43,7 @@ fn rates_need_two_readings() {
         assert_eq!(known[&rate].value(), None, "{rate}");
     }
 
-    let next = measures(Some(&first), Some(&known), &sample(10), certificate());
+    let next = measures(Some(&first), Some(&known), &sample(10), Ok(certificate()));
 
     for (quantity, wanted) in [
         (Quantity::CpuPercent, 25.0),
@@ -58,11 +60,11 @@ fn rates_need_two_readings() {
 #[test]
 fn a_counter_that_begins_anew_is_no_rate() {
     let first = sample(10);
-    let known = measures(None, None, &first, certificate());
+    let known = measures(None, None, &first, Ok(certificate()));
     let mut next = sample(20);
     next.counts.requests = Ok(2);
     next.cpu = Ok(Cpu { busy: 1, total: 2 });
-    let next = measures(Some(&first), Some(&known), &next, certificate());
+    let next = measures(Some(&first), Some(&known), &next, Ok(certificate()));
     assert_eq!(next[&Quantity::Requests].value(), Some(2.0));
     for quantity in [Quantity::RequestsRate, Quantity::CpuPercent] {
         let Measured::Unknown { unknown, .. } = &next[&quantity] else { panic!("{quantity}") };
@@ -73,13 +75,13 @@ fn a_counter_that_begins_anew_is_no_rate() {
 #[test]
 fn what_is_unknown_is_so_since_it_was_last_known() {
     let first = sample(0);
-    let known = measures(None, None, &first, certificate());
+    let known = measures(None, None, &first, Ok(certificate()));
     let away = unseen(Some(&known), "no route", at(15));
     let longer = unseen(Some(&away), "no answer", at(30));
     let load = Measured::Unknown { unknown: "no answer".to_owned(), since: at(15) };
     assert_eq!(longer[&Quantity::Load1], load);
     let service = Measured::Unknown { unknown: "no answer".to_owned(), since: at(0) };
     assert_eq!(longer[&Quantity::ServiceUp], service, "it was never known");
-    let back = measures(Some(&first), Some(&longer), &sample(45), certificate());
+    let back = measures(Some(&first), Some(&longer), &sample(45), Ok(certificate()));
     assert_eq!(back[&Quantity::Load1].value(), Some(0.5));
 }

@@ -7,9 +7,10 @@ use camino::Utf8Path;
 use portway_model::{
     NodeSpec,
     node::spec::{
-        LoginSecretSpec, LoginSpec, NodePathsSpec, NodeSecretSpec, PortsSpec, SshHopSettingsSpec,
-        SshHopSpec, SshSettingsSpec, SshSpec,
+        HealthSpec, LoginSecretSpec, LoginSpec, NodePathsSpec, NodeSecretSpec, PortsSpec,
+        SshHopSettingsSpec, SshHopSpec, SshSettingsSpec, SshSpec,
     },
+    site::spec::DurationSpec,
 };
 
 use crate::{args::NodeOptions, exit::Failure, out::list};
@@ -57,6 +58,22 @@ pub(super) fn lay_over(options: &NodeOptions, spec: &mut NodeSpec) -> Result<(),
             http: http_port.or(before.http),
             https: https_port.or(before.https),
             probe: probe_port.or(before.probe),
+        });
+    }
+    let NodeOptions { least_disk, least_memory, least_certificate, most_clock, readings, .. } =
+        options;
+    if [least_disk, least_memory].into_iter().any(Option::is_some)
+        || [least_certificate, most_clock].into_iter().any(Option::is_some)
+        || readings.is_some()
+    {
+        let before = spec.health.take().unwrap_or_default();
+        let text = |given: &Option<String>| given.clone().map(DurationSpec::Text);
+        spec.health = Some(HealthSpec {
+            disk: least_disk.or(before.disk),
+            memory: least_memory.or(before.memory),
+            certificate: text(least_certificate).or(before.certificate),
+            clock: text(most_clock).or(before.clock),
+            readings: readings.or(before.readings),
         });
     }
     let NodeOptions { home, config, include, logs, .. } = options;
