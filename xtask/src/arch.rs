@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 8] = [
     &["model"],
     &["http1", "net", "policy", "secrets", "sitefile", "telemetry", "waf", "wire"],
     &["cert", "edge", "engine", "runtime", "store", "transport", "tunnel"],
-    &["deploy", "diagnose", "observe"],
+    &["deploy", "diagnose", "import", "observe"],
     &["control"],
     &["api"],
     &["cli"],
@@ -27,7 +27,7 @@ const LAYERS: [&[&str]; 8] = [
 ];
 
 /// Crates that only compute: no I/O, no async.
-const PURE: [&str; 5] = ["engine", "http1", "model", "policy", "waf"];
+const PURE: [&str; 6] = ["engine", "http1", "import", "model", "policy", "waf"];
 
 /// What moves bytes or waits for them, by the beginning of its name.
 const IMPURE_DEPENDENCIES: [&str; 10] = [

@@ -2,6 +2,7 @@
 
 mod access;
 mod explain;
+mod import;
 mod logs;
 mod nodes;
 mod serve;
@@ -15,6 +16,7 @@ use clap_complete::Shell;
 pub(crate) use self::{
     access::{CaCommand, CertCommand, KeyCommand, Login, Logout, Setup},
     explain::Explain,
+    import::{ImportCommand, ImportOptions},
     logs::Logs,
     nodes::{NodeAdd, NodeCommand, NodeList, NodeOptions, NodeRemove, NodeSet, NodeStats},
     serve::{Edge, Listeners, LogFormat, Serve, ServeOptions},
@@ -117,6 +119,9 @@ pub(crate) enum Command {
     Check(Check),
     /// Write all sites as a site file
     Export(Export),
+    /// Make site files of what nginx, Caddy or Traefik was told
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Compare two states of what is declared
     Diff(Diff),
     /// List the revisions

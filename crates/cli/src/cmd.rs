@@ -9,6 +9,7 @@ mod edit;
 mod explain;
 mod generate;
 mod history;
+mod import;
 mod key;
 mod login;
 mod logs;
@@ -65,6 +66,7 @@ async fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Apply(args) => apply::apply(session, &args).await,
         Command::Check(args) => apply::check(session, &args.files),
         Command::Export(args) => apply::export(session, &args).await,
+        Command::Import(command) => Box::pin(import::run(session, command)).await,
         Command::Diff(args) => history::diff(session, args).await,
         Command::History(args) => history::history(session, &args).await,
         Command::Revert(args) => history::revert(session, args).await,

@@ -4,10 +4,10 @@ use crate::source::{lines, without_mark};
 
 /// A line that is no user.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadLine;
+pub struct BadLine;
 
 /// Returns the users with the numbers of their lines. What the hashes are worth is judged elsewhere.
-pub(crate) fn read(
+pub fn read_htpasswd(
     text: &str,
 ) -> impl Iterator<Item = (usize, Result<(String, String), BadLine>)> + '_ {
     let lines = (1..).zip(lines(without_mark(text)).map(str::trim));
@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn lines_become_users() {
         let read: Vec<_> =
-            read("# staff\r\n\r\nada:h1\r\nbob:h2:a comment\nnobody\n:x\n").collect();
+            read_htpasswd("# staff\r\n\r\nada:h1\r\nbob:h2:a comment\nnobody\n:x\n").collect();
         let user = |name: &str, hash: &str| Ok((name.to_owned(), hash.to_owned()));
         assert_eq!(
             read,

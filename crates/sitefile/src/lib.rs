@@ -31,6 +31,7 @@ mod yaml;
 pub use self::{
     export::{export, export_nodes},
     files::{Files, LocalFiles},
+    htpasswd::{BadLine, read_htpasswd},
     load::{Loaded, LoadedSite, Options, load},
     nodes::{LoadedNodes, load_nodes},
     positions::Positions,

@@ -162,7 +162,7 @@ impl Resolver<'_, '_> {
     fn take_users(&mut self, text: &str, name: &str, basic: &mut BasicAuthSpec, path: &FieldPath) {
         let source = Arc::new(SourceFile { name: name.to_owned(), folder: Utf8PathBuf::new() });
         let users = path.key("users");
-        for (line, read) in htpasswd::read(text) {
+        for (line, read) in htpasswd::read_htpasswd(text) {
             let pos = Pos { file: Arc::clone(&source), line, column: 1 };
             let Ok((user, hash)) = read else {
                 self.walker

@@ -13,7 +13,7 @@ use portway_wire::{
 use uuid::Uuid;
 
 use crate::{
-    args::{Apply, Export, FileArgs, SourceArgs},
+    args::{Apply, Export, FileArgs, SourceArgs, Waiting},
     deployed,
     exit::{Exit, Failure, Outcome},
     files,
@@ -76,6 +76,44 @@ pub(super) async fn apply(session: &Session, args: &Apply) -> Outcome {
     deployed::finish(session, &client, &changed, &sources, args.waiting).await
 }
 
+/// Applies a text as `apply` does a file, for other commands. Nothing is written that was not seen:
+/// the plan is shown first, and somebody says yes.
+pub(super) async fn apply_text(
+    session: &Session,
+    source: &str,
+    text: &str,
+    yes: bool,
+    waiting: Waiting,
+) -> Outcome {
+    let out = &session.out;
+    let (sources, loaded) = files::load_text(source, text);
+    if loaded.has_errors() {
+        findings::show(out, &loaded.findings, &sources)?;
+        return Err(Failure::new(Exit::Findings, "the sites have errors; nothing was sent"));
+    }
+    let client = session.client().await?;
+    let wanted = wanted_from(source.to_owned(), &loaded)?;
+    let plan = ask(session, &client, &wanted, &sources).await?;
+    out.note(&describe(&plan, out.paint_err))?;
+    if plan.findings.iter().any(Finding::is_error) {
+        findings::show(out, &plan.findings, &sources)?;
+        return Err(Failure::new(Exit::Findings, "nothing was changed"));
+    }
+    if !yes {
+        if !input::is_interactive() {
+            return Err(Failure::usage("there is no terminal to ask at")
+                .help("say --yes to apply without being asked"));
+        }
+        if !input::confirm("Apply these sites?")? {
+            return Err(Failure::new(Exit::Failed, "not confirmed; nothing was changed"));
+        }
+    }
+    let progress = out.progress("sites are being written");
+    let changed = progress.during(client.apply(&wanted, Uuid::now_v7())).await;
+    let changed = changed.map_err(|error| refused(out, error, &sources))?;
+    deployed::finish(session, &client, &changed, &sources, waiting).await
+}
+
 /// `portway export`
 pub(super) async fn export(session: &Session, args: &Export) -> Outcome {
     let out = &session.out;
@@ -107,6 +145,15 @@ fn wanted(
     loaded: &Loaded,
     message: Option<String>,
 ) -> Result<ApplySites, Failure> {
+    let name = match &source.source {
+        Some(name) => name.clone(),
+        None => files::source_name(args)?,
+    };
+    let wanted = wanted_from(name, loaded)?;
+    Ok(ApplySites { prune: source.prune, owner: source.owner.clone(), message, ..wanted })
+}
+
+fn wanted_from(source: String, loaded: &Loaded) -> Result<ApplySites, Failure> {
     let spec = |(name, site): (&Name, &portway_sitefile::LoadedSite)| {
         let value = serde_json::to_value(&site.spec);
         value.map(|value| (name.clone(), value))
@@ -114,17 +161,7 @@ fn wanted(
     let sites: Result<IndexMap<_, _>, _> = loaded.sites.iter().map(spec).collect();
     let sites =
         sites.map_err(|error| Failure::failed("the sites cannot be sent").because(&error))?;
-    let name = match &source.source {
-        Some(name) => name.clone(),
-        None => files::source_name(args)?,
-    };
-    Ok(ApplySites {
-        source: name,
-        sites,
-        prune: source.prune,
-        owner: source.owner.clone(),
-        message,
-    })
+    Ok(ApplySites { source, sites, prune: false, owner: None, message: None })
 }
 
 async fn ask(
