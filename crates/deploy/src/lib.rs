@@ -22,11 +22,14 @@ mod look;
 mod probe;
 mod recover;
 mod run;
+mod service;
 mod stage;
 mod state;
 mod step;
+mod sudoers;
 mod survey;
 mod switch;
+mod tools;
 mod turn;
 
 pub use self::{
@@ -35,8 +38,10 @@ pub use self::{
     look::{Look, Owner, Standing},
     recover::{Resume, resume},
     run::{ByOthers, Deployment, Ended, deploy, look},
+    service::{Acted, Ran, ServiceError, ServiceState, act},
     state::{FORMAT, NodeState},
     step::StepError,
+    sudoers::{SUDOERS, SudoPlaces, Sudoers, SudoersError, sudoers},
     survey::{
         EngineSeen, Entrance, Folder, Listener, Packages, Seen, Survey, System, layout, preflight,
         survey,

@@ -201,7 +201,7 @@ pub fn layout(
 }
 
 /// Returns the name of an engine's program.
-const fn program_of(engine: EngineKind) -> &'static str {
+pub(crate) const fn program_of(engine: EngineKind) -> &'static str {
     match engine {
         EngineKind::Edge => "portway",
         EngineKind::Nginx | EngineKind::Caddy | EngineKind::Traefik => engine.as_str(),
@@ -250,28 +250,8 @@ impl<T: Transport> Eye<'_, T> {
     }
 
     async fn test(&self, kind: EngineKind, layout: &Layout) -> Seen<Option<String>> {
-        let argv: Vec<&str> = match kind {
-            EngineKind::Nginx => {
-                vec![layout.program.as_str(), "-t", "-q", "-c", layout.top_level.as_str()]
-            }
-            EngineKind::Caddy => {
-                let config = layout.top_level.as_str();
-                vec![
-                    layout.program.as_str(),
-                    "validate",
-                    "--adapter",
-                    "caddyfile",
-                    "--config",
-                    config,
-                ]
-            }
-            EngineKind::Traefik | EngineKind::Edge => return Ok(None),
-        };
-        let rights = match kind {
-            EngineKind::Nginx => Rights::Superuser,
-            EngineKind::Caddy | EngineKind::Traefik | EngineKind::Edge => Rights::Login,
-        };
-        let output = self.steps.run(&command(&argv, rights, TEST)).await.map_err(words)?;
+        let Some(test) = own_test(kind, layout) else { return Ok(None) };
+        let output = self.steps.run(&test).await.map_err(words)?;
         let words = printed(&output);
         // Caddy refuses to import what is not there, and Portway's part comes with the first release.
         let lacks_ours =
@@ -356,6 +336,21 @@ impl<T: Transport> Eye<'_, T> {
     /// Returns what a command that must succeed prints.
     async fn said(&self, argv: &[&str], rights: Rights) -> Result<String, StepError> {
         self.steps.must(&command(argv, rights, LOOK)).await.map(|output| printed(&output))
+    }
+}
+
+/// Returns the command by which an engine tests what it has already; nothing where it has none.
+pub(crate) fn own_test(engine: EngineKind, layout: &Layout) -> Option<Command> {
+    let (program, config) = (layout.program.as_str(), layout.top_level.as_str());
+    match engine {
+        EngineKind::Nginx => {
+            Some(command(&[program, "-t", "-q", "-c", config], Rights::Superuser, TEST))
+        }
+        EngineKind::Caddy => {
+            let argv = [program, "validate", "--adapter", "caddyfile", "--config", config];
+            Some(command(&argv, Rights::Login, TEST))
+        }
+        EngineKind::Traefik | EngineKind::Edge => None,
     }
 }
 

@@ -20,6 +20,7 @@ mod object;
 mod order;
 mod output;
 mod path;
+mod service;
 mod setting;
 mod steps;
 mod support;
@@ -33,6 +34,9 @@ pub use self::{
     judge::judge,
     matrix::engines_markdown,
     object::{Extension, Object, Place, Release, ReleaseSite, Rendered, Secrecy},
+    service::{
+        Action, NoWay, Supervisor, UnknownAction, service_commands, service_name, state_command,
+    },
     setting::{Bearing, Setting},
     steps::{Candidate, CandidateError, CandidateFile, Command, Link, Probe, Rights, Steps, Test},
     support::Support,

@@ -74,8 +74,11 @@ impl Judge<'_> {
             }
             Err(why) => {
                 let text = format!("{name} could not be asked to test its configuration: {why}");
-                let remedy = "let whoever logs in run the engine's test, or log in as root";
-                self.error("connection", text, remedy.to_owned());
+                let remedy = format!(
+                    "let whoever logs in do what it must: `portway node sudoers {}` prints the rules for sudo; or log in as root",
+                    self.node.name
+                );
+                self.error("connection", text, remedy);
             }
         }
     }
