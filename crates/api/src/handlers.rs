@@ -5,6 +5,7 @@ mod explain;
 mod history;
 mod login;
 mod logs;
+mod manage;
 mod nodes;
 mod sites;
 mod system;
@@ -49,6 +50,9 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(nodes::statistics))
         .routes(routes!(nodes::deploy_node))
         .routes(routes!(nodes::confirm_host_key))
+        .routes(routes!(manage::exec_node))
+        .routes(routes!(manage::service_node))
+        .routes(routes!(manage::node_sudoers))
         .routes(routes!(nodes::ssh_key))
         .routes(routes!(nodes::discover))
         .routes(routes!(nodes::import_nodes))

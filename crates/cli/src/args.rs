@@ -18,7 +18,9 @@ pub(crate) use self::{
     explain::Explain,
     import::{ImportCommand, ImportOptions},
     logs::Logs,
-    nodes::{NodeAdd, NodeCommand, NodeList, NodeOptions, NodeRemove, NodeSet, NodeStats},
+    nodes::{
+        NodeAdd, NodeCommand, NodeExec, NodeList, NodeOptions, NodeRemove, NodeSet, NodeStats,
+    },
     serve::{Edge, Listeners, LogFormat, Serve, ServeOptions},
     sites::{
         Apply, Check, Diff, Edit, Export, FileArgs, History, Plan, Revert, SiteAdd, SiteCommand,

@@ -127,6 +127,12 @@ async fn node(session: &Session, command: NodeCommand) -> Outcome {
         NodeCommand::Confirm { node, host_key, keep } => {
             node::confirm(session, &node, host_key, keep).await
         }
+        NodeCommand::Exec(args) => node::exec(session, args).await,
+        NodeCommand::Start { node } => node::service(session, &node, "start").await,
+        NodeCommand::Stop { node, yes } => node::stop(session, &node, yes).await,
+        NodeCommand::Reload { node } => node::service(session, &node, "reload").await,
+        NodeCommand::Restart { node } => node::service(session, &node, "restart").await,
+        NodeCommand::Sudoers { node } => node::sudoers(session, &node).await,
         NodeCommand::Key => node::key(session).await,
         NodeCommand::Discover => node::discover(session).await,
         NodeCommand::Import { file, source, overwrite } => {

@@ -40,6 +40,7 @@ struct ConfigFile {
     admin_group: Option<String>,
     trusted_proxies: Vec<IpNet>,
     observe_every: Option<u16>,
+    node_exec: Option<bool>,
 }
 
 /// The settings of a manager and its edge, complete.
@@ -65,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// How often nodes are read.
     pub(crate) observe_every: Duration,
+    /// Whether administrators may run commands on nodes.
+    pub(crate) node_exec: bool,
 }
 
 /// Where an edge listens, complete.
@@ -127,6 +130,7 @@ pub(crate) fn settle(
         edge_socket: socket.unwrap_or(own.control_socket),
         edge_logs: logs.unwrap_or(own.log_dir),
         admin_group: given.admin_group.clone().or(file.admin_group.clone()),
+        node_exec: given.node_exec.or(file.node_exec).unwrap_or(true),
         trusted_proxies: if given.trusted_proxies.is_empty() {
             file.trusted_proxies
         } else {

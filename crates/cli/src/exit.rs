@@ -27,6 +27,8 @@ pub(crate) enum Exit {
     Held,
     /// Ended by the user.
     Interrupted,
+    /// With the code of the command that was run for the user.
+    Passed(u8),
 }
 
 /// Why a command failed, and what to do next.
@@ -75,6 +77,7 @@ impl Exit {
             Self::Unreachable => 7,
             Self::Held => 8,
             Self::Interrupted => 130,
+            Self::Passed(code) => code,
         }
     }
 
@@ -91,6 +94,7 @@ impl Exit {
             Self::Unreachable => "unreachable",
             Self::Held => "held",
             Self::Interrupted => "interrupted",
+            Self::Passed(_) => "passed",
         }
     }
 
@@ -109,6 +113,7 @@ impl Exit {
             Self::Unreachable => "the manager does not answer",
             Self::Held => "the change is written, but a node keeps serving the version before",
             Self::Interrupted => "interrupted (Ctrl-C); what was written stays written",
+            Self::Passed(_) => "the code of the command that was run on a node",
         }
     }
 
@@ -138,7 +143,7 @@ impl From<Exit> for ExitCode {
 pub(crate) fn help() -> String {
     let lines = Exit::ALL.map(|exit| format!("  {:>3}  {}", exit.code(), exit.meaning()));
     format!(
-        "List the exit codes\n\nEvery command ends with one of these codes:\n\n{}",
+        "List the exit codes\n\nEvery command ends with one of these codes; `portway node exec` with that of its command:\n\n{}",
         lines.join("\n")
     )
 }

@@ -81,6 +81,8 @@ pub enum Resource {
     Revisions,
     /// Tasks, deployments, certificates, metrics.
     System,
+    /// Commands on nodes: whoever may run them may do what the node's login may.
+    Commands,
 }
 
 /// A text that is no scope.
@@ -169,7 +171,7 @@ impl Scopes {
 
 impl Resource {
     /// All resources with their names.
-    pub const ALL: [(Self, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Sites, "sites"),
         (Self::Nodes, "nodes"),
         (Self::Logs, "logs"),
@@ -178,6 +180,7 @@ impl Resource {
         (Self::Audit, "audit"),
         (Self::Revisions, "revisions"),
         (Self::System, "system"),
+        (Self::Commands, "commands"),
     ];
 }
 

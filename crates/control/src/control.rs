@@ -58,6 +58,8 @@ pub struct ControlConfig {
     pub own_addresses: Vec<IpAddr>,
     /// How often nodes are read.
     pub observe_every: Duration,
+    /// Whether administrators may run commands on nodes.
+    pub node_exec: bool,
     /// How the console is published, where it is.
     pub console: Option<PublishedConsole>,
 }

@@ -12,11 +12,15 @@ mod check;
 mod clean;
 mod connect;
 mod cut_off;
+mod exec;
+mod hands;
 mod journal;
 mod made;
 mod progress;
 mod release;
 mod round;
+mod service;
+mod sudoers;
 mod wanted;
 mod worker;
 

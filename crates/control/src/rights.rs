@@ -34,6 +34,12 @@ pub struct Operator<'a> {
     pub(crate) actor: &'a Actor,
 }
 
+/// Runs commands on nodes, where the installation lets administrators do so.
+pub struct Commander<'a> {
+    pub(crate) control: &'a Control,
+    pub(crate) actor: &'a Actor,
+}
+
 /// Reads what concerns the installation as a whole.
 pub struct Overseer<'a> {
     pub(crate) control: &'a Control,
@@ -110,6 +116,17 @@ impl Control {
                 self.refuse(actor, action, "only an administrator may do this").await
             }
         }
+    }
+
+    /// Returns the right to run commands on nodes.
+    pub async fn commander<'a>(&'a self, actor: &'a Actor) -> Result<Commander<'a>, ControlError> {
+        const ACTION: &str = "node.exec";
+        self.operator(actor, Resource::Commands, ACTION).await?;
+        if self.inner.config.node_exec {
+            return Ok(Commander { control: self, actor });
+        }
+        let why = "this installation runs no commands for people on nodes: its manager was started with `--node-exec false`, or so says its config.yaml";
+        self.refuse(actor, ACTION, why).await
     }
 
     /// Returns the right to see what concerns the installation as a whole.

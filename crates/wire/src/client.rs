@@ -7,6 +7,7 @@
 mod connection;
 mod error;
 mod events;
+mod manage;
 mod operations;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

@@ -8,6 +8,7 @@ pub mod client;
 pub mod deploy;
 pub mod explain;
 pub mod logs;
+pub mod manage;
 pub mod node;
 mod page;
 mod problem;

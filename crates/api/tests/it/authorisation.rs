@@ -18,8 +18,10 @@ const SEEN: Expected = [401, 404, 200, 200, 200];
 const CHANGED: Expected = [401, 404, 200, 403, 200];
 const OVERSEEN: Expected = [401, 403, 403, 200, 200];
 const OPERATED: Expected = [401, 403, 403, 403, 200];
+/// The machine does not answer.
+const MANAGED: Expected = [401, 403, 403, 403, 409];
 
-const TABLE: [(&str, Expected); 64] = [
+const TABLE: [(&str, Expected); 67] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -65,6 +67,10 @@ const TABLE: [(&str, Expected); 64] = [
     ("POST /api/v1/nodes/{node}/host-key", OPERATED),
     ("GET /api/v1/nodes/{node}/statistics", OVERSEEN),
     ("GET /api/v1/statistics", OVERSEEN),
+    // Nobody has confirmed its host key, so nothing is done there.
+    ("POST /api/v1/nodes/{node}/exec", MANAGED),
+    ("POST /api/v1/nodes/{node}/service", MANAGED),
+    ("POST /api/v1/nodes/{node}/sudoers", MANAGED),
     ("GET /api/v1/ssh-key", OVERSEEN),
     ("POST /api/v1/discovery", OPERATED),
     ("POST /api/v1/discovery/import", OPERATED),
@@ -306,6 +312,8 @@ fn body(operation: &str, mark: &str, revision: i64) -> Option<Value> {
         "POST /api/v1/nodes" => json!({ "name": mark, "spec": node() }),
         "PUT /api/v1/nodes/{node}" => json!({ "spec": node() }),
         "POST /api/v1/nodes/{node}/host-key" => json!({ "fingerprint": pin('A') }),
+        "POST /api/v1/nodes/{node}/exec" => json!({ "argv": ["id"] }),
+        "POST /api/v1/nodes/{node}/service" => json!({ "action": "reload" }),
         "POST /api/v1/discovery/import" => json!({ "source": mark, "nodes": { mark: node() } }),
         "POST /api/v1/users" => json!({ "name": mark, "role": "viewer" }),
         "POST /api/v1/tokens" => json!({ "name": mark, "scopes": ["read:sites"] }),

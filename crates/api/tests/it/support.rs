@@ -204,6 +204,7 @@ fn config(folder: &Utf8Path) -> ControlConfig {
         trusted_proxies: Vec::new(),
         own_addresses: Vec::new(),
         observe_every: std::time::Duration::from_secs(15),
+        node_exec: true,
         console: None,
     }
 }

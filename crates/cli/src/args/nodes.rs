@@ -47,6 +47,36 @@ pub(crate) enum NodeCommand {
         /// Name or id
         node: String,
     },
+    /// Run a command on a node, as whoever logs in there; no shell reads its words
+    Exec(NodeExec),
+    /// Start the engine of a node
+    Start {
+        /// Name or id
+        node: String,
+    },
+    /// Stop the engine of a node: its sites are gone until it is started again
+    Stop {
+        /// Name or id
+        node: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Have the engine of a node read its configuration anew
+    Reload {
+        /// Name or id
+        node: String,
+    },
+    /// Stop and start the engine of a node
+    Restart {
+        /// Name or id
+        node: String,
+    },
+    /// Print the rules of sudo that the login of a node needs
+    Sudoers {
+        /// Name or id
+        node: String,
+    },
     /// Confirm the key of a node's host, after comparing it with the host's own
     Confirm {
         /// Name or id
@@ -204,6 +234,19 @@ pub(crate) struct NodeOptions {
     pub(crate) readings: Option<u32>,
 }
 
+/// Options of `node exec`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeExec {
+    /// Name or id
+    pub(crate) node: String,
+    /// When the node itself ends the command: `30s`, `5m`; at most 10m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = deadline)]
+    pub(crate) deadline: u32,
+    /// The program and its arguments; secrets do not belong here
+    #[arg(required = true, last = true, value_name = "ARGV")]
+    pub(crate) argv: Vec<String>,
+}
+
 /// Options of `node list`.
 #[derive(Debug, Args)]
 pub(crate) struct NodeList {
@@ -234,6 +277,18 @@ pub(crate) struct NodeRemove {
     /// Remove it although sites name it
     #[arg(long)]
     pub(crate) even_if_named: bool,
+}
+
+/// Reads seconds or minutes.
+fn deadline(text: &str) -> Result<u32, String> {
+    let (number, unit) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let seconds = number.parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
+    seconds
+        .filter(|seconds| (1..=600).contains(seconds))
+        .ok_or_else(|| "write a time of 1s to 10m".to_owned())
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

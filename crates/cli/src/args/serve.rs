@@ -43,6 +43,9 @@ pub(crate) struct ServeOptions {
     /// Networks of proxies in front of the edge, whose X-Forwarded-* headers are believed
     #[arg(long, value_name = "NETWORK", env = "PORTWAY_TRUSTED_PROXIES", value_delimiter = ',')]
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Let administrators run commands on nodes (`portway node exec`) [default: true]
+    #[arg(long, value_name = "true|false", env = "PORTWAY_NODE_EXEC")]
+    pub(crate) node_exec: Option<bool>,
     /// The log folder of an edge that something else starts
     #[arg(long, value_name = "DIR", env = "PORTWAY_EDGE_LOGS", requires = "edge_socket")]
     pub(crate) edge_logs: Option<Utf8PathBuf>,

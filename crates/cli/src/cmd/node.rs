@@ -1,6 +1,7 @@
 //! `node add|list|show|set|remove|activate|deactivate|confirm|key|stats`.
 
 mod file;
+mod manage;
 mod spec;
 mod stats;
 
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 pub(super) use self::{
     file::{discover, export, import},
+    manage::{exec, service, stop, sudoers},
     stats::stats,
 };
 use super::paging;

@@ -246,6 +246,7 @@ impl Manager<'_> {
             trusted_proxies: settings.trusted_proxies.clone(),
             own_addresses: addresses::own(),
             observe_every: settings.observe_every,
+            node_exec: settings.node_exec,
             console: console.map(|console| console.to_control(settings.api)),
         })
     }

@@ -19,6 +19,7 @@ mod jwt_api;
 mod life;
 mod load;
 mod logs;
+mod manage;
 mod nodes;
 mod observe;
 mod postgres;

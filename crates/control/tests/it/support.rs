@@ -62,6 +62,7 @@ pub(crate) fn config(folder: &Utf8Path) -> ControlConfig {
         trusted_proxies: Vec::new(),
         own_addresses: vec!["192.0.2.7".parse().unwrap()],
         observe_every: std::time::Duration::from_secs(15),
+        node_exec: true,
         console: None,
     }
 }

@@ -379,7 +379,7 @@ fn site_path(site: &str, rest: &str) -> String {
     format!("/api/v1/sites/{}{rest}", escape(site))
 }
 
-fn node_path(node: &str, rest: &str) -> String {
+pub(super) fn node_path(node: &str, rest: &str) -> String {
     format!("/api/v1/nodes/{}{rest}", escape(node))
 }
 

@@ -160,6 +160,7 @@ async fn open(folder: &std::path::Path) -> Control {
         trusted_proxies: Vec::new(),
         own_addresses: Vec::new(),
         observe_every: std::time::Duration::from_secs(15),
+        node_exec: true,
         console: None,
     };
     Control::open(config, Arc::new(Timestamp::now)).await.unwrap()

@@ -42,6 +42,7 @@ pub(super) fn complete(given: &ServeOptions, earlier: Option<ServeOptions>) -> S
         listeners: listeners(given.listeners, earlier.listeners),
         api: given.api.or(earlier.api),
         log_format: given.log_format.or(earlier.log_format),
+        node_exec: given.node_exec.or(earlier.node_exec),
         admin_group: given.admin_group.or(earlier.admin_group),
         trusted_proxies: either(given.trusted_proxies, earlier.trusted_proxies),
         observe_every: given.observe_every.or(earlier.observe_every),

@@ -107,10 +107,14 @@ fn edge(settings: &Settings, program: &Utf8Path) -> String {
 fn manager(settings: &Settings, program: &Utf8Path) -> String {
     let api = settings.api;
     let group = settings.admin_group.as_deref().unwrap_or(GROUP);
-    let listeners = listeners(&settings.listeners);
-    let options =
-        [trusted_proxies(settings), listeners, log_format(settings), observe_every(settings)]
-            .concat();
+    let options = [
+        trusted_proxies(settings),
+        listeners(&settings.listeners),
+        log_format(settings),
+        observe_every(settings),
+        node_exec(settings).to_owned(),
+    ]
+    .concat();
     let groups = if group == GROUP { String::new() } else { format!(" {group}") };
     format!(
         "# Written by `portway serve --install`.\n\
@@ -212,6 +216,10 @@ fn log_format(settings: &Settings) -> String {
     let named = settings.log_format.to_possible_value();
     let other = named.filter(|_| settings.log_format != LogFormat::default());
     other.map(|format| format!(" --log-format {}", format.get_name())).unwrap_or_default()
+}
+
+fn node_exec(settings: &Settings) -> &'static str {
+    if settings.node_exec { "" } else { " --node-exec false" }
 }
 
 /// Writes a value as an environment file has it (systemd.exec(5), `EnvironmentFile=`).
