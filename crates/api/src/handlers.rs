@@ -36,6 +36,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(sites::unblock_site))
         .routes(routes!(sites::revert_site))
         .routes(routes!(logs::site_logs))
+        .routes(routes!(logs::engine_log))
         .routes(routes!(explain::explain_request))
         .routes(routes!(explain::try_out))
         .routes(routes!(sites::plan))

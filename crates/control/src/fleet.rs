@@ -29,6 +29,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use camino::Utf8PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use portway_deploy::{StepRecord, Survey};
 use portway_engine::Engine;
@@ -94,6 +95,12 @@ impl Fleet {
         lock(&self.surveys).remove(&node);
         lock(&self.reaches).remove(&node);
         self.freshness.touch_node(node);
+    }
+
+    /// Returns where the program of a node's engine was seen.
+    pub(crate) fn program(&self, node: Id<NodeRow>) -> Option<Utf8PathBuf> {
+        let survey = lock(&self.surveys).get(&node).map(Arc::clone)?;
+        survey.program.as_ref().ok().cloned()
     }
 
     /// Returns the steps of a deployment, as far as they are at hand.

@@ -1,15 +1,20 @@
 //! Reading the logs of sites: the newest lines that fit, lines as they are written, and the way of
 //! one request.
 //!
-//! The files are the edge's; the manager reads them and never writes.
+//! The files are the edge's, or those of the engines of nodes; the manager reads them and never writes.
 
+mod engine;
 mod explain;
 mod find;
 mod follow;
+mod foreign;
+mod nodes;
 
 use std::{
+    cmp::Ordering,
     fs::File,
     io::{Read as _, Seek as _, SeekFrom},
+    sync::Arc,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -18,9 +23,12 @@ use jiff::Timestamp;
 use portway_model::{Id, Name, Site};
 use portway_policy::log_folder;
 use portway_telemetry::access::{AccessRecord, ErrorRecord};
-use portway_wire::logs::{LogLine, LogLines, LogQuery};
+use portway_wire::logs::{LogLine, LogLines, LogProblem, LogQuery};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
+use self::nodes::{OnNode, Places, Timed};
 use crate::{ControlError, rights::Sites};
 
 const DEFAULT_LINES: u32 = 100;
@@ -34,6 +42,8 @@ const MAX_LINE: usize = 64 << 10;
 #[derive(Clone, Debug)]
 struct Wanted {
     id: Id<Site>,
+    /// Whether the edge of this machine is among the places.
+    here: bool,
     site: String,
     folder: Utf8PathBuf,
     log: Option<Name>,
@@ -54,9 +64,9 @@ enum StatusFilter {
 impl Sites<'_> {
     /// Returns the newest lines that fit, oldest first.
     pub async fn logs(&self, site: &str, query: LogQuery) -> Result<LogLines, ControlError> {
-        let wanted = self.wanted(site, query).await?;
-        let lines = newest(wanted).await?;
-        Ok(LogLines { lines })
+        let (wanted, on_nodes) = self.wanted(site, query).await?;
+        let (lines, problems, _) = newest(&wanted, on_nodes).await?;
+        Ok(LogLines { lines, problems })
     }
 
     /// Returns the newest lines that fit and then each one that is written, for as long as the
@@ -66,16 +76,31 @@ impl Sites<'_> {
         site: &str,
         query: LogQuery,
     ) -> Result<impl Stream<Item = LogLine> + Send + use<>, ControlError> {
-        let wanted = self.wanted(site, query).await?;
+        let (wanted, on_nodes) = self.wanted(site, query).await?;
         let right = follow::Right::of(self, wanted.id);
-        let newest = newest(wanted.clone()).await?;
+        let (newest, problems, places) = newest(&wanted, on_nodes).await?;
         let (sender, mut receiver) = mpsc::channel(256);
-        // It ends when nobody listens any more: sending fails then.
-        tokio::spawn(follow::follow(wanted, right, newest, sender));
+        // They end when nobody listens any more, or with the right.
+        let stop = CancellationToken::new();
+        let shared = Arc::new(wanted.clone());
+        let nodes = places.into_iter().map(|(node, places)| {
+            node.follow(Arc::clone(&shared), places, sender.clone(), stop.clone())
+        });
+        let nodes: Vec<_> = nodes.collect();
+        let newest = newest.into_iter().chain(problems.into_iter().map(problem)).collect();
+        tokio::spawn(async move {
+            let _ended = stop.drop_guard();
+            follow::follow(wanted, right, newest, sender, nodes).await;
+        });
         Ok(futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)))
     }
 
-    async fn wanted(&self, site: &str, query: LogQuery) -> Result<Wanted, ControlError> {
+    /// Returns what is wanted, and the nodes where it is looked for.
+    async fn wanted(
+        &self,
+        site: &str,
+        query: LogQuery,
+    ) -> Result<(Wanted, Vec<OnNode>), ControlError> {
         let row = self.control.site_row(self.actor, site).await?;
         let bad = |text: String| ControlError::BadRequest(text);
         let lines = query.lines.unwrap_or(DEFAULT_LINES);
@@ -93,8 +118,16 @@ impl Sites<'_> {
         let log = query.log.map(|log| {
             log.parse::<Name>().map_err(|error| bad(format!("`{log}` is no log: {error}")))
         });
-        Ok(Wanted {
+        let only = query.node.as_deref();
+        let own = self.control.inner.node_name.as_str();
+        let on_nodes = self.control.log_nodes(row.id, &row.name, only).await?;
+        if only.is_some_and(|only| only != own) && on_nodes.is_empty() {
+            let name = only.unwrap_or_default().to_owned();
+            return Err(ControlError::NotFound { what: "node with this site", name });
+        }
+        let wanted = Wanted {
             id: row.id,
+            here: only.is_none_or(|only| only == own),
             site: row.name.to_string(),
             folder: self.control.inner.config.log_dir.join(log_folder(&row.name, row.id)),
             log: log.transpose()?,
@@ -104,12 +137,58 @@ impl Sites<'_> {
             until: time(query.until, "until")?,
             status: query.status.as_deref().map(status_filter).transpose()?,
             request_id: query.request_id,
-        })
+        };
+        Ok((wanted, on_nodes))
+    }
+}
+
+/// What was found, what could not be read, and the nodes with how far they were read.
+type Newest = (Vec<LogLine>, Vec<LogProblem>, Vec<(OnNode, Option<Places>)>);
+
+/// Returns the newest lines of all places together.
+async fn newest(wanted: &Wanted, on_nodes: Vec<OnNode>) -> Result<Newest, ControlError> {
+    let mut work = JoinSet::new();
+    for node in on_nodes {
+        let wanted = wanted.clone();
+        work.spawn(async move {
+            let read = node.newest(&wanted).await;
+            (node, read)
+        });
+    }
+    let mut found = newest_here(wanted.clone()).await?;
+    let (mut problems, mut places) = (Vec::new(), Vec::new());
+    while let Some(done) = work.join_next().await {
+        let (node, read) =
+            done.map_err(|error| ControlError::internal("reading the logs of a node", error))?;
+        match read {
+            Ok((lines, read)) => {
+                found.extend(lines);
+                places.push((node, Some(read)));
+            }
+            Err(problem) => {
+                problems.push(problem);
+                places.push((node, None));
+            }
+        }
+    }
+    found.sort_by_key(|(time, _)| *time);
+    let skip = found.len().saturating_sub(wanted.lines);
+    let lines = found.into_iter().skip(skip).map(|(_, line)| line).collect();
+    Ok((lines, problems, places))
+}
+
+fn problem(of: LogProblem) -> LogLine {
+    LogLine {
+        site: String::new(),
+        log: String::new(),
+        line: String::new(),
+        node: Some(of.node),
+        problem: Some(of.problem),
     }
 }
 
 /// Files are read where blocking is allowed.
-async fn newest(wanted: Wanted) -> Result<Vec<LogLine>, ControlError> {
+async fn newest_here(wanted: Wanted) -> Result<Vec<Timed>, ControlError> {
     tokio::task::spawn_blocking(move || wanted.newest())
         .await
         .map_err(|error| ControlError::internal("reading a log", error))?
@@ -140,7 +219,24 @@ struct LogFile {
 }
 
 impl Wanted {
-    fn newest(&self) -> std::io::Result<Vec<LogLine>> {
+    /// Returns that the log of an engine itself is wanted.
+    fn of_engine(lines: usize) -> Self {
+        Self {
+            id: Id::from_uuid(uuid::Uuid::nil()),
+            here: false,
+            site: String::new(),
+            folder: Utf8PathBuf::new(),
+            log: None,
+            errors: false,
+            lines,
+            since: None,
+            until: None,
+            status: None,
+            request_id: None,
+        }
+    }
+
+    fn newest(&self) -> std::io::Result<Vec<Timed>> {
         let mut found: Vec<(Option<Timestamp>, LogLine)> = Vec::new();
         let files = self.files()?;
         let mut logs: Vec<&str> = files.iter().map(|file| file.log.as_str()).collect();
@@ -158,11 +254,14 @@ impl Wanted {
         }
         found.sort_by_key(|(time, _)| *time);
         let skip = found.len().saturating_sub(self.lines);
-        Ok(found.into_iter().skip(skip).map(|(_, line)| line).collect())
+        Ok(found.split_off(skip))
     }
 
     /// Lists the files of the wanted logs, the newest first.
     fn files(&self) -> std::io::Result<Vec<LogFile>> {
+        if !self.here {
+            return Ok(Vec::new());
+        }
         files_in(&self.folder, self.errors, self.log.as_ref())
     }
 
@@ -202,7 +301,13 @@ impl Wanted {
     }
 
     fn line(&self, log: &str, text: &str) -> LogLine {
-        LogLine { site: self.site.clone(), log: log.to_owned(), line: text.to_owned() }
+        LogLine {
+            site: self.site.clone(),
+            log: log.to_owned(),
+            line: text.to_owned(),
+            node: None,
+            problem: None,
+        }
     }
 
     fn judge(&self, text: &str) -> Verdict {
@@ -254,22 +359,30 @@ fn files_in(folder: &Utf8Path, errors: bool, log: Option<&Name>) -> std::io::Res
         let file = log_file(entry?.path(), errors);
         files.extend(file.filter(|file| log.is_none_or(|log| log.as_str() == file.log)));
     }
-    files.sort_by(|a, b| match (&a.aside, &b.aside) {
-        (None, None) => a.cmp(b),
-        (None, Some(_)) => std::cmp::Ordering::Less,
-        (Some(_), None) => std::cmp::Ordering::Greater,
-        (Some(a), Some(b)) => b.cmp(a),
-    });
+    files.sort_by(newest_first);
     Ok(files)
+}
+
+/// Orders files: the current ones, then those put aside, the newest first.
+fn newest_first(a: &LogFile, b: &LogFile) -> Ordering {
+    match (&a.aside, &b.aside) {
+        (None, None) => a.cmp(b),
+        (None, Some(_)) => Ordering::Less,
+        (Some(_), None) => Ordering::Greater,
+        (Some(a), Some(b)) => b.cmp(a),
+    }
 }
 
 /// `main.access.log`, or `main.access.2026-01-31T12-00-00Z.log` once it was put aside.
 fn log_file(path: &Utf8Path, errors: bool) -> Option<LogFile> {
-    let kind = if errors { ".error." } else { ".access." };
+    let kind = if errors { ".error" } else { ".access" };
     let name = path.file_name()?.strip_suffix(".log")?;
-    let name = format!("{name}.");
     let (log, aside) = name.split_once(kind)?;
-    let aside = aside.trim_end_matches('.');
+    // Caddy writes `main.access-2026-01-31T12-00-00.000.log`.
+    if !aside.is_empty() && !aside.starts_with(['.', '-']) {
+        return None;
+    }
+    let aside = aside.trim_start_matches(['.', '-']);
     Some(LogFile {
         aside: (!aside.is_empty()).then(|| aside.to_owned()),
         log: log.to_owned(),

@@ -9,6 +9,7 @@
 pub(crate) mod health;
 mod own;
 mod read;
+mod rotate;
 mod samples;
 mod view;
 
@@ -67,6 +68,8 @@ struct Known {
     /// The last reading that told something, for what needs two.
     last: Option<Sample>,
     under_way: bool,
+    /// How often it was read.
+    readings: u32,
     noted_at: Option<Timestamp>,
     is_noted_as: Option<HealthState>,
     certificate: Option<(Timestamp, Seen<Timestamp>)>,

@@ -102,6 +102,7 @@ fn privileged(node: &Node, places: &SudoPlaces) -> Result<Vec<Command>, SudoersE
     let mut commands: Vec<Command> = own_test(node.engine, &layout).into_iter().collect();
     if node.engine == EngineKind::Nginx {
         commands.extend(deploying(&layout)?);
+        commands.push(portway_engine::nginx::reopen(&layout));
     }
     for action in Action::ALL {
         // What cannot be done needs no rule.
@@ -204,6 +205,7 @@ mod tests {
              /usr/bin/timeout -k 5 30 /usr/sbin/nginx -t -q -c /etc/nginx/nginx.conf, \\\n    \
              /usr/bin/timeout -k 5 120 /usr/sbin/nginx -t -q -c /etc/nginx/portway-test.conf, \\\n    \
              /usr/bin/timeout -k 5 120 /usr/sbin/nginx -c /etc/nginx/nginx.conf -s reload, \\\n    \
+             /usr/bin/timeout -k 5 120 /usr/sbin/nginx -c /etc/nginx/nginx.conf -s reopen, \\\n    \
              /usr/bin/timeout -k 5 90 /usr/bin/systemctl start nginx.service, \\\n    \
              /usr/bin/timeout -k 5 90 /usr/bin/systemctl stop nginx.service, \\\n    \
              /usr/bin/timeout -k 5 90 /usr/bin/systemctl reload nginx.service, \\\n    \

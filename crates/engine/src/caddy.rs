@@ -66,6 +66,12 @@ pub fn usual_facts() -> EngineFacts {
     }
 }
 
+/// Returns the words of a Caddyfile, braces among them; nothing where it is none.
+pub(crate) fn words(text: &str) -> Option<Vec<String>> {
+    let tokens = tokens::tokens(text).ok()?;
+    Some(tokens.into_iter().map(|token| token.text).collect())
+}
+
 /// Caddy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Caddy;

@@ -19,6 +19,7 @@ pub mod nginx;
 mod object;
 mod order;
 mod output;
+mod own_log;
 mod path;
 mod service;
 mod setting;
@@ -34,6 +35,7 @@ pub use self::{
     judge::judge,
     matrix::engines_markdown,
     object::{Extension, Object, Place, Release, ReleaseSite, Rendered, Secrecy},
+    own_log::{OwnLog, own_log},
     service::{
         Action, NoWay, Supervisor, UnknownAction, service_commands, service_name, state_command,
     },

@@ -37,8 +37,8 @@ pub use self::{
     syntax::{Directive, Printed, print},
 };
 use crate::{
-    Candidate, CandidateError, Engine, EngineFacts, Layout, Ports, Probe, Release, RenderError,
-    Rendered, Setting, Steps, Support, TopLevel, Use, Version,
+    Candidate, CandidateError, Command, Engine, EngineFacts, Layout, Ports, Probe, Release,
+    RenderError, Rendered, Setting, Steps, Support, TopLevel, Use, Version,
 };
 
 /// Returns what is known of nginx as Debian 12 has it, with Portway's usual folders.
@@ -58,6 +58,11 @@ pub fn usual_facts() -> EngineFacts {
         },
         ports: Ports::default(),
     }
+}
+
+/// Returns the command that has nginx open its logs anew, after they were renamed.
+pub fn reopen(layout: &Layout) -> Command {
+    candidate::reopen(layout)
 }
 
 /// The engine nginx.

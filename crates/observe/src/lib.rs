@@ -9,6 +9,7 @@
 
 mod ask;
 mod health;
+mod logs;
 mod look;
 mod measures;
 mod sample;
@@ -17,6 +18,7 @@ mod service;
 
 pub use self::{
     health::{Check, Expected, Health, Judged, Verdict, judge, judge_unseen},
+    logs::{JournalError, Listing, LogError, RemoteLog, journal, list_logs, read_log},
     look::{Subject, look},
     measures::{measures, unseen},
     sample::{Cpu, Disk, Folder, Memory, Sample, Seen, Traffic},

@@ -29,6 +29,9 @@ pub struct LogQuery {
     /// One request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// Of this node alone; of the managers' edges and of every node of the site when it is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Stay connected and send lines as they are written, as server-sent events.
     pub follow: bool,
 }
@@ -40,8 +43,14 @@ pub struct LogLine {
     pub site: String,
     /// The log.
     pub log: String,
-    /// The line as it was written.
+    /// The line as it was written; where another engine wrote it, as the edge would have.
     pub line: String,
+    /// The node, where it is not an edge of a manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Instead of a line: why the logs of the node cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// Log lines, oldest first.
@@ -49,4 +58,29 @@ pub struct LogLine {
 pub struct LogLines {
     /// The lines.
     pub lines: Vec<LogLine>,
+    /// The nodes whose logs cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<LogProblem>,
+}
+
+/// A node whose logs cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogProblem {
+    /// The node.
+    pub node: String,
+    /// Why.
+    pub problem: String,
+}
+
+/// Which lines of the log of a node's engine are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct EngineLogQuery {
+    /// At most this many lines, the last (1 to 10000, default 100).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 10000)]
+    pub lines: Option<u32>,
+    /// Stay connected and send lines as they are written, as server-sent events.
+    pub follow: bool,
 }

@@ -11,7 +11,8 @@ use axum::{
     },
 };
 use futures_util::{Stream, StreamExt as _};
-use portway_wire::logs::{LogLine, LogLines, LogQuery};
+use portway_control::Resource;
+use portway_wire::logs::{EngineLogQuery, LogLine, LogLines, LogQuery};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -25,7 +26,9 @@ use crate::{
 /// How often a stream without lines says that it lives.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
-/// Reads a site's logs, or follows them.
+/// Reads a site's logs, or follows them: those of this machine's edge, and of the nodes that have it.
+///
+/// Lines of other engines come in the same form, as far as it can be known.
 ///
 /// With `follow=true` the answer has no end: each line is a server-sent event whose data is a
 /// `LogLine`, the newest `lines` first.
@@ -48,9 +51,42 @@ pub(crate) async fn site_logs(
         return Ok(Json(sites.logs(&site, query).await?).into_response());
     }
     let lines = sites.follow(&site, query).await?;
+    Ok(stream(lines, &api))
+}
+
+/// Reads the log of a node's engine itself, or follows it.
+///
+/// With `follow=true` the answer has no end: each line is a server-sent event whose data is a
+/// `LogLine`, the last `lines` first.
+#[utoipa::path(
+    get, path = "/nodes/{node}/logs", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name."), EngineLogQuery),
+    responses((
+        status = 200, description = "The lines, oldest first.",
+        content((LogLines = "application/json"), (LogLine = "text/event-stream")),
+    )),
+)]
+pub(crate) async fn engine_log(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+    Query(query): Query<EngineLogQuery>,
+) -> Result<Response, Refusal> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.log").await?;
+    if !query.follow {
+        return Ok(Json(operator.engine_log(&node, query).await?).into_response());
+    }
+    let lines = operator.follow_engine_log(&node, query).await?;
+    Ok(stream(lines, &api))
+}
+
+fn stream<S>(lines: S, api: &ApiState) -> Response
+where
+    S: Stream<Item = LogLine> + Send + 'static,
+{
     let events = events(lines, api.closing().clone());
     let alive = KeepAlive::new().interval(SIGN_OF_LIFE);
-    Ok(Sse::new(events).keep_alive(alive).into_response())
+    Sse::new(events).keep_alive(alive).into_response()
 }
 
 /// Turns lines into events until the API closes.

@@ -21,7 +21,7 @@ const OPERATED: Expected = [401, 403, 403, 403, 200];
 /// The machine does not answer.
 const MANAGED: Expected = [401, 403, 403, 403, 409];
 
-const TABLE: [(&str, Expected); 67] = [
+const TABLE: [(&str, Expected); 68] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -66,6 +66,7 @@ const TABLE: [(&str, Expected); 67] = [
     ("POST /api/v1/nodes/{node}/deploy", OPERATED),
     ("POST /api/v1/nodes/{node}/host-key", OPERATED),
     ("GET /api/v1/nodes/{node}/statistics", OVERSEEN),
+    ("GET /api/v1/nodes/{node}/logs", OPERATED),
     ("GET /api/v1/statistics", OVERSEEN),
     // Nobody has confirmed its host key, so nothing is done there.
     ("POST /api/v1/nodes/{node}/exec", MANAGED),

@@ -4,10 +4,12 @@ use clap::Args;
 
 /// Options of `logs`.
 #[derive(Debug, Args)]
-#[command(override_usage = "portway logs [OPTIONS] <SITE>")]
+#[command(
+    override_usage = "portway logs [OPTIONS] <SITE>\n       portway logs [OPTIONS] --node <NODE> --engine"
+)]
 pub(crate) struct Logs {
     /// Name or id of the site
-    #[arg(required_unless_present = "site_option", value_name = "SITE")]
+    #[arg(required_unless_present_any = ["site_option", "engine"], value_name = "SITE")]
     pub(crate) site: Option<String>,
     /// The same
     #[arg(
@@ -18,6 +20,16 @@ pub(crate) struct Logs {
         hide = true
     )]
     pub(crate) site_option: Option<String>,
+    /// Of this node alone
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
+    /// The log of the node's engine itself, for administrators
+    #[arg(
+        long,
+        requires = "node",
+        conflicts_with_all = ["site", "site_option", "log", "errors", "status", "request_id", "since", "until"]
+    )]
+    pub(crate) engine: bool,
     /// At most this many lines, the newest
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) lines: u32,

@@ -6,7 +6,10 @@ use jiff::{
     tz::TimeZone,
 };
 use portway_model::Seconds;
-use portway_wire::logs::{LogLine, LogQuery};
+use portway_wire::{
+    client::LogStream,
+    logs::{EngineLogQuery, LogLine, LogLines, LogQuery},
+};
 
 use crate::{
     args::Logs,
@@ -19,23 +22,48 @@ use crate::{
 pub(super) async fn logs(session: &Session, args: Logs) -> Outcome {
     let query = query(&args, session.now())?;
     let client = session.client().await?;
-    let out = &session.out;
+    let own = args.node.as_deref().filter(|_| args.engine);
+    let of_engine = EngineLogQuery { lines: Some(args.lines), follow: args.follow };
     if !args.follow {
-        let lines = client.logs(args.site(), &query).await?.lines;
-        if out.is_json() {
-            out.json(&lines)?;
-        } else if lines.is_empty() {
-            out.note("no such lines")?;
-        } else {
-            for line in &lines {
-                print(out, line)?;
-            }
-        }
-        return Ok(Exit::Ok);
+        let found = match own {
+            Some(node) => client.engine_log(node, &of_engine).await?,
+            None => client.logs(args.site(), &query).await?,
+        };
+        return show(&session.out, &found);
     }
-    let mut stream = client.follow_logs(args.site(), &query).await?;
+    let stream = match own {
+        Some(node) => client.follow_engine_log(node, &of_engine).await?,
+        None => client.follow_logs(args.site(), &query).await?,
+    };
+    follow(&session.out, stream).await
+}
+
+fn show(out: &Out, found: &LogLines) -> Outcome {
+    for problem in &found.problems {
+        out.note(&format!("{}: {}", clean(&problem.node), clean(&problem.problem)))?;
+    }
+    if out.is_json() {
+        out.json(&found.lines)?;
+    } else if found.lines.is_empty() {
+        out.note("no such lines")?;
+    } else {
+        for line in &found.lines {
+            print(out, line)?;
+        }
+    }
+    Ok(if found.problems.is_empty() { Exit::Ok } else { Exit::Unreachable })
+}
+
+async fn follow(out: &Out, mut stream: LogStream) -> Outcome {
     while let Some(line) = stream.next().await? {
-        if out.is_json() { out.json_line(&line)? } else { print(out, &line)? }
+        match (&line.problem, &line.node) {
+            (Some(problem), node) if !out.is_json() => {
+                let node = node.as_deref().unwrap_or_default();
+                out.note(&format!("{}: {}", clean(node), clean(problem)))?;
+            }
+            (Some(_) | None, _) if out.is_json() => out.json_line(&line)?,
+            (Some(_) | None, _) => print(out, &line)?,
+        }
     }
     Err(Failure::new(Exit::Unreachable, "the manager ended the stream")
         .help("it may have been restarted; `portway status` shows how it is"))
@@ -58,6 +86,7 @@ fn query(args: &Logs, now: Timestamp) -> Result<LogQuery, Failure> {
         until: moment(&args.until)?,
         status: args.status.clone(),
         request_id: args.request_id.clone(),
+        node: args.node.clone(),
         follow: args.follow,
     })
 }

@@ -22,6 +22,7 @@ mod logs;
 mod manage;
 mod nodes;
 mod observe;
+mod observe_logs;
 mod postgres;
 mod settings;
 mod soak;

@@ -148,7 +148,7 @@ impl Control {
     }
 
     /// Returns the sites that are for a node.
-    async fn sites_of(&self, node: &Node) -> Result<Vec<SiteRow>, ControlError> {
+    pub(crate) async fn sites_of(&self, node: &Node) -> Result<Vec<SiteRow>, ControlError> {
         let filter = SiteFilter { nodes: Some(node.selectors()), ..SiteFilter::default() };
         let mut all = Vec::new();
         let mut request = Some(PageRequest::first(portway_store::MAX_LIMIT));

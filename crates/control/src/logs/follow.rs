@@ -10,7 +10,11 @@ use std::{
 
 use portway_model::{Id, Site};
 use portway_wire::logs::LogLine;
-use tokio::{sync::mpsc, task::JoinError, time::Instant};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+    time::Instant,
+};
 use tracing::error;
 
 use super::{LogFile, MAX_LINE, PIECE, Verdict, Wanted};
@@ -74,11 +78,17 @@ pub(super) async fn follow(
     right: Right,
     newest: Vec<LogLine>,
     sender: mpsc::Sender<LogLine>,
+    nodes: Vec<impl Future<Output = ()> + Send + 'static>,
 ) {
     let mut places = wanted.ends();
     let mut asked = Instant::now();
     if !send(&sender, newest).await {
         return;
+    }
+    // They are dropped with this.
+    let mut others = JoinSet::new();
+    for node in nodes {
+        others.spawn(node);
     }
     loop {
         tokio::select! {

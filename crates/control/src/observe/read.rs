@@ -39,7 +39,12 @@ impl Control {
             Target::OwnEdge => self.sample_own().await.map_err(UnseenError::from),
         };
         match sample {
-            Ok(sample) => self.seen(row, target, sample).await,
+            Ok(sample) => {
+                self.seen(row, target, sample).await;
+                if let Target::Declared(node) = target {
+                    self.look_after_logs(row, node).await;
+                }
+            }
             Err(UnseenError::Transport(error)) => {
                 self.not_seen(row, target, &error.to_string(), Some(error.remedy())).await;
             }

@@ -248,6 +248,8 @@ fn write_log(lines: &mut Lines<'_>, site: &SitePolicy) -> Result<Option<Arc<Obje
             Word::from(format!("{}MiB", megabytes(max_size.0))),
         ]),
         Directive::new([Word::ours("roll_keep"), Word::from(keep.to_string())]),
+        // So that lines that were put aside are read as the others are.
+        Directive::new([Word::ours("roll_uncompressed")]),
     ];
     if lines.facts.is_at_least(2, 11, 0) {
         let age = Word::from(format!("{}s", max_age.0.max(60)));

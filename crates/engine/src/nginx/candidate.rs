@@ -13,8 +13,8 @@ use super::{
     syntax::{Directive, line, print},
 };
 use crate::{
-    Candidate, CandidateError, CandidateFile, Command, EngineFacts, Link, Probe, Release, Rights,
-    Secrecy, Steps, Test, TopLevel,
+    Candidate, CandidateError, CandidateFile, Command, EngineFacts, Layout, Link, Probe, Release,
+    Rights, Secrecy, Steps, Test, TopLevel,
 };
 
 /// The name of the copy.
@@ -161,6 +161,13 @@ pub(super) fn steps(candidate: Candidate, release: &Release, facts: &EngineFacts
         reload: Some(command(reload)),
         probe: probe(release.digest, facts),
     }
+}
+
+/// Returns the command that has nginx open its logs anew.
+pub(super) fn reopen(layout: &Layout) -> Command {
+    let words = [layout.program.as_str(), "-c", layout.top_level.as_str(), "-s", "reopen"];
+    let argv = words.map(str::to_owned).to_vec();
+    Command { argv, rights: Rights::Superuser, deadline: PATIENCE }
 }
 
 /// Returns what proves that a release is served.

@@ -73,7 +73,9 @@ pub(super) fn of_setting(setting: Setting, facts: &EngineFacts) -> Support {
         S::LogJson => Is::emulated(
             "what is not known is an empty text, `bytes_in` counts the head too, and `path` is as it was sent",
         ),
-        S::LogRotation => Is::refused("nginx puts no logs aside; the machine's logrotate does"),
+        S::LogRotation => Is::emulated(
+            "the manager puts files aside by size, and looks every few minutes; `max_age` does not count",
+        ),
         S::HeaderBytes => Is::emulated(
             "a single line has at most 8 KB, all of them 64 KB; more is answered 400 or 414",
         ),

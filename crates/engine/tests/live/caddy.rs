@@ -36,8 +36,12 @@ pub(crate) fn top_level(bed: &Bed) -> String {
 }
 
 fn start(bed: &mut Bed, release: &Release) {
-    let text = top_level(bed);
-    let (passed, said) = bed.test(&Caddy, release, &text);
+    start_by(bed, release, &top_level(bed));
+}
+
+/// Starts Caddy by a configuration of the machine.
+pub(crate) fn start_by(bed: &mut Bed, release: &Release, text: &str) {
+    let (passed, said) = bed.test(&Caddy, release, text);
     let last: String = said
         .lines()
         .rev()
@@ -45,8 +49,8 @@ fn start(bed: &mut Bed, release: &Release) {
         .map(|line| line.chars().take(2000).collect::<String>() + "\n")
         .collect();
     assert!(passed, "{last} {:#?}", Caddy.read_test_output(&said, release));
-    std::fs::write(&bed.facts.layout.top_level, &text).unwrap();
-    bed.activate(&Caddy, release, &text);
+    std::fs::write(&bed.facts.layout.top_level, text).unwrap();
+    bed.activate(&Caddy, release, text);
     let layout = bed.facts.layout.clone();
     let probe = Caddy.probe(release.digest, &bed.facts);
     let argv = [

@@ -12,6 +12,7 @@
 mod bed;
 mod caddy;
 mod client;
+mod counts;
 mod hostile;
 mod origin;
 mod secure;

@@ -11,7 +11,7 @@ use crate::{
     origin,
 };
 
-fn bed() -> Option<Bed> {
+pub(crate) fn bed() -> Option<Bed> {
     Bed::new("traefik", "traefik.yml", "watched/portway.yml")
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn serve_with(sites: &[SitePolicy], certificates: &Certificates) -> O
     Some(bed)
 }
 
-fn top_level(bed: &Bed) -> String {
+pub(crate) fn top_level(bed: &Bed) -> String {
     let ports = &bed.facts.ports;
     format!(
         "global: {{checkNewVersion: false, sendAnonymousUsage: false}}\nentryPoints:\n  \
@@ -42,12 +42,16 @@ fn top_level(bed: &Bed) -> String {
 }
 
 fn start(bed: &mut Bed, release: &Release) {
-    let text = top_level(bed);
+    start_by(bed, release, &top_level(bed));
+}
+
+/// Starts Traefik by a configuration of the machine.
+pub(crate) fn start_by(bed: &mut Bed, release: &Release, text: &str) {
     bed.put(release);
-    let (passed, said) = bed.test(&Traefik, release, &text);
+    let (passed, said) = bed.test(&Traefik, release, text);
     assert!(passed, "{said}\n{}", bed.log());
-    std::fs::write(&bed.facts.layout.top_level, &text).unwrap();
-    bed.activate(&Traefik, release, &text);
+    std::fs::write(&bed.facts.layout.top_level, text).unwrap();
+    bed.activate(&Traefik, release, text);
     let settings = format!("--configFile={}", bed.facts.layout.top_level);
     let program = bed.facts.layout.program.clone();
     bed.start(&[program.as_str(), &settings], &Traefik.probe(release.digest, &bed.facts));

@@ -9,7 +9,7 @@ use crate::{
     auth::{LinkView, Login, RedeemLink, Refresh, Setup, Tokens, Whoami},
     deploy::{DeploymentView, RevisionProgress, WaitQuery},
     explain::{ExplainQuery, Explanation, TryOut},
-    logs::{LogLines, LogQuery},
+    logs::{EngineLogQuery, LogLines, LogQuery},
     node::{
         ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeCheck, NodeQuery,
         NodeStatistics, NodeView, NodesImported, RemoveNode, SshKeyView,
@@ -174,7 +174,21 @@ impl Client {
     /// Follows a site's logs.
     pub async fn follow_logs(&self, site: &str, query: &LogQuery) -> Answer<LogStream> {
         let query = LogQuery { follow: true, ..query.clone() };
-        let path = with_query(&site_path(site, "/logs"), &query)?;
+        self.stream(with_query(&site_path(site, "/logs"), &query)?).await
+    }
+
+    /// Returns the last lines of the log of a node's engine.
+    pub async fn engine_log(&self, node: &str, query: &EngineLogQuery) -> Answer<LogLines> {
+        self.get(&with_query(&node_path(node, "/logs"), query)?).await
+    }
+
+    /// Follows the log of a node's engine.
+    pub async fn follow_engine_log(&self, node: &str, query: &EngineLogQuery) -> Answer<LogStream> {
+        let query = EngineLogQuery { follow: true, ..query.clone() };
+        self.stream(with_query(&node_path(node, "/logs"), &query)?).await
+    }
+
+    async fn stream(&self, path: String) -> Answer<LogStream> {
         let call = Call::new(Method::GET, &path).header("accept", "text/event-stream")?;
         let connection = self.connect().await?;
         let (status, body, connection) = self.exchange(connection, call).await?;

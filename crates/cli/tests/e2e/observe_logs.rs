@@ -1,0 +1,154 @@
+//! Logs of sites on nodes, as their readers see them: the last lines, lines as they are written over a
+//! rotation and a lost connection, and the log of the engine itself.
+
+use std::{process::Stdio, time::Duration};
+
+use portway_testkit::{
+    manager::Manager,
+    origin::{Origin, Speaks},
+};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+
+use crate::{
+    fleet::machine::{Machine, put},
+    support::{PROGRAM, ends, eventually, json, ok},
+};
+
+/// A manager that reads its nodes each second, and a node with a site whose log is put aside early.
+async fn bed() -> (Manager, Machine, Origin) {
+    let mut manager = Manager::new(PROGRAM).unwrap().with("--observe-every=1");
+    manager.serve().await.unwrap();
+    let machine = Machine::start();
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    let to = origin.address().unwrap().to_string();
+    machine.add(&manager, "web-1", &["--host-key", &machine.pin()]).await;
+    let site = json!({
+        "hosts": ["app.example"], "to": to, "https": false, "nodes": ["web-1"],
+        "log": {"max_size": "4KiB", "keep": 100},
+    });
+    put(&manager, "app", &site).await;
+    machine.serves("app.example", &(200, "")).await;
+    (manager, machine, origin)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_of_a_node_are_read_and_filtered_as_those_of_the_edge_are() {
+    let (manager, machine, origin) = bed().await;
+    machine.get("app.example", "/found?x=1").await.unwrap();
+
+    let line = eventually("the line", async || {
+        let lines = json(&manager, &["logs", "app"]).await;
+        let lines = lines.as_array().unwrap().clone();
+        lines
+            .into_iter()
+            .find(|line| line["line"].as_str().is_some_and(|text| text.contains("/found")))
+    })
+    .await;
+
+    assert_eq!((&line["node"], &line["log"]), (&json!("web-1"), &json!("main")));
+    let record: Value = serde_json::from_str(line["line"].as_str().unwrap()).unwrap();
+    assert_eq!((&record["status"], &record["query"]), (&json!(200), &json!("x=1")), "{record}");
+    let with = async |words: &[&str]| {
+        json(&manager, &[&["logs", "app"], words].concat()).await.as_array().unwrap().len()
+    };
+    assert_eq!(with(&["-n", "1"]).await, 1);
+    assert!(with(&["--status", "2xx"]).await > 0);
+    assert_eq!(with(&["--status", "5xx"]).await, 0);
+    assert_eq!(with(&["--node", "web-1", "--since", "1h", "--status", "404"]).await, 0);
+    let id = record["request_id"].as_str().unwrap();
+    assert_eq!(with(&["--request-id", id]).await, 1);
+    ends(&manager, &["logs", "app", "--node", "nobody"], 4).await;
+
+    drop(origin);
+    assert_eq!(machine.get("app.example", "/").await.unwrap().0, 502);
+    let error = eventually("what went wrong", async || {
+        let lines = json(&manager, &["logs", "app", "--errors"]).await;
+        lines[0]["line"].as_str().map(str::to_owned)
+    })
+    .await;
+    let error: Value = serde_json::from_str(&error).unwrap();
+    assert_eq!((&error["kind"], &error["client"]), (&json!("upstream"), &json!("127.0.0.1")));
+    let age = error["time"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(age.duration_since(jiff::Timestamp::now()).abs().as_secs() < 60, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_followed_log_goes_on_over_a_rotation_and_a_lost_connection() {
+    let (manager, mut machine, _origin) = bed().await;
+    let mut lines = follow(&manager, &["logs", "app", "-f", "-n", "1"]);
+    next(&mut lines).await;
+
+    for number in 0..40 {
+        machine.get("app.example", &format!("/{number}")).await.unwrap();
+    }
+    for number in 0..40 {
+        assert_eq!(path(&next(&mut lines).await), format!("/{number}"));
+    }
+    let folder = machine.nginx.folder().join("logs");
+    let aside = eventually("files to be put aside", async || {
+        let mut sites = folder.read_dir_utf8().unwrap();
+        sites.find_map(|site| {
+            let mut files = site.unwrap().path().read_dir_utf8().ok()?;
+            files.find(|file| file.as_ref().unwrap().file_name().contains(".access.2"))
+        })
+    })
+    .await;
+    assert!(aside.unwrap().metadata().unwrap().len() >= 4096);
+    machine.get("app.example", "/after-rotation").await.unwrap();
+    assert_eq!(path(&next(&mut lines).await), "/after-rotation");
+    let all = json(&manager, &["logs", "app", "-n", "1000"]).await;
+    assert!(all.as_array().unwrap().len() > 40, "what was put aside is read too");
+
+    machine.sshd.kill_sessions().unwrap();
+    machine.sshd.kill().unwrap();
+    machine.get("app.example", "/while-away").await.unwrap();
+    machine.sshd.start().unwrap();
+    assert_eq!(path(&next(&mut lines).await), "/while-away");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_the_engine_itself_is_for_administrators() {
+    let (manager, machine, _origin) = bed().await;
+    let log = machine.nginx.folder().join("error.log");
+    let write = |text: &str| {
+        let mut file = std::fs::File::options().append(true).open(&log).unwrap();
+        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+    };
+    write("2026/01/31 12:00:00 [alert] 1#1: one\n2026/01/31 12:00:01 [alert] 1#1: two\n");
+
+    let last = ok(&manager, &["logs", "--node", "web-1", "--engine", "-n", "1"]).await.out;
+    assert_eq!(last, "2026/01/31 12:00:01 [alert] 1#1: two\n");
+    let mut lines = follow(&manager, &["logs", "--node", "web-1", "--engine", "-f", "-n", "2"]);
+    assert!(next(&mut lines).await.ends_with("one"));
+    assert!(next(&mut lines).await.ends_with("two"));
+    write("2026/01/31 12:00:02 [alert] 1#1: three\n");
+    assert!(next(&mut lines).await.ends_with("three"));
+}
+
+struct Follow {
+    _process: tokio::process::Child,
+    lines: Lines<BufReader<tokio::process::ChildStdout>>,
+}
+
+fn follow(manager: &Manager, words: &[&str]) -> Follow {
+    let mut process = manager
+        .command(words)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    Follow { _process: process, lines }
+}
+
+async fn next(follow: &mut Follow) -> String {
+    let line = tokio::time::timeout(Duration::from_secs(40), follow.lines.next_line()).await;
+    line.expect("no line in time").unwrap().unwrap()
+}
+
+fn path(line: &str) -> String {
+    let record: Value = serde_json::from_str(line).unwrap();
+    record["path"].as_str().unwrap().to_owned()
+}

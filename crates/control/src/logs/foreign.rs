@@ -1,0 +1,185 @@
+//! Lines that other engines wrote, as records of Portway: the filters and readers of logs know one form.
+//! What is in no such form stays as it is.
+
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use portway_telemetry::access::{AccessRecord, ErrorKind, ErrorLevel, ErrorRecord};
+use serde::Deserialize;
+
+/// A request as Caddy logs it.
+#[derive(Deserialize)]
+struct CaddyLine {
+    ts: f64,
+    request: CaddyRequest,
+    #[serde(default)]
+    bytes_read: u64,
+    #[serde(default)]
+    user_id: String,
+    #[serde(default)]
+    duration: f64,
+    #[serde(default)]
+    size: u64,
+    status: u16,
+}
+
+#[derive(Deserialize)]
+struct CaddyRequest {
+    #[serde(default)]
+    client_ip: String,
+    #[serde(default)]
+    remote_ip: String,
+    proto: String,
+    method: String,
+    host: String,
+    uri: String,
+    #[serde(default)]
+    headers: std::collections::BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    tls: Option<CaddyTls>,
+}
+
+#[derive(Deserialize)]
+struct CaddyTls {
+    #[serde(default)]
+    version: u16,
+}
+
+/// Returns a request that Caddy logged as a record; nothing for another line.
+pub(super) fn caddy_access(line: &str) -> Option<String> {
+    let CaddyLine { ts, request, bytes_read, user_id, duration, size, status } =
+        serde_json::from_str(line).ok()?;
+    let header = |name: &str| request.headers.get(name)?.first().cloned();
+    let client =
+        [&request.client_ip, &request.remote_ip].into_iter().find_map(|ip| ip.parse().ok());
+    let (path, query) = match request.uri.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (request.uri.as_str(), None),
+    };
+    let tls = request.tls.as_ref().and_then(|tls| match tls.version {
+        0x0303 => Some("TLSv1.2"),
+        0x0304 => Some("TLSv1.3"),
+        _ => None,
+    });
+    let duration = duration.max(0.0);
+    let ended = jiff::SignedDuration::try_from_secs_f64(ts).ok()?;
+    let ended = Timestamp::UNIX_EPOCH.checked_add(ended).ok()?;
+    let record = AccessRecord {
+        // Caddy tells when a request ended; records tell when it began.
+        time: ended.checked_sub(jiff::SignedDuration::try_from_secs_f64(duration).ok()?).ok()?,
+        request_id: header("X-Request-Id").unwrap_or_default().into(),
+        client: client?,
+        method: request.method.clone().into(),
+        scheme: if request.tls.is_some() { "https" } else { "http" }.into(),
+        host: request.host.clone().into(),
+        path: path.to_owned().into(),
+        query: query.map(Into::into),
+        protocol: request.proto.clone().into(),
+        status,
+        bytes_in: bytes_read,
+        bytes_out: size,
+        duration_ms: (duration * 1e6).round() / 1e3,
+        user: (!user_id.is_empty()).then(|| user_id.into()),
+        referer: header("Referer").map(Into::into),
+        user_agent: header("User-Agent").map(Into::into),
+        route: None,
+        upstream: None,
+        tries: None,
+        side: None,
+        upstream_ms: None,
+        tls: tls.map(Into::into),
+        trace_id: None,
+        way: None,
+    };
+    serde_json::to_string(&record).ok()
+}
+
+/// Returns a line of nginx's error log as a record: `2026/01/31 12:00:00 [error] 7#7: *3 text, client:
+/// 192.0.2.7, server: _, request: "…", host: "a.example"`. `zone` is how far the node's clock is shown
+/// from UTC: `+0100`.
+pub(super) fn nginx_error(line: &str, zone: &str) -> Option<String> {
+    let (time, rest) = line.split_once(" [")?;
+    let (level, rest) = rest.split_once("] ")?;
+    let local = DateTime::strptime("%Y/%m/%d %H:%M:%S", time).ok()?;
+    let time = local.to_zoned(TimeZone::fixed(offset(zone)?)).ok()?.timestamp();
+    let said = rest.split_once(": ").map_or(rest, |(_, said)| said);
+    let said = match said.strip_prefix('*').and_then(|said| said.split_once(' ')) {
+        Some((number, said)) if number.bytes().all(|byte| byte.is_ascii_digit()) => said,
+        Some(_) | None => said,
+    };
+    let field = |name: &str| {
+        let value = said.split(&format!(", {name}: ")).nth(1)?.split(", ").next()?;
+        Some(value.trim_matches('"').to_owned())
+    };
+    let record = ErrorRecord {
+        time,
+        level: match level {
+            "warn" => ErrorLevel::Warn,
+            "error" | "crit" | "alert" | "emerg" => ErrorLevel::Error,
+            _ => ErrorLevel::Info,
+        },
+        kind: match said {
+            said if said.contains("upstream") => ErrorKind::Upstream,
+            said if said.contains("SSL_do_handshake") => ErrorKind::Handshake,
+            said if said.contains("forbidden") || said.contains("denied") => ErrorKind::Refused,
+            _ => ErrorKind::Edge,
+        },
+        request_id: None,
+        client: field("client").and_then(|client| client.parse().ok()),
+        host: field("host"),
+        code: "nginx".to_owned(),
+        message: said.to_owned(),
+    };
+    serde_json::to_string(&record).ok()
+}
+
+/// Reads `+0100`.
+fn offset(zone: &str) -> Option<jiff::tz::Offset> {
+    let sign = match zone.get(..1)? {
+        "+" => 1,
+        "-" => -1,
+        _ => return None,
+    };
+    let hours: i32 = zone.get(1..3)?.parse().ok()?;
+    let minutes: i32 = zone.get(3..5)?.parse().ok()?;
+    jiff::tz::Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_of_caddy_is_a_record() {
+        let line = r#"{"level":"info","ts":1781524800.5,"logger":"http.log.access.log0","msg":"handled request","request":{"remote_ip":"192.0.2.7","remote_port":"5000","client_ip":"192.0.2.8","proto":"HTTP/2.0","method":"GET","host":"a.example","uri":"/x?y=1","headers":{"User-Agent":["curl/8"]},"tls":{"resumed":false,"version":772,"cipher_suite":4865,"proto":"h2","server_name":"a.example"}},"bytes_read":3,"user_id":"ann","duration":0.25,"size":12,"status":404,"resp_headers":{}}"#;
+
+        let told = caddy_access(line).unwrap();
+
+        let record = AccessRecord::read(&told).unwrap();
+        assert_eq!(record.time.to_string(), "2026-06-15T12:00:00.25Z");
+        assert_eq!((record.status, record.bytes_in, record.bytes_out), (404, 3, 12));
+        assert_eq!((&*record.path, record.query.as_deref()), ("/x", Some("y=1")));
+        assert_eq!((&*record.scheme, record.tls.as_deref()), ("https", Some("TLSv1.3")));
+        assert_eq!(
+            (record.user.as_deref(), record.user_agent.as_deref()),
+            (Some("ann"), Some("curl/8"))
+        );
+        assert_eq!(record.client.to_string(), "192.0.2.8");
+        assert!((record.duration_ms - 250.0).abs() < 1e-9);
+        assert_eq!(caddy_access("{\"level\":\"info\",\"msg\":\"started\"}"), None);
+    }
+
+    #[test]
+    fn an_error_of_nginx_is_a_record_in_utc() {
+        let line = "2026/01/31 12:00:00 [error] 7#7: *3 connect() failed (111: Connection refused) while connecting to upstream, client: 192.0.2.7, server: , request: \"GET / HTTP/1.1\", upstream: \"http://127.0.0.1:5000/\", host: \"a.example\"";
+
+        let told = nginx_error(line, "+0130").unwrap();
+
+        let record = ErrorRecord::read(&told).unwrap();
+        assert_eq!(record.time.to_string(), "2026-01-31T10:30:00Z");
+        assert_eq!((record.level, record.kind), (ErrorLevel::Error, ErrorKind::Upstream));
+        assert_eq!(record.client.unwrap().to_string(), "192.0.2.7");
+        assert_eq!(record.host.as_deref(), Some("a.example"));
+        assert!(record.message.starts_with("connect() failed"), "{}", record.message);
+        assert_eq!(nginx_error("nonsense", "+0000"), None);
+        assert_eq!(nginx_error(line, ""), None, "a zone that is not known is not guessed");
+    }
+}
