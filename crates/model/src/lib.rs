@@ -14,6 +14,7 @@ mod name;
 pub mod node;
 mod path;
 mod revision;
+pub mod rollout;
 pub mod site;
 mod units;
 mod user;
