@@ -212,6 +212,8 @@ pub(crate) enum Lock {
     Revision,
     /// Making a root of the local authority.
     Roots,
+    /// Writing an event.
+    Events,
 }
 
 impl Lock {
@@ -221,6 +223,7 @@ impl Lock {
             Self::Schema => 1,
             Self::Revision => 2,
             Self::Roots => 3,
+            Self::Events => 4,
         };
         (0x5057_4159 << 32) | number
     }

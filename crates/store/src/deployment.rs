@@ -1,10 +1,13 @@
 //! Deployments: what was done to which node, stage by stage, so that a restart knows what to resume.
 
+mod steps;
+
 use jiff::Timestamp;
 use portway_model::{Finding, Id, RevisionNumber, Stage};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
+pub use self::steps::{MAX_STEPS, StepRow};
 use crate::{
     NodeRow, Page, PageRequest, StoreError,
     column::{Columns, json, micros, optional_micros, word},

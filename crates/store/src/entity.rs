@@ -669,3 +669,101 @@ pub(crate) mod idempotency_keys {
 
     impl ActiveModelBehavior for ActiveModel {}
 }
+
+/// How revisions come to their nodes.
+pub(crate) mod rollouts {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "rollouts")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) revision: i64,
+        pub(crate) strategy: String,
+        pub(crate) state: String,
+        pub(crate) author_id: Option<Uuid>,
+        pub(crate) author_name: String,
+        pub(crate) started_at: i64,
+        pub(crate) updated_at: i64,
+        pub(crate) finished_at: Option<i64>,
+        pub(crate) decides: bool,
+        pub(crate) version: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// The nodes of rollouts.
+pub(crate) mod rollout_nodes {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "rollout_nodes")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) revision: i64,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) node_id: Uuid,
+        pub(crate) name: String,
+        pub(crate) wave: i64,
+        pub(crate) standing: String,
+        pub(crate) since: i64,
+        pub(crate) let_in_at: Option<i64>,
+        pub(crate) before: String,
+        pub(crate) findings: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What was done in deployments.
+pub(crate) mod deployment_steps {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "deployment_steps")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) deployment_id: Uuid,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) number: i64,
+        pub(crate) at: i64,
+        pub(crate) stage: String,
+        pub(crate) action: String,
+        pub(crate) output: String,
+        pub(crate) ok: bool,
+        pub(crate) milliseconds: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What whoever listens is told.
+pub(crate) mod events {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "events")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key)]
+        pub(crate) id: i64,
+        pub(crate) at: i64,
+        pub(crate) kind: String,
+        pub(crate) revision: Option<i64>,
+        pub(crate) body: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}

@@ -31,6 +31,7 @@ mod connection;
 mod deployment;
 mod entity;
 mod error;
+mod event;
 mod health;
 mod idempotency;
 mod installation;
@@ -43,6 +44,7 @@ mod page;
 mod peek;
 mod reseal;
 mod revision;
+mod rollout;
 mod secret;
 mod session;
 mod site;
@@ -58,8 +60,9 @@ pub use self::{
     audit::{Audit, AuditEntry, AuditFilter, AuditOutcome, AuditRow},
     certificate::{Certificates, LocalRoot, SealedCertificate},
     connection::Backend,
-    deployment::{DeploymentRow, Deployments},
+    deployment::{DeploymentRow, Deployments, MAX_STEPS, StepRow},
     error::{Cause, StoreError},
+    event::{EventDraft, EventRow, Events},
     health::Health,
     idempotency::{Claim, Idempotency, IdempotencyKey, IdempotencyRecord},
     installation::{Installation, InstallationRow},
@@ -76,6 +79,7 @@ pub use self::{
         ChangeDraft, CommitError, Expected, NodeDeletion, NodeVersion, RevisionDraft, Revisions,
         SiteVersion, UserVersion, Version,
     },
+    rollout::{RolloutDraft, RolloutNodeRow, RolloutRow, Rollouts},
     secret::{SealedSecret, SecretKind, Secrets},
     session::{SessionKind, SessionRow, Sessions},
     site::{Block, HostUse, SiteFilter, SiteRow, Sites},
@@ -167,6 +171,16 @@ impl Store {
     /// Returns the deployments.
     pub fn deployments(&self) -> Deployments<'_> {
         Deployments::new(&self.db)
+    }
+
+    /// Returns the rollouts.
+    pub fn rollouts(&self) -> Rollouts<'_> {
+        Rollouts::new(&self.db)
+    }
+
+    /// Returns what whoever listens is told.
+    pub fn events(&self) -> Events<'_> {
+        Events::new(&self.db)
     }
 
     /// Returns the nodes and what they have.

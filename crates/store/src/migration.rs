@@ -20,6 +20,7 @@ const FOUNDATION_SQLITE: &str = include_str!("migration/foundation_sqlite.sql");
 const MANAGERS: &str = include_str!("migration/managers.sql");
 const NODES: &str = include_str!("migration/nodes.sql");
 const OBSERVED: &str = include_str!("migration/observed.sql");
+const ROLLOUTS: &str = include_str!("migration/rollouts.sql");
 const SHORT_TEXTS_SQLITE: &str = include_str!("migration/short_texts_sqlite.sql");
 const SHORT_TEXTS_POSTGRES: &str = include_str!("migration/short_texts_postgres.sql");
 
@@ -51,6 +52,7 @@ impl MigratorTrait for Migrator {
             Box::new(ShortTexts),
             Box::new(Nodes),
             Box::new(ObservedNodes),
+            Box::new(Rollouts),
         ]
     }
 }
@@ -150,6 +152,25 @@ impl MigrationTrait for ObservedNodes {
         let connection = manager.get_connection();
         let backend = connection.get_database_backend();
         connection.execute_unprepared(&schema(OBSERVED, backend)).await?;
+        Ok(())
+    }
+}
+
+struct Rollouts;
+
+impl MigrationName for Rollouts {
+    fn name(&self) -> &'static str {
+        "m0006_rollouts"
+    }
+}
+
+#[expect(elided_lifetimes_in_paths, reason = "the trait is declared so, and another form differs")]
+#[async_trait::async_trait]
+impl MigrationTrait for Rollouts {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let connection = manager.get_connection();
+        let backend = connection.get_database_backend();
+        connection.execute_unprepared(&schema(ROLLOUTS, backend)).await?;
         Ok(())
     }
 }

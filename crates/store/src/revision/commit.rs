@@ -15,12 +15,12 @@ use uuid::Uuid;
 
 use super::{ChangeDraft, Expected, RevisionDraft, Revisions, Version, apply, existing::Existing};
 use crate::{
-    IdempotencyRecord, StoreError, Visible, audit,
+    IdempotencyRecord, RolloutDraft, StoreError, Visible, audit,
     column::{CHUNK, json, micros, user, uuid, word},
     connection::{Lock, Transaction},
     entity::{self, changes, revisions, sites, users},
     error::failed,
-    idempotency, secret, site,
+    idempotency, rollout, secret, site,
 };
 
 pub(super) const DOING: &str = "write a revision";
@@ -134,6 +134,18 @@ impl Revisions<'_> {
         visible: Visible,
         now: Timestamp,
     ) -> Result<RevisionNumber, CommitError> {
+        self.commit_with(draft, None, visible, now).await
+    }
+
+    /// Writes a revision together with the rollout in which it comes to its nodes, so that it comes
+    /// to none before.
+    pub async fn commit_with(
+        self,
+        draft: &RevisionDraft,
+        rollout: Option<&RolloutDraft>,
+        visible: Visible,
+        now: Timestamp,
+    ) -> Result<RevisionNumber, CommitError> {
         let transaction = self.db.begin(DOING).await?;
         transaction.lock(Lock::Revision, DOING).await?;
         let number = RevisionNumber(latest(&transaction, DOING).await? + 1);
@@ -156,6 +168,9 @@ impl Revisions<'_> {
         check_administrators(&transaction, &existing).await?;
         secret::put_if_absent(&transaction, &draft.secrets).await?;
         audit::append(&transaction, &draft.audit, Some(number)).await?;
+        if let Some(rollout) = rollout {
+            rollout::insert(&transaction, rollout, draft, number, now).await?;
+        }
         transaction.commit(DOING).await?;
         self.db.wrote(draft.changes.len());
         Ok(number)

@@ -17,6 +17,7 @@ mod nodes;
 mod performance;
 mod records;
 mod revisions;
+mod rollouts;
 mod schema;
 mod sites;
 mod support;
@@ -120,6 +121,12 @@ conformance! {
         the_last_reading_of_a_node_is_kept,
         a_node_is_held_by_one_manager_under_growing_numbers,
         a_deployment_keeps_its_release;
+    rollouts:
+        a_rollout_is_there_with_its_revision_or_not_at_all,
+        of_two_that_take_a_rollout_on_one_does,
+        rollouts_are_listed_and_forgotten_when_they_decide_nothing,
+        the_numbers_of_events_grow_as_they_are_seen,
+        steps_are_kept_with_their_deployment;
     schema:
         an_open_store_can_be_opened_again,
         managers_that_start_together_migrate_once,
