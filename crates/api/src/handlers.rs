@@ -7,6 +7,7 @@ mod login;
 mod logs;
 mod manage;
 mod nodes;
+mod rollouts;
 mod sites;
 mod system;
 mod users;
@@ -62,6 +63,13 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(history::revision_progress))
         .routes(routes!(history::revert_revision))
         .routes(routes!(history::diff))
+        .routes(routes!(rollouts::list_rollouts))
+        .routes(routes!(rollouts::show_rollout))
+        .routes(routes!(rollouts::pause_rollout))
+        .routes(routes!(rollouts::resume_rollout))
+        .routes(routes!(rollouts::abort_rollout))
+        .routes(routes!(rollouts::events))
+        .routes(routes!(rollouts::deployment_events))
         .routes(routes!(users::list_users, users::create_user))
         .routes(routes!(users::show_user, users::edit_user, users::remove_user))
         .routes(routes!(users::reset_user))

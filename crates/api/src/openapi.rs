@@ -28,8 +28,9 @@ with what was sent is listed in `findings`, all at once. What one may not see is
 
 **Changes.** A site or node carries an `ETag`; `PUT` and `DELETE` name it in `If-Match`, so that nobody's
 change is lost unseen. A `POST` that makes something takes an `Idempotency-Key` and is carried out
-once, however often it is sent. A change is a revision and is deployed at once;
-`GET /api/v1/revisions/{number}/progress` waits for its end.";
+once, however often it is sent. A change is a revision and is deployed at once, or node after node
+where it comes with a `rollout`; `GET /api/v1/revisions/{number}/progress` waits for its end, and
+`GET /api/v1/events` tells it.";
 
 #[derive(utoipa::OpenApi)]
 #[openapi(

@@ -226,7 +226,14 @@ impl Portway {
                 sites.insert(site.name.parse::<Name>()?, site.spec(kind));
             }
             let source = format!("bench-{part}");
-            let apply = ApplySites { source, sites, prune: false, owner: None, message: None };
+            let apply = ApplySites {
+                source,
+                sites,
+                prune: false,
+                owner: None,
+                message: None,
+                rollout: None,
+            };
             let changed = client.apply(&apply, uuid::Uuid::now_v7()).await?;
             last = changed.revision.or(last);
             let done = (part + 1) * CHUNK;

@@ -5,6 +5,7 @@ mod explain;
 mod import;
 mod logs;
 mod nodes;
+mod rollouts;
 mod serve;
 mod sites;
 mod users;
@@ -21,6 +22,7 @@ pub(crate) use self::{
     nodes::{
         NodeAdd, NodeCommand, NodeExec, NodeList, NodeOptions, NodeRemove, NodeSet, NodeStats,
     },
+    rollouts::{RolloutArgs, RolloutCommand},
     serve::{Edge, Listeners, LogFormat, Serve, ServeOptions},
     sites::{
         Apply, Check, Diff, Edit, Export, FileArgs, History, Plan, Revert, SiteAdd, SiteCommand,
@@ -130,6 +132,9 @@ pub(crate) enum Command {
     History(History),
     /// Take back a revision, or one site to an earlier version
     Revert(Revert),
+    /// Show, pause, resume and end rollouts: changes that come to their nodes one after the other
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
     /// Add, show and change users
     #[command(subcommand)]
     User(UserCommand),

@@ -15,6 +15,7 @@ mod login;
 mod logs;
 mod node;
 mod paging;
+mod rollout;
 mod serve;
 mod setup;
 mod site;
@@ -24,8 +25,8 @@ mod user;
 
 use crate::{
     args::{
-        CaCommand, CertCommand, Command, KeyCommand, NodeCommand, SiteCommand, TokenCommand,
-        UserCommand,
+        CaCommand, CertCommand, Command, KeyCommand, NodeCommand, RolloutCommand, SiteCommand,
+        TokenCommand, UserCommand,
     },
     exit::{self, Exit, Outcome},
     session::Session,
@@ -70,6 +71,7 @@ async fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Diff(args) => history::diff(session, args).await,
         Command::History(args) => history::history(session, &args).await,
         Command::Revert(args) => history::revert(session, args).await,
+        Command::Rollout(command) => rollout(session, command).await,
         Command::User(command) => user(session, command).await,
         Command::Token(command) => token(session, command).await,
         Command::Audit(args) => audit::audit(session, args).await,
@@ -139,6 +141,19 @@ async fn node(session: &Session, command: NodeCommand) -> Outcome {
             node::import(session, &file, source, overwrite).await
         }
         NodeCommand::Export { file } => node::export(session, file.as_deref()).await,
+    }
+}
+
+async fn rollout(session: &Session, command: RolloutCommand) -> Outcome {
+    match command {
+        RolloutCommand::List { limit } => rollout::list(session, limit).await,
+        RolloutCommand::Show { revision } => rollout::show(session, revision).await,
+        RolloutCommand::Pause { revision } => rollout::pause(session, revision).await,
+        RolloutCommand::Resume { revision, wait } => rollout::resume(session, revision, wait).await,
+        RolloutCommand::Abort { revision, back, wait } => {
+            rollout::abort(session, revision, back, wait).await
+        }
+        RolloutCommand::Watch { revision } => rollout::watch(session, revision).await,
     }
 }
 

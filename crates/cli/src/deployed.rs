@@ -6,6 +6,7 @@ use portway_model::Finding;
 use portway_wire::{
     client::Client,
     deploy::{RevisionProgress, WaitQuery},
+    rollout::RolloutView,
     site::{Changed, SiteView},
 };
 use serde::Serialize;
@@ -76,8 +77,8 @@ pub(crate) fn made(view: &SiteView) -> Changed {
     }
 }
 
-/// Waits until every node carries out a revision, or holds what failed.
-async fn wait(
+/// Waits until every node carries out a revision, or holds what failed, or its rollout rests.
+pub(crate) async fn wait(
     session: &Session,
     client: &Client,
     revision: i64,
@@ -105,7 +106,9 @@ fn report(
     sources: &Sources,
 ) -> Outcome {
     let held = progress.map(|progress| progress.findings.as_slice()).unwrap_or_default();
-    let is_held = held.iter().any(Finding::is_error);
+    let rollout = progress.and_then(|progress| progress.rollout.as_ref());
+    let rests_early = rollout.is_some_and(|rollout| !has_arrived(&rollout.state));
+    let is_held = rests_early || held.iter().any(Finding::is_error);
     let all: Vec<Finding> = changed.findings.iter().chain(held).cloned().collect();
     if session.out.is_json() {
         let sites = &changed.sites;
@@ -120,7 +123,9 @@ fn report(
         session.out.json(&report)?;
     } else {
         findings::show(&session.out, &all, sources)?;
-        if let Some(revision) = changed.revision {
+        if let Some(rollout) = rollout.filter(|_| rests_early) {
+            session.out.note(&rollout_told(session, rollout))?;
+        } else if let Some(revision) = changed.revision {
             session.out.note(&told(
                 session,
                 revision,
@@ -134,6 +139,43 @@ fn report(
         }
     }
     Ok(if is_held { Exit::Held } else { Exit::Ok })
+}
+
+/// Tells whether a rollout brought its revision to every node, or has nothing left to bring.
+fn has_arrived(state: &str) -> bool {
+    matches!(state, "done" | "superseded")
+}
+
+/// Returns the words for where a rollout stands.
+pub(crate) fn rollout_state(state: &str, why: Option<&str>) -> String {
+    let text = match (state, why) {
+        ("paused", Some("failure")) => "paused, because a node failed",
+        ("paused", Some("wave_done")) => "paused, a wave is done",
+        ("going_back", _) => "going back",
+        ("undone", Some("failure")) => "undone, because a node failed",
+        ("partial", _) => "done but for the nodes that failed",
+        (other, _) => other,
+    };
+    text.to_owned()
+}
+
+fn rollout_told(session: &Session, rollout: &RolloutView) -> String {
+    let RolloutView { revision, counts, .. } = rollout;
+    let next = if rollout.state == "paused" {
+        format!(
+            "; `portway rollout resume {revision}` goes on, `portway rollout abort {revision} --back` takes it back"
+        )
+    } else {
+        format!("; `portway rollout show {revision}` tells of each node")
+    };
+    let state = rollout_state(&rollout.state, rollout.why.as_deref());
+    format!(
+        "{} {} of {} node(s) have revision {revision}, {} failed{next}",
+        session.out.paint_err.warn(&format!("{state}:")),
+        counts.have,
+        counts.nodes,
+        counts.failed,
+    )
 }
 
 fn told(session: &Session, revision: i64, sites: &[String], waited: bool, held: bool) -> String {

@@ -10,6 +10,7 @@ use tracing::warn;
 use crate::{
     Control, fleet,
     observe::Whose,
+    rollout,
     tasks::{self, Runner, TaskHandle, TaskInfo, TaskReport, TaskScope},
 };
 
@@ -64,13 +65,20 @@ const OBSERVE_OWN: TaskInfo = TaskInfo {
     every: Duration::from_secs(15),
     scope: TaskScope::Machine,
 };
+const ROLLOUTS: TaskInfo = TaskInfo {
+    name: rollout::TASK,
+    description: "takes rollouts on from wave to wave",
+    every: Duration::from_secs(3),
+    scope: TaskScope::Machine,
+};
 
 type Run = fn(Control) -> BoxFuture<'static, TaskReport>;
 
 /// All tasks with what they do.
-const ALL: [(TaskInfo, Run); 8] = [
+const ALL: [(TaskInfo, Run); 9] = [
     (DEPLOY, |control| Box::pin(async move { control.deploy().await })),
     (NODES, |control| Box::pin(async move { control.bring_nodes().await })),
+    (ROLLOUTS, |control| Box::pin(async move { control.drive_rollouts().await })),
     (FOLLOW, |control| Box::pin(async move { control.follow_certificates().await })),
     (RENEW, |control| Box::pin(async move { control.renew_certificates().await })),
     (DISCOVER, |control| Box::pin(async move { control.discover_nodes().await })),
@@ -104,7 +112,9 @@ impl Control {
             tracker.spawn(work);
             handles.push(handle);
         }
-        let deploys = |task: &&TaskHandle| [DEPLOY.name, NODES.name].contains(&task.info().name);
+        let deploys = |task: &&TaskHandle| {
+            [DEPLOY.name, NODES.name, ROLLOUTS.name].contains(&task.info().name)
+        };
         let woken: Vec<_> = handles.iter().filter(deploys).cloned().collect();
         let (control, ended) = (self.clone(), stop.clone());
         tracker.spawn(async move {
@@ -157,6 +167,8 @@ impl Control {
         count += store.sessions().prune(before(24 * 7)).await?;
         count += store.idempotency().prune(now).await?;
         count += store.deployments().prune(before(24 * 90)).await?;
+        count += store.rollouts().prune(before(24 * 90)).await?;
+        count += store.events().prune(before(24 * 7)).await?;
         count += store.secrets().delete_unreferenced(before(24)).await?;
         count += store.certificates().delete_ended(before(24 * 30)).await?;
         count += store.tasks().prune(before(24 * 30)).await?;

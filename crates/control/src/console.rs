@@ -89,7 +89,10 @@ impl Control {
             .map_err(|error| ControlError::internal("writing the console's site", error))?;
         let message = Some("leave the edge's key out of the declaration".to_owned());
         let at = Precondition::Revision(row.revision.0);
-        self.editor(&actor).await?.edit(CONSOLE_SITE, EditSite { spec, message }, at).await?;
+        self.editor(&actor)
+            .await?
+            .edit(CONSOLE_SITE, EditSite { spec, message, rollout: None }, at)
+            .await?;
         Ok(true)
     }
 }

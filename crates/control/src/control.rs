@@ -28,6 +28,7 @@ use crate::{
     nodes::{Discovery, SshKey},
     observe::Observer,
     password::Hashers,
+    rollout::Rollouts,
     roots::Roots,
     tasks::{Clock, TaskHandle},
 };
@@ -93,6 +94,7 @@ pub(crate) struct Inner {
     pub(crate) node_name: Name,
     pub(crate) deploy: Deploy,
     pub(crate) fleet: Fleet,
+    pub(crate) rollouts: Rollouts,
     pub(crate) hashing: Hashers,
     pub(crate) health: HealthWatch,
     pub(crate) discovery: Discovery,
@@ -190,6 +192,7 @@ impl Control {
             node_name: node.name,
             deploy: Deploy::new(),
             fleet: Fleet::default(),
+            rollouts: Rollouts::new(now),
             hashing: Hashers::new(),
             health: HealthWatch::new(),
             discovery: Discovery::default(),

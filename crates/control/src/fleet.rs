@@ -31,23 +31,21 @@ use std::{
 
 use camino::Utf8PathBuf;
 use jiff::{SignedDuration, Timestamp};
-use portway_deploy::{StepRecord, Survey};
+use portway_deploy::Survey;
 use portway_engine::Engine;
-use portway_model::{EngineKind, Id, RevisionNumber, Site};
-use portway_store::{DeploymentRow, NodeRow};
+use portway_model::{EngineKind, Id, RevisionNumber, Site, rollout::Gate};
+use portway_store::NodeRow;
 use tokio::sync::watch;
 
 pub(crate) use self::connect::{Reach, ReachError};
 use self::{made::Made, round::Freshness, worker::Workers};
-use crate::{Control, deploy::lock};
+use crate::{Control, deploy::lock, rollout::Gates};
 
 /// The name of the task that looks after nodes.
 pub(crate) const TASK: &str = "bring-nodes";
 /// The wait after a first trouble with a node; it doubles with each, up to `LONGEST_WAIT`.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(2);
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(300);
-/// So many deployments' steps are kept at hand.
-const KEPT_LOGS: usize = 200;
 
 /// What is remembered of nodes between two looks. All of it can be lost.
 #[derive(Default)]
@@ -58,7 +56,8 @@ pub(crate) struct Fleet {
     made: Made,
     troubles: Mutex<BTreeMap<Id<NodeRow>, Trouble>>,
     freshness: Freshness,
-    steps: Mutex<BTreeMap<Id<DeploymentRow>, Vec<StepRecord>>>,
+    /// What rollouts last said of each node.
+    gates: Mutex<BTreeMap<Id<NodeRow>, BTreeMap<RevisionNumber, Gate>>>,
     /// Up to which revision each node was brought, or found to be.
     reached: watch::Sender<BTreeMap<Id<NodeRow>, RevisionNumber>>,
 }
@@ -103,17 +102,21 @@ impl Fleet {
         survey.program.as_ref().ok().cloned()
     }
 
-    /// Returns the steps of a deployment, as far as they are at hand.
-    pub(crate) fn steps(&self, deployment: Id<DeploymentRow>) -> Vec<StepRecord> {
-        lock(&self.steps).get(&deployment).cloned().unwrap_or_default()
+    /// Notes what rollouts said of a node when it was last made out what it should have.
+    fn heard(&self, gates: &Gates, node: Id<NodeRow>) {
+        lock(&self.gates).insert(node, gates.of_node(node));
     }
 
-    fn note_step(&self, deployment: Id<DeploymentRow>, step: StepRecord) {
-        let mut steps = lock(&self.steps);
-        steps.entry(deployment).or_default().push(step);
-        while steps.len() > KEPT_LOGS {
-            // Ids are made in the order of time.
-            steps.pop_first();
+    /// Has a node looked at with the next round, whatever went wrong with it, where rollouts say
+    /// something else of it than before.
+    fn heed(&self, gates: &Gates, node: Id<NodeRow>) {
+        let said = gates.of_node(node);
+        let mut all = lock(&self.gates);
+        let before = all.entry(node).or_default();
+        if *before != said {
+            *before = said;
+            lock(&self.troubles).remove(&node);
+            self.freshness.touch_node(node);
         }
     }
 

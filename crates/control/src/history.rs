@@ -93,7 +93,8 @@ impl History<'_> {
         let done = self.control.wait_for_revision(revision.number, patience).await?;
         let findings = self.control.held_of(visible, revision.number).await?;
         let deployments = self.control.deployments_of(visible, revision.number).await?;
-        Ok(RevisionProgress { done, deployments, findings })
+        let rollout = self.control.rollout_seen(visible, revision.number).await?;
+        Ok(RevisionProgress { done, deployments, findings, rollout })
     }
 }
 
@@ -128,6 +129,7 @@ impl Operator<'_> {
             return Ok(Changed { revision: None, sites: Vec::new(), findings: Vec::new() });
         }
         let draft = Draft {
+            rollout: None,
             action: "revision.revert",
             name: names.join(", "),
             message: revert.message.unwrap_or_else(|| format!("undo revision {number}")),

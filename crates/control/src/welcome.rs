@@ -30,6 +30,7 @@ impl Control {
         let spec = serde_json::to_value(spec)
             .map_err(|error| ControlError::internal("making the first site", error))?;
         let new = NewSite {
+            rollout: None,
             name: Some(NAME.to_owned()),
             owner: None,
             spec,

@@ -20,7 +20,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use self::connection::{Connection, Connector};
-pub use self::{error::ClientError, events::LogStream};
+pub use self::{
+    error::ClientError,
+    events::{EventStream, LogStream},
+};
 
 /// The most bytes that an answer may have: an export of 100,000 sites fits.
 const MAX_ANSWER: usize = 512 << 20;

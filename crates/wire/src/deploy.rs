@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::FindingSchema;
+use crate::{FindingSchema, rollout::RolloutView};
 
 /// The carrying out of changes on one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -48,6 +48,13 @@ pub struct DeploymentStep {
     pub ok: bool,
     /// How long it took, in milliseconds.
     pub milliseconds: u64,
+    /// Its number; the first is 1.
+    #[serde(default)]
+    pub number: u32,
+    /// When it ended.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub at: Option<Timestamp>,
 }
 
 /// How long to wait for a revision to be carried out.
@@ -71,4 +78,7 @@ pub struct RevisionProgress {
     /// Sites of the revision that are held, with the reasons.
     #[schema(value_type = Vec<FindingSchema>)]
     pub findings: Vec<Finding>,
+    /// How far its rollout is, where it has one. It is `done` when that rests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutView>,
 }

@@ -13,6 +13,7 @@ pub mod node;
 mod page;
 mod problem;
 pub mod revision;
+pub mod rollout;
 mod schema;
 pub mod site;
 pub mod system;

@@ -6,7 +6,7 @@ use portway_model::{Finding, Id, Name, Origin, Site, SiteSpec};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{FindingSchema, SiteSpecSchema};
+use crate::{FindingSchema, SiteSpecSchema, rollout::RolloutStrategy};
 
 /// A site in a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -112,6 +112,9 @@ pub struct NewSite {
     /// Why it is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// How it comes to its nodes; to all of them at once where nothing is said. For administrators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStrategy>,
 }
 
 /// A site to be changed.
@@ -124,6 +127,9 @@ pub struct EditSite {
     /// Why it is changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// How it comes to its nodes; to all of them at once where nothing is said. For administrators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStrategy>,
 }
 
 /// The answer to a change: its revision and the deployment that carries it out.
@@ -166,6 +172,9 @@ pub struct ApplySites {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// How it comes to its nodes; to all of them at once where nothing is said. For administrators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStrategy>,
 }
 
 /// What an application would do.

@@ -27,7 +27,7 @@ const CHANGED: &str = r#"{"revision":7,"sites":["app"],"findings":[]}"#;
 async fn a_write_names_the_version_it_expects_and_brings_its_token() {
     let (url, request) = serve_tcp(json(200, CHANGED)).await;
     let client = client(&url, Some("secret"));
-    let edit = EditSite { spec: serde_json::json!({"hosts": ["a"]}), message: None };
+    let edit = EditSite { spec: serde_json::json!({"hosts": ["a"]}), message: None, rollout: None };
 
     let changed = client.edit_site("my site/1", &edit, IfMatch::Revision(6)).await.unwrap();
 
@@ -50,6 +50,7 @@ async fn an_application_carries_its_key_over_the_local_socket() {
     });
     let client = Client::new(ClientConfig::new(Endpoint::Unix(path))).unwrap();
     let sites = ApplySites {
+        rollout: None,
         source: "file".to_owned(),
         sites: indexmap::IndexMap::new(),
         prune: true,

@@ -21,7 +21,7 @@ const OPERATED: Expected = [401, 403, 403, 403, 200];
 /// The machine does not answer.
 const MANAGED: Expected = [401, 403, 403, 403, 409];
 
-const TABLE: [(&str, Expected); 68] = [
+const TABLE: [(&str, Expected); 75] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -81,6 +81,14 @@ const TABLE: [(&str, Expected); 68] = [
     ("GET /api/v1/revisions/{number}/progress", SEEN),
     ("POST /api/v1/revisions/{number}/revert", OPERATED),
     ("GET /api/v1/diff", KNOWN),
+    // Rollouts. The change had none. Streams of events have no end, and are tried by themselves; here
+    // they are asked for from a place that is none.
+    ("GET /api/v1/rollouts", OVERSEEN),
+    ("GET /api/v1/rollouts/{revision}", [401, 403, 403, 404, 404]),
+    ("POST /api/v1/rollouts/{revision}/pause", [401, 403, 403, 403, 404]),
+    ("POST /api/v1/rollouts/{revision}/resume", [401, 403, 403, 403, 404]),
+    ("POST /api/v1/rollouts/{revision}/abort", [401, 403, 403, 403, 404]),
+    ("GET /api/v1/events", [401, 400, 400, 400, 400]),
     // Users.
     ("GET /api/v1/users", OVERSEEN),
     ("POST /api/v1/users", [401, 403, 403, 403, 201]),
@@ -100,6 +108,7 @@ const TABLE: [(&str, Expected); 68] = [
     ("GET /api/v1/deployments", OVERSEEN),
     ("GET /api/v1/deployments/{id}", [401, 403, 403, 404, 404]),
     ("GET /api/v1/deployments/{id}/steps", [401, 403, 403, 404, 404]),
+    ("GET /api/v1/deployments/{id}/events", [401, 403, 403, 404, 404]),
 ];
 
 #[tokio::test]
@@ -282,10 +291,12 @@ impl Cast {
             let made: Value = made.send().await.read(201);
             path = path.replace("{id}", made["id"].as_str().unwrap());
         }
+        path = path.replace("{revision}", "1");
         path = path.replace("{id}", "0190163d-8694-739b-aea5-966c26f8ad91");
         match template {
             "/api/v1/diff" => path += "?from=0",
             "/api/v1/revisions/{number}/progress" => path += "?timeout=0",
+            "/api/v1/events" => path += "?after=then",
             _ => {}
         }
         (path, revision)
@@ -309,7 +320,9 @@ fn body(operation: &str, mark: &str, revision: i64) -> Option<Value> {
         "POST /api/v1/sites/{site}/block" => json!({ "reason": "not paid" }),
         "POST /api/v1/sites/{site}/revert" => json!({ "to": revision }),
         "POST /api/v1/plan" | "POST /api/v1/apply" => sites,
-        "POST /api/v1/revisions/{number}/revert" | "PATCH /api/v1/users/{user}" => json!({}),
+        "POST /api/v1/revisions/{number}/revert"
+        | "POST /api/v1/rollouts/{revision}/abort"
+        | "PATCH /api/v1/users/{user}" => json!({}),
         "POST /api/v1/nodes" => json!({ "name": mark, "spec": node() }),
         "PUT /api/v1/nodes/{node}" => json!({ "spec": node() }),
         "POST /api/v1/nodes/{node}/host-key" => json!({ "fingerprint": pin('A') }),

@@ -67,7 +67,13 @@ async fn the_local_socket_knows_its_caller() {
     let api = Running::new().await;
     let me = api.local().whoami().await.unwrap();
     assert_eq!((me.role, me.via.as_str()), (Role::Admin, "local"));
-    let new = NewSite { name: None, owner: None, spec: proxy("blog.example"), message: None };
+    let new = NewSite {
+        name: None,
+        owner: None,
+        spec: proxy("blog.example"),
+        message: None,
+        rollout: None,
+    };
     let site = api.local().create_site(&new, Uuid::now_v7()).await.unwrap();
     assert_eq!(site.summary.name, "blog.example");
     api.stop().await;

@@ -118,6 +118,7 @@ impl Bed {
     pub(crate) async fn site(&self, name: &str, host: &str, owner: &str) -> SiteView {
         let root = root();
         let new = NewSite {
+            rollout: None,
             name: Some(name.to_owned()),
             owner: Some(owner.to_owned()),
             spec: proxy(host),

@@ -195,7 +195,7 @@ async fn request(
             if let Some(fields) = spec.as_object_mut() {
                 fields.insert("description".to_owned(), format!("change {number}").into());
             }
-            let edit = EditSite { spec, message: None };
+            let edit = EditSite { spec, message: None, rollout: None };
             let changed = client.edit_site(&site.name, &edit, IfMatch::Any).await?;
             anyhow::ensure!(changed.revision.is_some(), "nothing was changed");
         }

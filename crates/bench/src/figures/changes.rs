@@ -128,7 +128,13 @@ pub(super) async fn loaded(
     let portway = Portway::start(&settings.program, None).await?;
     let client = portway.client()?;
     let spec = loaded_site(origin, kind, 0);
-    let new = NewSite { name: Some("loaded".to_owned()), owner: None, spec, message: None };
+    let new = NewSite {
+        name: Some("loaded".to_owned()),
+        owner: None,
+        spec,
+        message: None,
+        rollout: None,
+    };
     let view = client.create_site(&new, Uuid::now_v7()).await?;
     portway.wait(&client, view.summary.revision, Duration::from_secs(30)).await?;
     let (port, speech) = match kind {
@@ -147,13 +153,14 @@ pub(super) async fn change(
     number: usize,
 ) -> anyhow::Result<i64> {
     if number.is_multiple_of(2) {
-        let edit = EditSite { spec: loaded_site(origin, kind, number), message: None };
+        let edit =
+            EditSite { spec: loaded_site(origin, kind, number), message: None, rollout: None };
         let changed = client.edit_site("loaded", &edit, IfMatch::Any).await?;
         return changed.revision.context("nothing was changed");
     }
     let site = BenchSite::new("added", number);
     let spec = site.spec(kind);
-    let new = NewSite { name: Some(site.name), owner: None, spec, message: None };
+    let new = NewSite { name: Some(site.name), owner: None, spec, message: None, rollout: None };
     Ok(client.create_site(&new, Uuid::now_v7()).await?.summary.revision)
 }
 

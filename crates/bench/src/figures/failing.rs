@@ -138,7 +138,7 @@ impl Fronts {
                 json!({ "targets": targets, "eject": false })
             };
             let spec = json!({ "hosts": [host], "https": https, "to": to });
-            let new = NewSite { name: None, owner: None, spec, message: None };
+            let new = NewSite { name: None, owner: None, spec, message: None, rollout: None };
             let view = client.create_site(&new, Uuid::now_v7()).await?;
             portway.wait(&client, view.summary.revision, Duration::from_secs(30)).await?;
             let (port, speech) = if https {

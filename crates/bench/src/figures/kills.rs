@@ -140,7 +140,13 @@ async fn write(client: Client, writer: usize, seen: Arc<Seen>) -> anyhow::Result
         let site = BenchSite::new(&format!("writer-{writer}"), number);
         number += 1;
         let spec = site.spec(Kind::Plain);
-        let new = NewSite { name: Some(site.name.clone()), owner: None, spec, message: None };
+        let new = NewSite {
+            name: Some(site.name.clone()),
+            owner: None,
+            spec,
+            message: None,
+            rollout: None,
+        };
         match client.create_site(&new, Uuid::now_v7()).await {
             Ok(_) => {
                 lock(&seen.acknowledged).insert(site.name);

@@ -97,7 +97,8 @@ async fn additions(portway: &Portway, adds: usize) -> anyhow::Result<Samples> {
 async fn addition(client: &Client, web: &mut Web, number: usize) -> anyhow::Result<Duration> {
     let site = BenchSite::new("added", number);
     let spec = site.spec(Kind::Plain);
-    let new = NewSite { name: Some(site.name.clone()), owner: None, spec, message: None };
+    let new =
+        NewSite { name: Some(site.name.clone()), owner: None, spec, message: None, rollout: None };
     client.create_site(&new, Uuid::now_v7()).await?;
     let began = Instant::now();
     // A request that is lost on the way ends the run.

@@ -100,7 +100,8 @@ async fn round(
     let mut portway = Portway::start_on(&settings.program, cores).await?;
     let spec = json!({ "hosts": ["localhost"], "https": false, "files": folder });
     let client = portway.client()?;
-    let new = NewSite { name: Some("text".to_owned()), owner: None, spec, message: None };
+    let new =
+        NewSite { name: Some("text".to_owned()), owner: None, spec, message: None, rollout: None };
     let view = client.create_site(&new, Uuid::now_v7()).await?;
     portway.wait(&client, view.summary.revision, Duration::from_secs(30)).await?;
     let url = format!("http://localhost:{}/text.txt", portway.http_port());

@@ -3,6 +3,8 @@
 use camino::Utf8PathBuf;
 use clap::{ArgGroup, Args, Subcommand};
 
+use super::RolloutArgs;
+
 /// `portway site …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum SiteCommand {
@@ -109,6 +111,8 @@ pub(crate) struct SiteAdd {
     #[arg(short, long)]
     pub(crate) message: Option<String>,
     #[command(flatten)]
+    pub(crate) rollout: RolloutArgs,
+    #[command(flatten)]
     pub(crate) waiting: Waiting,
 }
 
@@ -136,6 +140,8 @@ pub(crate) struct Edit {
     /// Why
     #[arg(short, long)]
     pub(crate) message: Option<String>,
+    #[command(flatten)]
+    pub(crate) rollout: RolloutArgs,
     #[command(flatten)]
     pub(crate) waiting: Waiting,
 }
@@ -217,6 +223,8 @@ pub(crate) struct Apply {
     /// Why
     #[arg(short, long)]
     pub(crate) message: Option<String>,
+    #[command(flatten)]
+    pub(crate) rollout: RolloutArgs,
     #[command(flatten)]
     pub(crate) waiting: Waiting,
 }

@@ -57,7 +57,8 @@ pub(super) async fn apply(session: &Session, args: &Apply) -> Outcome {
     let out = &session.out;
     let (sources, loaded) = files::read_sound(out, &args.files)?;
     let client = session.client().await?;
-    let wanted = wanted(&args.files, &args.source, &loaded, args.message.clone())?;
+    let mut wanted = wanted(&args.files, &args.source, &loaded, args.message.clone())?;
+    wanted.rollout = args.rollout.strategy();
     let plan = ask(session, &client, &wanted, &sources).await?;
     if !out.is_json() {
         out.note(&describe(&plan, out.paint_err))?;
@@ -161,7 +162,7 @@ fn wanted_from(source: String, loaded: &Loaded) -> Result<ApplySites, Failure> {
     let sites: Result<IndexMap<_, _>, _> = loaded.sites.iter().map(spec).collect();
     let sites =
         sites.map_err(|error| Failure::failed("the sites cannot be sent").because(&error))?;
-    Ok(ApplySites { source, sites, prune: false, owner: None, message: None })
+    Ok(ApplySites { source, sites, prune: false, owner: None, message: None, rollout: None })
 }
 
 async fn ask(

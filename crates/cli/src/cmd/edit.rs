@@ -85,7 +85,7 @@ async fn attempt(
     let spec = sole(loaded.sites.into_iter().map(|(name, site)| (name, site.spec)), name)?;
     let spec = serde_json::to_value(&spec)
         .map_err(|error| Failure::failed("the site cannot be sent").because(&error))?;
-    let edit = EditSite { spec, message: args.message.clone() };
+    let edit = EditSite { spec, message: args.message.clone(), rollout: args.rollout.strategy() };
     let expected = IfMatch::Revision(view.summary.revision);
     match client.edit_site(&view.summary.id.to_string(), &edit, expected).await {
         Ok(changed) => Ok(Attempt::Written(changed, sources)),

@@ -154,14 +154,14 @@ async fn put_console(
         Ok(view) => view,
         Err(error) if error.problem().is_some_and(|p| p.code == ProblemCode::NotFound) => {
             let (name, message) = (Some(CONSOLE_SITE.to_owned()), Some(message));
-            let site = NewSite { name, owner: None, spec: json(&fresh)?, message };
+            let site = NewSite { name, owner: None, spec: json(&fresh)?, message, rollout: None };
             let view = client.create_site(&site, Uuid::now_v7()).await?;
             return Ok(deployed::made(&view));
         }
         Err(error) => return Err(error.into()),
     };
     let spec = SiteSpec { hosts: fresh.hosts, to: fresh.to, ..there.spec };
-    let edit = EditSite { spec: json(&spec)?, message: Some(message) };
+    let edit = EditSite { spec: json(&spec)?, message: Some(message), rollout: None };
     Ok(client.edit_site(CONSOLE_SITE, &edit, IfMatch::Revision(there.summary.revision)).await?)
 }
 

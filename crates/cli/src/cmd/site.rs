@@ -33,7 +33,8 @@ pub(super) async fn add(session: &Session, args: SiteAdd) -> Outcome {
     let client = session.client().await?;
     let spec = serde_json::to_value(&spec)
         .map_err(|error| Failure::failed("the site cannot be sent").because(&error))?;
-    let site = NewSite { name: args.name, owner: args.owner, spec, message: args.message };
+    let rollout = args.rollout.strategy();
+    let site = NewSite { name: args.name, owner: args.owner, spec, message: args.message, rollout };
     let view = client.create_site(&site, Uuid::now_v7()).await?;
     if !args.to.is_empty() {
         session.out.note(&format!("requests go to {}", clean(&view.summary.target)))?;

@@ -3,6 +3,8 @@
 
 mod care;
 pub(crate) mod machine;
+mod matrix;
+mod rollouts;
 
 use portway_testkit::origin::{Origin, Speaks};
 use serde_json::{Value, json};

@@ -136,7 +136,7 @@ async fn change(manager: &Manager, to: &str) {
             "to": to,
             "headers": { "response": { "set": { "X-Change": number.to_string() } } },
         });
-        let edit = EditSite { spec, message: None };
+        let edit = EditSite { spec, message: None, rollout: None };
         let changed = client.edit_site("app", &edit, IfMatch::Any).await.unwrap();
         let wait = WaitQuery { timeout: Some(10) };
         let progress = client.progress(changed.revision.unwrap(), &wait).await.unwrap();

@@ -275,7 +275,7 @@ async fn change(client: Client, to: String) {
             "to": to,
             "headers": { "response": { "set": { "X-Version": number.to_string() } } },
         });
-        let edit = EditSite { spec, message: None };
+        let edit = EditSite { spec, message: None, rollout: None };
         let changed = client.edit_site("secure", &edit, IfMatch::Any).await.unwrap();
         let query = WaitQuery { timeout: Some(30) };
         let progress = client.progress(changed.revision.unwrap(), &query).await.unwrap();

@@ -89,7 +89,12 @@ impl Control {
         for node in nodes {
             let held = self.inner.store.nodes().held(visible, node, &request).await?.items;
             let held = held.into_iter().filter(|row| touched.contains(&row.site.uuid()));
-            findings.extend(held.flat_map(|row| row.findings));
+            for finding in held.flat_map(|row| row.findings) {
+                // What a rollout says, it says of each node.
+                if !findings.contains(&finding) {
+                    findings.push(finding);
+                }
+            }
         }
         Ok(findings)
     }

@@ -14,7 +14,13 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{Done, Known, Owners, State, Sweep, compile::Compiled, lock};
-use crate::{Control, ControlError, edge_client::EdgeClientError, nodes, tasks::TaskReport};
+use crate::{
+    Control, ControlError,
+    edge_client::EdgeClientError,
+    nodes,
+    rollout::{Choice, Kept},
+    tasks::TaskReport,
+};
 
 /// As many sites as go into one change: large enough to be quick, small enough to let others in.
 const BATCH: u32 = 200;
@@ -42,13 +48,28 @@ struct Batch {
     put: Vec<(SiteRow, Compiled)>,
     held: Vec<(SiteRow, Vec<Finding>)>,
     remove: Vec<Id<Site>>,
+    /// Those of `put` that are an earlier version, as rollouts have it.
+    kept: BTreeMap<Id<Site>, Kept>,
+    /// What else is to be known of sites once the edge has the batch.
+    notes: Vec<NodeSiteRow>,
     /// What the edge has of these sites.
     before: BTreeMap<Id<Site>, NodeSiteRow>,
 }
 
+/// A site of which the edge keeps an earlier version.
+struct Keep<'a> {
+    row: SiteRow,
+    kept: Kept,
+    /// What is known of it there.
+    noted: Option<&'a NodeSiteRow>,
+}
+
 impl Batch {
     fn is_empty(&self) -> bool {
-        self.put.is_empty() && self.held.is_empty() && self.remove.is_empty()
+        self.put.is_empty()
+            && self.held.is_empty()
+            && self.remove.is_empty()
+            && self.notes.is_empty()
     }
 }
 
@@ -253,9 +274,21 @@ impl Control {
             .filter(|id| !rows.contains_key(id) && known.index.get(*id).is_some())
             .collect();
         let on_node = self.on_edge(ids).await?;
+        // Read after the sites (see `Gates`).
+        let gates = self.gates().await?;
+        self.inner.rollouts.heard(&gates, self.inner.node);
         let mut owners = Owners::new();
         for (id, row) in rows {
-            if !nodes::is_on_edge(&row, &self.inner.node_name)? {
+            let is_on = nodes::is_on_edge(&row, &self.inner.node_name)?;
+            if is_on || on_node.contains_key(&id) {
+                let noted = on_node.get(&id);
+                let choice = self.choice(&gates, &row, self.inner.node, noted).await?;
+                if let Choice::Kept(kept) = choice {
+                    self.keep(known, &mut batch, Keep { row, kept, noted }, &mut owners).await?;
+                    continue;
+                }
+            }
+            if !is_on {
                 // It may have been here, and what is known of it here is forgotten with it.
                 if known.index.get(id).is_some() || on_node.contains_key(&id) {
                     batch.remove.push(id);
@@ -280,6 +313,49 @@ impl Control {
         }
         batch.before = on_node;
         Ok(batch)
+    }
+
+    /// Adds the earlier version that a rollout has the edge keep of a site.
+    async fn keep(
+        &self,
+        known: &Known,
+        batch: &mut Batch,
+        keep: Keep<'_>,
+        owners: &mut Owners,
+    ) -> Result<(), RunError> {
+        let Keep { row, kept, noted } = keep;
+        let is_noted =
+            noted.is_some_and(|noted| (noted.revision, noted.held) == (kept.revision, kept.held));
+        let there = known.index.get(row.id);
+        let Some(number) = kept.revision else {
+            if there.is_some() {
+                batch.remove.push(row.id);
+            }
+            if kept.held.is_some() && (there.is_some() || !is_noted) {
+                batch.notes.push(NodeSiteRow {
+                    site: row.id,
+                    revision: None,
+                    digest: None,
+                    held: kept.held,
+                    findings: kept.findings,
+                    updated_at: self.now(),
+                });
+            }
+            return Ok(());
+        };
+        let Some(version) = self.version_of(&row, number).await? else { return Ok(()) };
+        match self.compile_site(&version, owners).await? {
+            Ok(compiled) if there == Some(compiled.policy.digest()) && is_noted => {}
+            Ok(compiled) => {
+                batch.kept.insert(row.id, kept);
+                batch.put.push((version, compiled));
+            }
+            Err(_) => warn!(
+                site.name = %row.name,
+                "the version before cannot be made any more; the edge serves on what it has"
+            ),
+        }
+        Ok(())
     }
 
     /// Sends a batch, proves what came of it, and writes it down.
@@ -340,6 +416,7 @@ impl Control {
         if batch.is_empty() {
             return Ok(());
         }
+        self.poke_rollouts();
         done.held += rows.iter().filter(|row| row.held.is_some()).count();
         done.put += rows.iter().filter(|row| row.held.is_none()).count();
         done.removed += batch.remove.len();
@@ -418,13 +495,16 @@ impl Control {
                 site: row.id,
                 revision: Some(row.revision),
                 digest: Some(compiled.policy.digest().to_string()),
-                held: None,
-                findings: Vec::new(),
+                held: batch.kept.get(&row.id).and_then(|kept| kept.held),
+                findings: batch
+                    .kept
+                    .get(&row.id)
+                    .map_or_else(Vec::new, |kept| kept.findings.clone()),
                 updated_at: now,
             },
         });
         let not_sent = batch.held.iter().map(|(row, findings)| held(row, findings));
-        sent.chain(not_sent).collect()
+        sent.chain(not_sent).chain(batch.notes.iter().cloned()).collect()
     }
 }
 

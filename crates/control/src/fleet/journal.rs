@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use portway_deploy::{Journal, JournalError, StepRecord};
 use portway_model::{Id, Stage};
-use portway_store::{DeploymentRow, NodeRow};
+use portway_store::{DeploymentRow, MAX_STEPS, NodeRow, StepRow};
+use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::{Control, deploy::lock};
@@ -16,13 +17,50 @@ pub(super) struct Noting {
     fence: i64,
     id: Id<DeploymentRow>,
     stage: Mutex<Stage>,
+    number: Mutex<u32>,
+    steps: mpsc::Sender<StepRow>,
+}
+
+/// Writes the steps of one deployment down, beside it: it waits for none of them.
+pub(super) struct Steps {
+    control: Control,
+    id: Id<DeploymentRow>,
+    receiver: mpsc::Receiver<StepRow>,
 }
 
 impl Noting {
-    /// Goes on from the stage in which the deployment stands in the store.
-    pub(super) fn new(control: Control, row: &DeploymentRow) -> Self {
-        let fence = row.fence.unwrap_or_default();
-        Self { control, node: row.node, fence, id: row.id, stage: Mutex::new(row.stage) }
+    /// Goes on from the stage in which the deployment stands in the store. The steps are written
+    /// until the first of the two is dropped.
+    pub(super) fn new(control: Control, row: &DeploymentRow) -> (Self, Steps) {
+        let (sender, receiver) = mpsc::channel(MAX_STEPS as usize);
+        let steps = Steps { control: control.clone(), id: row.id, receiver };
+        let noting = Self {
+            control,
+            node: row.node,
+            fence: row.fence.unwrap_or_default(),
+            id: row.id,
+            stage: Mutex::new(row.stage),
+            number: Mutex::new(0),
+            steps: sender,
+        };
+        (noting, steps)
+    }
+}
+
+impl Steps {
+    /// Writes steps down as they come, until the deployment has ended. One that cannot be written is
+    /// missing in the log; the deployment goes on.
+    pub(super) async fn write(mut self) {
+        while let Some(first) = self.receiver.recv().await {
+            let mut steps = vec![first];
+            while let Ok(next) = self.receiver.try_recv() {
+                steps.push(next);
+            }
+            let written = self.control.inner.store.deployments().add_steps(self.id, &steps).await;
+            if let Err(error) = written {
+                warn!(deployment.id = %self.id, %error, "steps cannot be written down");
+            }
+        }
     }
 }
 
@@ -53,6 +91,22 @@ impl Journal for Noting {
         } else {
             warn!(deployment.id = %self.id, "{} failed: {}", step.action, step.output);
         }
-        self.control.inner.fleet.note_step(self.id, step);
+        let number = {
+            let mut number = lock(&self.number);
+            *number = number.saturating_add(1);
+            *number
+        };
+        let row = StepRow {
+            number,
+            at: self.control.now(),
+            stage: step.stage,
+            action: step.action,
+            output: step.output,
+            ok: step.ok,
+            milliseconds: u64::try_from(step.took.as_millis()).unwrap_or(u64::MAX),
+        };
+        if self.steps.try_send(row).is_err() {
+            debug!(deployment.id = %self.id, "step {number} is beyond what is kept");
+        }
     }
 }

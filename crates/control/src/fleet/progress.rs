@@ -8,22 +8,15 @@ use portway_wire::deploy::DeploymentStep;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{Control, ControlError, nodes, rights::Overseer};
+use crate::{Control, ControlError, nodes, rights::Overseer, rollout::step_view};
 
 impl Overseer<'_> {
-    /// Returns what was done on the node in a deployment, step by step, as far as this manager did it
-    /// and still knows.
+    /// Returns what was done on the node in a deployment, step by step.
     pub async fn deployment_steps(&self, id: Uuid) -> Result<Vec<DeploymentStep>, ControlError> {
         let deployment = self.deployment(id).await?;
-        let steps = self.control.inner.fleet.steps(Id::from_uuid(deployment.id));
-        let told = steps.into_iter().map(|step| DeploymentStep {
-            stage: step.stage,
-            action: step.action,
-            output: step.output,
-            ok: step.ok,
-            milliseconds: u64::try_from(step.took.as_millis()).unwrap_or(u64::MAX),
-        });
-        Ok(told.collect())
+        let deployments = self.control.inner.store.deployments();
+        let steps = deployments.steps(Id::from_uuid(deployment.id), 0).await?;
+        Ok(steps.into_iter().map(step_view).collect())
     }
 }
 
@@ -67,14 +60,17 @@ impl Control {
         Ok(concerned)
     }
 
-    /// Waits until this machine's edge and the nodes of a revision's sites are brought to it, at most
-    /// for `patience`. Returns whether they are.
+    /// Waits until this machine's edge and the nodes of a revision's sites are brought to it, or its
+    /// rollout rests, at most for `patience`. Returns whether they are.
     pub(crate) async fn wait_for_revision(
         &self,
         revision: RevisionNumber,
         patience: Duration,
     ) -> Result<bool, ControlError> {
         let end = Instant::now() + patience;
+        if let Some(rests) = self.rollout_rests(revision, end).await? {
+            return Ok(rests);
+        }
         let nodes = self.nodes_of_revision(revision).await?;
         let edge = self.inner.deploy.wait_for(revision, patience).await;
         Ok(edge && self.nodes_reach(&nodes, revision, end).await)

@@ -109,8 +109,13 @@ impl Control {
         }
         let mut row = self.new_deployment(it, wanted, known.digest.clone());
         self.inner.store.deployments().record(&row).await?;
-        let journal = Noting::new(self.clone(), &row);
-        let ended = Box::pin(deploy(&deployment, &journal)).await;
+        let (journal, steps) = Noting::new(self.clone(), &row);
+        let deploying = async move {
+            let ended = Box::pin(deploy(&deployment, &journal)).await;
+            drop(journal);
+            ended
+        };
+        let (ended, ()) = tokio::join!(deploying, steps.write());
         row.stage = stage_of(&ended);
         row.finished_at = Some(self.now());
         row.findings = findings_of(it, wanted, &ended);

@@ -108,6 +108,10 @@ impl Control {
         let filter =
             NodeFilter { declared: Some(true), active: Some(true), ..NodeFilter::default() };
         let rows = self.all_nodes(&filter).await?;
+        let gates = self.gates().await?;
+        for row in &rows {
+            self.inner.fleet.heed(&gates, row.id);
+        }
         let (now, all) = (self.now(), rows.len());
         let (due, waiting): (Vec<_>, Vec<_>) =
             rows.into_iter().partition(|row| self.inner.fleet.is_due(row.id, now));

@@ -10,7 +10,11 @@ use portway_model::{Finding, Id, Node, ResourceKind, RevisionNumber, Site};
 use portway_policy::{Digest, NodeSettings};
 use portway_store::{NodeRow, NodeSiteRow, PageRequest, SiteFilter, SiteRow, Visible};
 
-use crate::{Control, ControlError, deploy::Owners};
+use crate::{
+    Control, ControlError,
+    deploy::Owners,
+    rollout::{Choice, Kept},
+};
 
 /// What a node should have.
 pub(super) struct Wanted {
@@ -48,6 +52,16 @@ pub(super) struct Asking<'a> {
     pub(super) facts: &'a EngineFacts,
 }
 
+/// A site of which a version is to be made for a node.
+#[derive(Clone, Copy)]
+struct Version<'a> {
+    row: &'a SiteRow,
+    known: Option<&'a NodeSiteRow>,
+    choice: &'a Choice,
+    /// It stays as it is there.
+    put_off: bool,
+}
+
 impl Control {
     /// Makes what a node should have. Sites that are `put_off` stay as they are there.
     pub(super) async fn wanted(
@@ -60,12 +74,25 @@ impl Control {
         let mut owners = Owners::new();
         let mut sites = BTreeMap::new();
         let mut rendered = Vec::new();
-        for row in self.sites_of(asking.node).await? {
+        let mut rows = self.sites_of(asking.node).await?;
+        let moved_away = self.moved_away(&rows, &before).await?;
+        // Read after the sites (see `Gates`).
+        let gates = self.gates().await?;
+        self.inner.fleet.heard(&gates, asking.row.id);
+        let is_for = rows.len();
+        rows.extend(moved_away);
+        for (index, row) in rows.iter().enumerate() {
             let known = before.get(&row.id);
-            let (made, entry) = self
-                .version_for(asking, &row, known, put_off.contains(&row.id), &mut owners)
-                .await?;
-            sites.insert(row.id, entry);
+            let choice = self.choice(&gates, row, asking.row.id, known).await?;
+            if index >= is_for && choice == Choice::Newest {
+                continue;
+            }
+            let version =
+                Version { row, known, choice: &choice, put_off: put_off.contains(&row.id) };
+            let (made, entry) = self.version_for(asking, &version, &mut owners).await?;
+            if entry.revision.is_some() || entry.held.is_some() {
+                sites.insert(row.id, entry);
+            }
             rendered.extend(made);
         }
         // Who names no site is shown no certificate; cookies that bind to a target are the edge's.
@@ -93,11 +120,13 @@ impl Control {
     async fn version_for(
         &self,
         asking: &Asking<'_>,
-        row: &SiteRow,
-        known: Option<&NodeSiteRow>,
-        put_off: bool,
+        version: &Version<'_>,
         owners: &mut Owners,
     ) -> Result<(Option<Arc<Rendered>>, NodeSiteRow), ControlError> {
+        let Version { row, known, choice, put_off } = *version;
+        if let Choice::Kept(kept) = choice {
+            return self.kept_for(asking, version, kept, owners).await;
+        }
         let held = known.filter(|known| known.held == Some(row.revision));
         let mut entry = NodeSiteRow {
             site: row.id,
@@ -131,8 +160,56 @@ impl Control {
         Ok((None, entry))
     }
 
+    /// Makes the version of a site that a rollout has a node keep.
+    async fn kept_for(
+        &self,
+        asking: &Asking<'_>,
+        version: &Version<'_>,
+        kept: &Kept,
+        owners: &mut Owners,
+    ) -> Result<(Option<Arc<Rendered>>, NodeSiteRow), ControlError> {
+        let mut entry = NodeSiteRow {
+            site: version.row.id,
+            revision: None,
+            digest: None,
+            held: kept.held,
+            findings: kept.findings.clone(),
+            updated_at: self.now(),
+        };
+        let has = version.known.and_then(|known| known.revision);
+        let Some(number) = (if version.put_off { has } else { kept.revision }) else {
+            return Ok((None, entry));
+        };
+        let Some(row) = self.version_of(version.row, number).await? else {
+            return Ok((None, entry));
+        };
+        match self.make(&row, owners, asking.engine, asking.facts).await? {
+            Ok(made) => {
+                entry.revision = Some(number);
+                entry.digest = Some(name_of(&made));
+                Ok((Some(made), entry))
+            }
+            Err(findings) => {
+                entry.findings.extend(findings);
+                Ok((None, entry))
+            }
+        }
+    }
+
+    /// Returns the sites that a node has and that are not for it any more.
+    async fn moved_away(
+        &self,
+        rows: &[SiteRow],
+        known: &BTreeMap<Id<Site>, NodeSiteRow>,
+    ) -> Result<Vec<SiteRow>, ControlError> {
+        let here: BTreeSet<_> = rows.iter().map(|row| row.id).collect();
+        let gone: Vec<_> = known.keys().filter(|id| !here.contains(*id)).copied().collect();
+        let found = self.inner.store.sites().by_ids(Visible::All, &gone).await?;
+        Ok(found.into_values().collect())
+    }
+
     /// Returns a site as it was at an earlier revision.
-    async fn version_of(
+    pub(crate) async fn version_of(
         &self,
         row: &SiteRow,
         number: RevisionNumber,

@@ -203,6 +203,11 @@ impl Control {
     /// Brings one node to what it should have, and notes how that went. In this manager's turn only;
     /// see [`Workers::turn`].
     pub(super) async fn look_after(&self, row: &NodeRow, by_others: ByOthers) {
+        self.try_look_after(row, by_others).await;
+        self.poke_rollouts();
+    }
+
+    async fn try_look_after(&self, row: &NodeRow, by_others: ByOthers) {
         let fleet = &self.inner.fleet;
         let error = match self.bring(row, by_others).await {
             Ok(Brought::Busy) => return,

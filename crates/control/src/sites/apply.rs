@@ -24,6 +24,7 @@ use crate::{
     actor::Actor,
     diff,
     rights::{Editor, Sites},
+    rollout::removed_at_once,
 };
 
 /// As many sites are compared at once: enough to ask the store rarely, few enough to be held.
@@ -103,6 +104,8 @@ impl Collect for Planned {
 #[derive(Default)]
 struct Written {
     names: Vec<String>,
+    /// Those of the names that are removed.
+    removed: Vec<String>,
     changes: Vec<ChangeDraft>,
     passwords: Vec<NewSecret>,
 }
@@ -120,6 +123,7 @@ impl Collect for Written {
             }
             Touched::Gone { row } => {
                 self.names.push(row.name.to_string());
+                self.removed.push(row.name.to_string());
                 self.changes.push(ChangeDraft::delete_site(row.id, Expected::At(row.revision)));
             }
         }
@@ -144,14 +148,18 @@ impl Editor<'_> {
     pub async fn apply(&self, apply: &ApplySites) -> Result<Changed, ControlError> {
         let control = self.control;
         let compared = control.compare(self.actor, apply, Written::default()).await?;
-        let (written, findings) = (compared.touched, compared.findings);
+        let (written, mut findings) = (compared.touched, compared.findings);
         if findings.iter().any(Finding::is_error) {
             return Err(ControlError::Invalid(findings));
         }
         if written.changes.is_empty() {
             return Ok(Changed { revision: None, sites: Vec::new(), findings });
         }
+        if apply.rollout.is_some() {
+            findings.extend(removed_at_once(&written.removed));
+        }
         let draft = Draft {
+            rollout: apply.rollout.clone().map(Into::into),
             action: "site.apply",
             name: listed(&written.names),
             message: apply.message.clone().unwrap_or_else(|| format!("apply {}", apply.source)),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use portway_model::{Id, Name, Origin, ResourceKind, RevisionNumber, Site, User};
+use portway_model::{
+    Id, Name, Origin, ResourceKind, RevisionNumber, Site, User, rollout::Strategy,
+};
 use portway_store::{
     AuditEntry, Block, ChangeDraft, CommitError, Expected, RevisionDraft, SealedSecret, SiteRow,
 };
@@ -61,6 +63,7 @@ impl Editor<'_> {
         let change = ChangeDraft::site(id, Expected::New, prepared.version(owner.id, Origin::Api)?);
         let secrets = control.seal_passwords(prepared.passwords).await?;
         let draft = Draft {
+            rollout: new.rollout.map(Into::into),
             action: "site.create",
             name: name.to_string(),
             message: new.message.unwrap_or_else(|| format!("add {name}")),
@@ -93,6 +96,7 @@ impl Editor<'_> {
         }
         let secrets = control.seal_passwords(prepared.passwords).await?;
         let draft = Draft {
+            rollout: edit.rollout.map(Into::into),
             action: "site.update",
             name: row.name.to_string(),
             message: edit.message.unwrap_or_else(|| format!("change {}", row.name)),
@@ -115,6 +119,7 @@ impl Editor<'_> {
         let row = control.site_row(self.actor, site).await?;
         let expected = precondition.judge(&row)?;
         let draft = Draft {
+            rollout: None,
             action: "site.remove",
             name: row.name.to_string(),
             message: format!("remove {}", row.name),
@@ -153,7 +158,7 @@ impl Editor<'_> {
         let message = revert
             .message
             .unwrap_or_else(|| format!("take {} back to revision {number}", row.name));
-        let edit = EditSite { spec, message: Some(message) };
+        let edit = EditSite { spec, message: Some(message), rollout: None };
         self.edit(site, edit, Precondition::Revision(row.revision.0)).await
     }
 }
@@ -183,6 +188,7 @@ impl Operator<'_> {
         }
         let verb = if block.is_some() { "block" } else { "unblock" };
         let draft = Draft {
+            rollout: None,
             action,
             name: row.name.to_string(),
             message: format!("{verb} {}", row.name),
@@ -226,6 +232,8 @@ pub(crate) struct Draft {
     pub(crate) name: String,
     pub(crate) message: String,
     pub(crate) origin: Origin,
+    /// How it comes to its nodes; to all of them at once where nothing is said.
+    pub(crate) rollout: Option<Strategy>,
     pub(crate) changes: Vec<ChangeDraft>,
     pub(crate) secrets: Vec<SealedSecret>,
     pub(crate) limits: BTreeMap<Id<User>, u32>,
@@ -238,6 +246,10 @@ impl Control {
         actor: &Actor,
         draft: Draft,
     ) -> Result<RevisionNumber, ControlError> {
+        let rollout = match draft.rollout {
+            Some(strategy) => self.rollout_of(actor, strategy, &draft.changes).await?,
+            None => None,
+        };
         let audit: AuditEntry = Record::of(actor, draft.action)
             .resource(ResourceKind::Site, &draft.name)
             .entry(self.now());
@@ -256,7 +268,7 @@ impl Control {
             .inner
             .store
             .revisions()
-            .commit(&revision, actor.visible(), self.now())
+            .commit_with(&revision, rollout.as_ref(), actor.visible(), self.now())
             .await
             .map_err(commit_error)?;
         self.inner.deploy.poke();

@@ -117,9 +117,10 @@ async fn a_client_cannot_touch_what_belongs_to_others() {
     let editor = control.editor(&client).await.unwrap();
     let reader = control.sites(&client).await.unwrap();
     let spec = proxy("b.carol.example", "198.51.100.1:80");
-    let edit = || EditSite { spec: spec.clone(), message: None };
+    let edit = || EditSite { spec: spec.clone(), message: None, rollout: None };
     let for_other = NewSite { owner: Some("dave".into()), ..new_site("planted", spec.clone()) };
     let apply = |name: &str| ApplySites {
+        rollout: None,
         source: "x".into(),
         sites: [(name.parse().unwrap(), spec.clone())].into_iter().collect(),
         prune: true,

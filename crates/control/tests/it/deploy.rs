@@ -54,7 +54,7 @@ impl Manager {
     async fn edit(&self, name: &str, spec: Value) {
         let root = root();
         let editor = self.control.editor(&root).await.unwrap();
-        let edit = EditSite { spec, message: None };
+        let edit = EditSite { spec, message: None, rollout: None };
         let changed = editor.edit(name, edit, Precondition::Any).await.unwrap();
         self.settled(changed.revision.unwrap()).await;
     }
@@ -233,7 +233,7 @@ async fn a_rotated_key_opens_everything_and_the_old_one_nothing() {
     assert!(count >= 3, "{count}");
     let control = Control::open(config.clone(), Arc::new(Timestamp::now)).await.unwrap();
     let editor = control.editor(&root).await.unwrap();
-    let edit = EditSite { spec: closed, message: None };
+    let edit = EditSite { spec: closed, message: None, rollout: None };
     // The reference of an unchanged password stays the same under the new key.
     assert_eq!(editor.edit("a", edit, Precondition::Any).await.unwrap().revision, None);
     std::fs::write(bed.path().join("master.key"), before).unwrap();

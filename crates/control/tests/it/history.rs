@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 fn file(sites: Vec<(&str, Value)>, prune: bool) -> ApplySites {
     ApplySites {
+        rollout: None,
         source: "portway.yaml".into(),
         sites: sites.into_iter().map(|(name, spec)| (name.parse().unwrap(), spec)).collect(),
         prune,
@@ -142,7 +143,8 @@ async fn a_change_of_what_was_changed_meanwhile_is_refused() {
     let root = root();
     let editor = bed.control.editor(&root).await.unwrap();
     editor.create(new_site("a", proxy("a.example", "5000"))).await.unwrap();
-    let edit = |port: &str| EditSite { spec: proxy("a.example", port), message: None };
+    let edit =
+        |port: &str| EditSite { spec: proxy("a.example", port), message: None, rollout: None };
     editor.edit("a", edit("5001"), Precondition::Revision(1)).await.unwrap();
 
     let late = editor.edit("a", edit("5002"), Precondition::Revision(1)).await.unwrap_err();
@@ -157,7 +159,8 @@ async fn a_site_goes_back_to_what_it_was() {
     let editor = bed.control.editor(&root).await.unwrap();
     let history = bed.control.history(&root).await.unwrap();
     editor.create(new_site("a", proxy("a.example", "5000"))).await.unwrap();
-    let edit = EditSite { spec: proxy("a.example", "5001"), message: Some("move".into()) };
+    let edit =
+        EditSite { spec: proxy("a.example", "5001"), message: Some("move".into()), rollout: None };
     editor.edit("a", edit, Precondition::Any).await.unwrap();
 
     editor.revert_site("a", RevertSite { to: 1, message: None }).await.unwrap();

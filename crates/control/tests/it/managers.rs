@@ -411,7 +411,7 @@ impl Manager {
     async fn edit(&self, name: &str, host: &str, body: &str) {
         let root = root();
         let editor = self.control.editor(&root).await.unwrap();
-        let edit = EditSite { spec: says(host, body), message: None };
+        let edit = EditSite { spec: says(host, body), message: None, rollout: None };
         editor.edit(name, edit, Precondition::Any).await.unwrap();
     }
 

@@ -254,7 +254,9 @@ async fn a_site_chooses_nodes_that_are_there() {
     // What names a node that is gone says so when it is changed.
     let mut spec = proxy("shop.example", "198.51.100.1:81");
     spec["nodes"] = json!(["web-1"]);
-    let stale = editor.edit("shop", EditSite { spec, message: None }, Precondition::Any).await;
+    let stale = editor
+        .edit("shop", EditSite { spec, message: None, rollout: None }, Precondition::Any)
+        .await;
     assert_eq!(errors(stale)[0].1, FindingCode::UnknownNode);
 }
 

@@ -96,7 +96,7 @@ pub(crate) fn bounds(hosts: &[&str]) -> Bounds {
 }
 
 pub(crate) fn new_site(name: &str, spec: Value) -> NewSite {
-    NewSite { name: Some(name.to_owned()), owner: None, spec, message: None }
+    NewSite { name: Some(name.to_owned()), owner: None, spec, message: None, rollout: None }
 }
 
 pub(crate) fn proxy(host: &str, target: &str) -> Value {

@@ -119,13 +119,19 @@ impl Ground {
     }
 
     async fn create(&self, name: &str, spec: Value) -> anyhow::Result<()> {
-        let new = NewSite { name: Some(name.to_owned()), owner: None, spec, message: None };
+        let new = NewSite {
+            name: Some(name.to_owned()),
+            owner: None,
+            spec,
+            message: None,
+            rollout: None,
+        };
         let view = self.client.create_site(&new, Uuid::now_v7()).await?;
         self.wait(view.summary.revision).await
     }
 
     async fn edit(&self, name: &str, spec: Value) -> anyhow::Result<()> {
-        let edit = EditSite { spec, message: None };
+        let edit = EditSite { spec, message: None, rollout: None };
         let changed = self.client.edit_site(name, &edit, IfMatch::Any).await?;
         self.wait(changed.revision.context("nothing was changed")?).await
     }

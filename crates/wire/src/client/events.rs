@@ -1,8 +1,11 @@
-//! Server-sent events (WHATWG HTML §9.2), as far as log lines need them.
+//! Server-sent events (WHATWG HTML §9.2), as far as log lines and what else is followed need them.
+
+use std::marker::PhantomData;
 
 use bytes::BytesMut;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
 
 use super::{ClientError, Connection};
 use crate::logs::LogLine;
@@ -11,10 +14,15 @@ use crate::logs::LogLine;
 const MAX_EVENT: usize = 1 << 20;
 
 /// Log lines as they are written.
-pub struct LogStream {
+pub type LogStream = EventStream<LogLine>;
+
+/// Things as they are sent.
+pub struct EventStream<T> {
     body: Incoming,
     events: EventReader,
+    what: &'static str,
     _connection: Connection,
+    _thing: PhantomData<fn() -> T>,
 }
 
 /// Cuts bytes into events.
@@ -24,16 +32,19 @@ struct EventReader {
     data: Option<String>,
 }
 
-impl LogStream {
-    pub(super) fn new(body: Incoming, connection: Connection) -> Self {
-        Self { body, events: EventReader::default(), _connection: connection }
+impl<T> EventStream<T> {
+    pub(super) fn new(body: Incoming, connection: Connection, what: &'static str) -> Self {
+        let events = EventReader::default();
+        Self { body, events, what, _connection: connection, _thing: PhantomData }
     }
+}
 
-    /// Returns the next line, or nothing when the manager has ended the stream. Cancel-safe.
-    pub async fn next(&mut self) -> Result<Option<LogLine>, ClientError> {
+impl<T: DeserializeOwned> EventStream<T> {
+    /// Returns the next thing, or nothing when the manager has ended the stream. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Option<T>, ClientError> {
         loop {
             if let Some(data) = self.events.next()? {
-                let path = "logs".to_owned();
+                let path = self.what.to_owned();
                 return serde_json::from_str(&data)
                     .map(Some)
                     .map_err(|source| ClientError::Decode { path, source });
@@ -93,9 +104,9 @@ impl EventReader {
     }
 }
 
-impl std::fmt::Debug for LogStream {
+impl<T> std::fmt::Debug for EventStream<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogStream").finish_non_exhaustive()
+        f.debug_struct("EventStream").finish_non_exhaustive()
     }
 }
 

@@ -3,11 +3,13 @@
 use http::Method;
 use uuid::Uuid;
 
-use super::{Call, Client, ClientError, IfMatch, LogStream, error, escape, read, with_query};
+use super::{
+    Call, Client, ClientError, EventStream, IfMatch, LogStream, error, escape, read, with_query,
+};
 use crate::{
     Page, PageQuery,
     auth::{LinkView, Login, RedeemLink, Refresh, Setup, Tokens, Whoami},
-    deploy::{DeploymentView, RevisionProgress, WaitQuery},
+    deploy::{DeploymentStep, DeploymentView, RevisionProgress, WaitQuery},
     explain::{ExplainQuery, Explanation, TryOut},
     logs::{EngineLogQuery, LogLines, LogQuery},
     node::{
@@ -15,6 +17,7 @@ use crate::{
         NodeStatistics, NodeView, NodesImported, RemoveNode, SshKeyView,
     },
     revision::{Diff, DiffQuery, Revert, RevertSite, RevisionQuery, RevisionView},
+    rollout::{AbortRollout, Event, EventQuery, RolloutView},
     site::{
         ApplySites, BlockSite, Changed, EditSite, Export, NewSite, Plan, SiteQuery, SiteSummary,
         SiteView,
@@ -174,7 +177,7 @@ impl Client {
     /// Follows a site's logs.
     pub async fn follow_logs(&self, site: &str, query: &LogQuery) -> Answer<LogStream> {
         let query = LogQuery { follow: true, ..query.clone() };
-        self.stream(with_query(&site_path(site, "/logs"), &query)?).await
+        self.listen(&with_query(&site_path(site, "/logs"), &query)?, "logs").await
     }
 
     /// Returns the last lines of the log of a node's engine.
@@ -185,18 +188,7 @@ impl Client {
     /// Follows the log of a node's engine.
     pub async fn follow_engine_log(&self, node: &str, query: &EngineLogQuery) -> Answer<LogStream> {
         let query = EngineLogQuery { follow: true, ..query.clone() };
-        self.stream(with_query(&node_path(node, "/logs"), &query)?).await
-    }
-
-    async fn stream(&self, path: String) -> Answer<LogStream> {
-        let call = Call::new(Method::GET, &path).header("accept", "text/event-stream")?;
-        let connection = self.connect().await?;
-        let (status, body, connection) = self.exchange(connection, call).await?;
-        if status.is_success() {
-            Ok(LogStream::new(body, connection))
-        } else {
-            Err(error::refused(status, &read(body).await?))
-        }
+        self.listen(&with_query(&node_path(node, "/logs"), &query)?, "logs").await
     }
 
     /// Tells the way of a request through the edge.
@@ -333,6 +325,54 @@ impl Client {
     /// Takes back what a revision did.
     pub async fn revert(&self, number: i64, revert: &Revert) -> Answer<Changed> {
         self.post(&format!("/api/v1/revisions/{number}/revert"), revert).await
+    }
+
+    /// Lists rollouts, the newest first.
+    pub async fn rollouts(&self, page: &PageQuery) -> Answer<Page<RolloutView>> {
+        self.query("/api/v1/rollouts", page).await
+    }
+
+    /// Shows the rollout of a revision.
+    pub async fn rollout(&self, revision: i64) -> Answer<RolloutView> {
+        self.get(&format!("/api/v1/rollouts/{revision}")).await
+    }
+
+    /// Lets no further node in.
+    pub async fn pause_rollout(&self, revision: i64) -> Answer<RolloutView> {
+        let path = format!("/api/v1/rollouts/{revision}/pause");
+        self.post(&path, &serde_json::json!({})).await
+    }
+
+    /// Has a rollout go on.
+    pub async fn resume_rollout(&self, revision: i64) -> Answer<RolloutView> {
+        let path = format!("/api/v1/rollouts/{revision}/resume");
+        self.post(&path, &serde_json::json!({})).await
+    }
+
+    /// Ends a rollout.
+    pub async fn abort_rollout(&self, revision: i64, abort: &AbortRollout) -> Answer<RolloutView> {
+        self.post(&format!("/api/v1/rollouts/{revision}/abort"), abort).await
+    }
+
+    /// Listens to events.
+    pub async fn events(&self, query: &EventQuery) -> Answer<EventStream<Event>> {
+        self.listen(&with_query("/api/v1/events", query)?, "events").await
+    }
+
+    /// Listens to the steps of a deployment, until it has ended.
+    pub async fn deployment_events(&self, id: Uuid) -> Answer<EventStream<DeploymentStep>> {
+        self.listen(&format!("/api/v1/deployments/{id}/events"), "steps").await
+    }
+
+    async fn listen<T>(&self, path: &str, what: &'static str) -> Answer<EventStream<T>> {
+        let call = Call::new(Method::GET, path).header("accept", "text/event-stream")?;
+        let connection = self.connect().await?;
+        let (status, body, connection) = self.exchange(connection, call).await?;
+        if status.is_success() {
+            Ok(EventStream::new(body, connection, what))
+        } else {
+            Err(error::refused(status, &read(body).await?))
+        }
     }
 
     /// Compares two states.

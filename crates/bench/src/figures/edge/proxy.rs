@@ -175,7 +175,8 @@ async fn declare(portway: &Portway, folder: &Path, origin: u16) -> anyhow::Resul
         ],
     });
     let client = portway.client()?;
-    let new = NewSite { name: Some("bench".to_owned()), owner: None, spec, message: None };
+    let new =
+        NewSite { name: Some("bench".to_owned()), owner: None, spec, message: None, rollout: None };
     let view = client.create_site(&new, Uuid::now_v7()).await?;
     portway.wait(&client, view.summary.revision, STARTING).await
 }

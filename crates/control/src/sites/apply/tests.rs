@@ -123,6 +123,7 @@ fn plain(n: usize) -> (String, Value) {
 
 fn file(source: &str, sites: impl IntoIterator<Item = (String, Value)>) -> ApplySites {
     ApplySites {
+        rollout: None,
         source: source.to_owned(),
         sites: sites.into_iter().map(|(name, spec)| (name.parse().unwrap(), spec)).collect(),
         prune: false,

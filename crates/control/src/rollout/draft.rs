@@ -1,0 +1,119 @@
+//! From what was asked for to a rollout that can be written: which nodes there are, and in which
+//! order they come.
+
+use std::collections::BTreeSet;
+
+use portway_model::{
+    Finding, Id, Name, NodeSelector, ResourceKind, Role, Severity, Site,
+    node::Traits,
+    rollout::{MAX_PATIENCE, MAX_WAVES, Strategy, waves_of},
+};
+use portway_store::{ChangeDraft, NodeFilter, NodeRow, RolloutDraft, Version};
+
+use super::finding;
+use crate::{Control, ControlError, actor::Actor, nodes};
+
+/// So many sites may come to their nodes in one rollout: each look at it reads all of them.
+const MAX_SITES: usize = 5_000;
+
+impl Control {
+    /// Makes the rollout in which changes come to their nodes.
+    pub(crate) async fn rollout_of(
+        &self,
+        actor: &Actor,
+        strategy: Strategy,
+        changes: &[ChangeDraft],
+    ) -> Result<Option<RolloutDraft>, ControlError> {
+        if actor.role() == Role::Client {
+            let why = "only an administrator says how a change comes to its nodes";
+            return self.refuse(actor, "rollout.start", why).await;
+        }
+        judge(&strategy)?;
+        let (mut sites, mut selectors) = (Vec::new(), Vec::new());
+        for change in changes {
+            if let Version::Site(version) = &change.to {
+                sites.push(Id::<Site>::from_uuid(change.id));
+                selectors.push(version.nodes.as_slice());
+            }
+        }
+        if sites.len() > MAX_SITES {
+            return Err(ControlError::BadRequest(format!(
+                "{} sites are too many for one rollout; at most {MAX_SITES} are possible",
+                sites.len()
+            )));
+        }
+        if sites.is_empty() {
+            return Ok(None);
+        }
+        let there = self.inner.store.nodes().of_sites(&sites).await?;
+        let have: BTreeSet<Id<NodeRow>> = there.into_keys().map(|(_, node)| node).collect();
+        let (mut nodes, mut canaries) = (Vec::new(), Vec::new());
+        for (row, is_canary) in self.nodes_concerned(&selectors, &have, &strategy.canary).await? {
+            nodes.push((row.id, row.name));
+            canaries.push(is_canary);
+        }
+        if strategy.has_canary() && !canaries.contains(&true) {
+            let canary: Vec<String> = strategy.canary.iter().map(ToString::to_string).collect();
+            return Err(ControlError::BadRequest(format!(
+                "the canary `{}` is none of the nodes of these sites ({})",
+                canary.join(", "),
+                names(&nodes)
+            )));
+        }
+        let waves = waves_of(&strategy, &canaries);
+        let nodes =
+            nodes.into_iter().zip(waves).map(|((id, name), wave)| (id, name, wave)).collect();
+        Ok(Some(RolloutDraft { strategy, nodes }))
+    }
+
+    /// Returns the nodes that sites are for or on, by name, and which of them are canaries.
+    async fn nodes_concerned(
+        &self,
+        selectors: &[&[NodeSelector]],
+        have: &BTreeSet<Id<NodeRow>>,
+        canary: &[NodeSelector],
+    ) -> Result<Vec<(NodeRow, bool)>, ControlError> {
+        let mut found = Vec::new();
+        for row in self.all_nodes(&NodeFilter::default()).await? {
+            let declared = nodes::declared(&row)?;
+            if declared.as_ref().is_some_and(|node| !node.active) {
+                continue;
+            }
+            let traits =
+                declared.as_ref().map_or(Traits::OwnEdge { name: &row.name }, |node| node.traits());
+            let is_for = selectors.iter().any(|by| NodeSelector::any_chooses(by, traits));
+            let is_canary = canary.iter().any(|by| by.chooses(traits));
+            if is_for || have.contains(&row.id) {
+                found.push((row, is_canary));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn judge(strategy: &Strategy) -> Result<(), ControlError> {
+    if strategy.waves.len() > MAX_WAVES {
+        return Err(ControlError::BadRequest(format!("at most {MAX_WAVES} waves are possible")));
+    }
+    if !(1..=MAX_PATIENCE).contains(&strategy.patience) {
+        return Err(ControlError::BadRequest(format!(
+            "`patience` is 1 to {MAX_PATIENCE} seconds, not {}",
+            strategy.patience
+        )));
+    }
+    Ok(())
+}
+
+fn names(nodes: &[(Id<NodeRow>, Name)]) -> String {
+    let names: Vec<&str> = nodes.iter().map(|(_, name)| name.as_str()).collect();
+    names.join(", ")
+}
+
+/// Tells of sites that a rollout does not hold back: what is removed is gone everywhere at once.
+pub(crate) fn removed_at_once(removed: &[String]) -> Vec<Finding> {
+    let text = "it is removed from every node at once; a rollout cannot bring it back";
+    removed
+        .iter()
+        .map(|name| finding(ResourceKind::Site, name, Severity::Warning, text.to_owned()))
+        .collect()
+}

@@ -1,0 +1,217 @@
+//! How far the nodes of a rollout are, as the store knows it.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use portway_model::{
+    Finding, Id, NodeSelector, ResourceKind, RevisionNumber, Severity, Site,
+    node::Traits,
+    rollout::{RolloutState, Seen, Standing},
+};
+use portway_store::{
+    NodeFacts, NodeFilter, NodeRow, NodeSiteRow, PageRequest, RolloutNodeRow, RolloutRow, Visible,
+};
+
+use super::finding;
+use crate::{Control, ControlError, nodes};
+
+/// What is seen of a rollout.
+pub(super) struct Sight {
+    /// Its sites that no later revision changed, with the choice of their nodes.
+    pub(super) sites: BTreeMap<Id<Site>, Vec<NodeSelector>>,
+    /// What nodes have of them.
+    known: BTreeMap<(Id<Site>, Id<NodeRow>), NodeSiteRow>,
+    nodes: BTreeMap<Id<NodeRow>, NodeRow>,
+    facts: BTreeMap<Id<NodeRow>, NodeFacts>,
+    /// Since when this manager looks.
+    began: Timestamp,
+    now: Timestamp,
+}
+
+impl Control {
+    /// Looks at the nodes of a rollout.
+    pub(super) async fn sight(&self, rollout: &RolloutRow) -> Result<Sight, ControlError> {
+        let sites = self.live_sites(rollout.revision).await?;
+        let ids: Vec<_> = sites.keys().copied().collect();
+        let known = self.inner.store.nodes().of_sites(&ids).await?;
+        let all = self.all_nodes(&NodeFilter::default()).await?;
+        let nodes: BTreeMap<_, _> = all.into_iter().map(|row| (row.id, row)).collect();
+        let concerned: Vec<_> = rollout.nodes.iter().map(|place| place.node).collect();
+        let facts = self.inner.store.nodes().facts(&concerned).await?;
+        let began = self.inner.rollouts.began;
+        Ok(Sight { sites, known, nodes, facts, began, now: self.now() })
+    }
+
+    /// Returns the sites of a revision that no later one changed or removed.
+    pub(super) async fn live_sites(
+        &self,
+        revision: RevisionNumber,
+    ) -> Result<BTreeMap<Id<Site>, Vec<NodeSelector>>, ControlError> {
+        let mut live = BTreeMap::new();
+        let mut request = Some(PageRequest::first(portway_store::MAX_LIMIT));
+        while let Some(page) = request {
+            let revisions = self.inner.store.revisions();
+            let found = revisions.changes_of(Visible::All, revision, &page).await?;
+            request = page.next(&found);
+            let ids: Vec<Id<Site>> = found
+                .items
+                .iter()
+                .filter(|change| change.kind == ResourceKind::Site)
+                .map(|change| Id::from_uuid(change.id))
+                .collect();
+            for (id, row) in self.inner.store.sites().by_ids(Visible::All, &ids).await? {
+                if row.revision == revision {
+                    live.insert(id, nodes::selectors_of(&row)?);
+                }
+            }
+        }
+        Ok(live)
+    }
+}
+
+impl Sight {
+    /// Brings what is written of the nodes up to what is seen, and counts them.
+    pub(super) fn apply(&self, rollout: &mut RolloutRow) -> Seen {
+        let (state, patience) = (rollout.state, rollout.strategy.patience);
+        let (revision, came_here) = (rollout.revision, rollout.updated_at);
+        for place in &mut rollout.nodes {
+            let from = if is_back(state) { came_here } else { place.let_in_at.unwrap_or(self.now) };
+            let limit = SignedDuration::from_secs(i64::from(patience));
+            let is_late = self.now.duration_since(from.max(self.began)) > limit;
+            let (standing, findings) = self.stand(place, revision, state, is_late, patience);
+            if standing != place.standing {
+                place.since = self.now;
+            }
+            (place.standing, place.findings) = (standing, findings);
+        }
+        self.count(rollout)
+    }
+
+    fn count(&self, rollout: &RolloutRow) -> Seen {
+        let of = |standing: Standing| {
+            let found = rollout.nodes.iter().filter(|place| place.standing == standing).count();
+            u32::try_from(found).unwrap_or(u32::MAX)
+        };
+        let is_behind = is_back(rollout.state);
+        Seen {
+            waves: rollout.nodes.iter().map(|place| place.wave + 1).max().unwrap_or(0),
+            pending: if is_behind { 0 } else { of(Standing::Working) },
+            failed: of(Standing::Failed),
+            behind: if is_behind { of(Standing::Working) } else { 0 },
+            superseded: self.sites.is_empty(),
+        }
+    }
+
+    fn stand(
+        &self,
+        place: &RolloutNodeRow,
+        revision: RevisionNumber,
+        state: RolloutState,
+        is_late: bool,
+        patience: u32,
+    ) -> (Standing, Vec<Finding>) {
+        let is_there = self
+            .nodes
+            .get(&place.node)
+            .is_some_and(|row| row.declared.as_ref().is_none_or(|declared| declared.active));
+        if !is_there {
+            return (Standing::Left, Vec::new());
+        }
+        if place.let_in_at.is_none() {
+            return (Standing::Waiting, Vec::new());
+        }
+        if is_back(state) {
+            return match (self.is_back(place, revision), is_late) {
+                (true, _) => (Standing::Back, Vec::new()),
+                (false, false) => (Standing::Working, Vec::new()),
+                (false, true) => (Standing::Behind, self.late(place, "go back", patience)),
+            };
+        }
+        match self.has(place, revision) {
+            Has::All => (Standing::Has, Vec::new()),
+            Has::Held(findings) => (Standing::Failed, findings),
+            // Who failed once has failed until it has all of it.
+            Has::NotYet if place.standing == Standing::Failed => {
+                (Standing::Failed, place.findings.clone())
+            }
+            Has::NotYet if is_late => (Standing::Failed, self.late(place, "take it", patience)),
+            Has::NotYet => (Standing::Working, Vec::new()),
+        }
+    }
+
+    /// Tells whether a node is for a site.
+    fn is_for(&self, node: Id<NodeRow>, selectors: &[NodeSelector]) -> bool {
+        let Some(row) = self.nodes.get(&node) else { return false };
+        match nodes::declared(row) {
+            Ok(Some(node)) => NodeSelector::any_chooses(selectors, node.traits()),
+            Ok(None) => NodeSelector::any_chooses(selectors, Traits::OwnEdge { name: &row.name }),
+            Err(_) => false,
+        }
+    }
+
+    fn has(&self, place: &RolloutNodeRow, revision: RevisionNumber) -> Has {
+        let mut not_yet = false;
+        let mut held = Vec::new();
+        for (site, selectors) in &self.sites {
+            let known = self.known.get(&(*site, place.node));
+            if !self.is_for(place.node, selectors) {
+                not_yet |= known.is_some();
+            } else if let Some(known) = known.filter(|known| known.held == Some(revision)) {
+                held.extend(known.findings.iter().cloned());
+            } else {
+                not_yet |= known.and_then(|known| known.revision) != Some(revision);
+            }
+        }
+        if !held.is_empty() {
+            Has::Held(held)
+        } else if not_yet {
+            Has::NotYet
+        } else {
+            Has::All
+        }
+    }
+
+    fn is_back(&self, place: &RolloutNodeRow, revision: RevisionNumber) -> bool {
+        place.before.iter().filter(|(site, _)| self.sites.contains_key(*site)).all(
+            |(site, before)| {
+                let known = self.known.get(&(*site, place.node));
+                known.is_some_and(|known| known.revision == *before && known.held == Some(revision))
+            },
+        )
+    }
+
+    fn late(&self, place: &RolloutNodeRow, what: &str, patience: u32) -> Vec<Finding> {
+        let name = place.name.as_str();
+        let error = self.facts.get(&place.node).and_then(|facts| facts.error.as_deref());
+        let why = error.map(|error| format!(": {error}")).unwrap_or_default();
+        let text = format!("node {name} did not {what} within {patience} s{why}");
+        vec![finding(ResourceKind::Node, name, Severity::Error, text)]
+    }
+
+    /// Returns what a node has of the sites, to be given back to it.
+    pub(super) fn before(&self, node: Id<NodeRow>) -> BTreeMap<Id<Site>, Option<RevisionNumber>> {
+        let mut before = BTreeMap::new();
+        for (site, selectors) in &self.sites {
+            let known = self.known.get(&(*site, node));
+            if known.is_some() || self.is_for(node, selectors) {
+                before.insert(*site, known.and_then(|known| known.revision));
+            }
+        }
+        before
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+}
+
+/// How far a node is with the sites of a rollout.
+enum Has {
+    All,
+    NotYet,
+    Held(Vec<Finding>),
+}
+
+fn is_back(state: RolloutState) -> bool {
+    matches!(state, RolloutState::GoingBack { .. } | RolloutState::Undone { .. })
+}
