@@ -3,6 +3,7 @@
 
 mod explain;
 mod history;
+mod join;
 mod login;
 mod logs;
 mod manage;
@@ -55,6 +56,9 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(manage::exec_node))
         .routes(routes!(manage::service_node))
         .routes(routes!(manage::node_sudoers))
+        .routes(routes!(join::join_node))
+        .routes(routes!(join::list_join_tokens, join::create_join_token))
+        .routes(routes!(join::revoke_join_token))
         .routes(routes!(nodes::ssh_key))
         .routes(routes!(nodes::discover))
         .routes(routes!(nodes::import_nodes))

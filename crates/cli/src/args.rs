@@ -3,6 +3,7 @@
 mod access;
 mod explain;
 mod import;
+mod join;
 mod logs;
 mod nodes;
 mod rollouts;
@@ -18,6 +19,7 @@ pub(crate) use self::{
     access::{CaCommand, CertCommand, KeyCommand, Login, Logout, Setup},
     explain::Explain,
     import::{ImportCommand, ImportOptions},
+    join::{CloudInitArgs, JoinOptions, JoinTokenCommand},
     logs::Logs,
     nodes::{
         NodeAdd, NodeCommand, NodeExec, NodeList, NodeOptions, NodeRemove, NodeSet, NodeStats,

@@ -25,8 +25,8 @@ mod user;
 
 use crate::{
     args::{
-        CaCommand, CertCommand, Command, KeyCommand, NodeCommand, RolloutCommand, SiteCommand,
-        TokenCommand, UserCommand,
+        CaCommand, CertCommand, Command, JoinTokenCommand, KeyCommand, NodeCommand, RolloutCommand,
+        SiteCommand, TokenCommand, UserCommand,
     },
     exit::{self, Exit, Outcome},
     session::Session,
@@ -135,6 +135,8 @@ async fn node(session: &Session, command: NodeCommand) -> Outcome {
         NodeCommand::Reload { node } => node::service(session, &node, "reload").await,
         NodeCommand::Restart { node } => node::service(session, &node, "restart").await,
         NodeCommand::Sudoers { node } => node::sudoers(session, &node).await,
+        NodeCommand::Token(command) => join_token(session, command).await,
+        NodeCommand::CloudInit(args) => node::cloud_init(session, *args).await,
         NodeCommand::Key => node::key(session).await,
         NodeCommand::Discover => node::discover(session).await,
         NodeCommand::Import { file, source, overwrite } => {
@@ -154,6 +156,14 @@ async fn rollout(session: &Session, command: RolloutCommand) -> Outcome {
             rollout::abort(session, revision, back, wait).await
         }
         RolloutCommand::Watch { revision } => rollout::watch(session, revision).await,
+    }
+}
+
+async fn join_token(session: &Session, command: JoinTokenCommand) -> Outcome {
+    match command {
+        JoinTokenCommand::Create(options) => node::create_token(session, options).await,
+        JoinTokenCommand::List => node::list_tokens(session).await,
+        JoinTokenCommand::Revoke { id } => node::revoke_token(session, id).await,
     }
 }
 

@@ -35,7 +35,7 @@ const EVERY_ACCOUNT: &str = "*";
 const WRONG: &str = "the name or the password is wrong";
 
 /// An attempt in progress, as it is counted.
-struct Attempt {
+pub(crate) struct Attempt {
     of_network: LoginAttempt,
     of_account: LoginAttempt,
 }
@@ -104,7 +104,11 @@ impl Control {
         Ok(row.filter(|_| right))
     }
 
-    async fn begin_attempt(&self, name: &str, from: &str) -> Result<Attempt, ControlError> {
+    pub(crate) async fn begin_attempt(
+        &self,
+        name: &str,
+        from: &str,
+    ) -> Result<Attempt, ControlError> {
         let now = self.now();
         let network = network_of(from);
         let since = now.checked_sub(WINDOW).unwrap_or(now);
@@ -128,7 +132,7 @@ impl Control {
         Ok(attempts.succeeded(attempt.of_account).await?)
     }
 
-    async fn withdraw(&self, attempt: &Attempt) -> Result<(), ControlError> {
+    pub(crate) async fn withdraw(&self, attempt: &Attempt) -> Result<(), ControlError> {
         let attempts = self.inner.store.login_attempts();
         attempts.withdraw(attempt.of_network).await?;
         Ok(attempts.withdraw(attempt.of_account).await?)

@@ -1,8 +1,10 @@
 //! Nodes: declaring them, and the key that logs in to them. What brings them to what they should have
 //! is not done here.
 
+mod cloud_init;
 mod discover;
 mod import;
+mod join;
 mod read;
 mod seal;
 mod ssh_key;

@@ -24,4 +24,6 @@ pub use master_key::{KeyId, KeyIdError, MasterKey, Purpose, SubKey};
 pub use random::RandomError;
 pub use redacted::Redacted;
 pub use sealed::{Context, FormatError, Sealed};
-pub use token::{ApiToken, OneTimeToken, SessionToken, Token, TokenError, TokenHash, TokenKind};
+pub use token::{
+    ApiToken, JoinToken, OneTimeToken, SessionToken, Token, TokenError, TokenHash, TokenKind,
+};

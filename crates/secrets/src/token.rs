@@ -60,6 +60,9 @@ pub type OneTimeToken = Token<OneTime>;
 /// A token of a session of a browser, or one that renews a login.
 pub type SessionToken = Token<Session>;
 
+/// A token by which a machine makes itself a node, once.
+pub type JoinToken = Token<Join>;
+
 /// The kind of [`ApiToken`].
 #[derive(Debug)]
 pub enum Api {}
@@ -69,12 +72,16 @@ pub enum OneTime {}
 /// The kind of [`SessionToken`].
 #[derive(Debug)]
 pub enum Session {}
+/// The kind of [`JoinToken`].
+#[derive(Debug)]
+pub enum Join {}
 
 mod private {
     pub trait Sealed {}
     impl Sealed for super::Api {}
     impl Sealed for super::OneTime {}
     impl Sealed for super::Session {}
+    impl Sealed for super::Join {}
 }
 
 impl TokenKind for Api {
@@ -90,6 +97,11 @@ impl TokenKind for OneTime {
 impl TokenKind for Session {
     const PREFIX: &'static str = "pws_";
     const NAME: &'static str = "a session token";
+}
+
+impl TokenKind for Join {
+    const PREFIX: &'static str = "pwj_";
+    const NAME: &'static str = "a join token";
 }
 
 impl<K: TokenKind> Token<K> {

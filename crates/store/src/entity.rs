@@ -126,6 +126,33 @@ pub(crate) mod tokens {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// Tokens by which machines join.
+pub(crate) mod join_tokens {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "join_tokens")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) id: Uuid,
+        pub(crate) token_hash: Vec<u8>,
+        pub(crate) prefix: String,
+        pub(crate) template: String,
+        pub(crate) made_by: String,
+        pub(crate) created_at: i64,
+        pub(crate) expires_at: i64,
+        pub(crate) revoked_at: Option<i64>,
+        pub(crate) used_at: Option<i64>,
+        pub(crate) used_from: Option<String>,
+        pub(crate) node: Option<String>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// Attempts to log in.
 pub(crate) mod login_attempts {
     use sea_orm::entity::prelude::*;

@@ -35,6 +35,7 @@ mod event;
 mod health;
 mod idempotency;
 mod installation;
+mod join;
 mod link;
 mod login;
 mod manager;
@@ -66,6 +67,7 @@ pub use self::{
     health::Health,
     idempotency::{Claim, Idempotency, IdempotencyKey, IdempotencyRecord},
     installation::{Installation, InstallationRow},
+    join::{JoinTokenRow, JoinTokens},
     link::{Link, LinkKind, Links},
     login::{LoginAttempt, LoginAttempts, LoginRefused},
     manager::{ManagerRow, Managers},
@@ -141,6 +143,11 @@ impl Store {
     /// Returns the API tokens.
     pub fn tokens(&self) -> Tokens<'_> {
         Tokens::new(&self.db)
+    }
+
+    /// Returns the tokens by which machines join.
+    pub fn join_tokens(&self) -> JoinTokens<'_> {
+        JoinTokens::new(&self.db)
     }
 
     /// Returns the attempts to log in.

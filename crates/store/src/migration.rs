@@ -17,6 +17,7 @@ use crate::{
 /// One schema for both databases; the words in braces are the types (see [`TYPES`]).
 const FOUNDATION: &str = include_str!("migration/foundation.sql");
 const FOUNDATION_SQLITE: &str = include_str!("migration/foundation_sqlite.sql");
+const JOIN_TOKENS: &str = include_str!("migration/join_tokens.sql");
 const MANAGERS: &str = include_str!("migration/managers.sql");
 const NODES: &str = include_str!("migration/nodes.sql");
 const OBSERVED: &str = include_str!("migration/observed.sql");
@@ -53,6 +54,7 @@ impl MigratorTrait for Migrator {
             Box::new(Nodes),
             Box::new(ObservedNodes),
             Box::new(Rollouts),
+            Box::new(JoinTokens),
         ]
     }
 }
@@ -171,6 +173,25 @@ impl MigrationTrait for Rollouts {
         let connection = manager.get_connection();
         let backend = connection.get_database_backend();
         connection.execute_unprepared(&schema(ROLLOUTS, backend)).await?;
+        Ok(())
+    }
+}
+
+struct JoinTokens;
+
+impl MigrationName for JoinTokens {
+    fn name(&self) -> &'static str {
+        "m0009_join_tokens"
+    }
+}
+
+#[expect(elided_lifetimes_in_paths, reason = "the trait is declared so, and another form differs")]
+#[async_trait::async_trait]
+impl MigrationTrait for JoinTokens {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let connection = manager.get_connection();
+        let backend = connection.get_database_backend();
+        connection.execute_unprepared(&schema(JOIN_TOKENS, backend)).await?;
         Ok(())
     }
 }

@@ -7,6 +7,7 @@
 mod connection;
 mod error;
 mod events;
+mod join;
 mod manage;
 mod operations;
 

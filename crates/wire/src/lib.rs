@@ -7,6 +7,7 @@ pub mod auth;
 pub mod client;
 pub mod deploy;
 pub mod explain;
+pub mod join;
 pub mod logs;
 pub mod manage;
 pub mod node;

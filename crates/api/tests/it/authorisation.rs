@@ -21,7 +21,7 @@ const OPERATED: Expected = [401, 403, 403, 403, 200];
 /// The machine does not answer.
 const MANAGED: Expected = [401, 403, 403, 403, 409];
 
-const TABLE: [(&str, Expected); 75] = [
+const TABLE: [(&str, Expected); 79] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -72,6 +72,11 @@ const TABLE: [(&str, Expected); 75] = [
     ("POST /api/v1/nodes/{node}/exec", MANAGED),
     ("POST /api/v1/nodes/{node}/service", MANAGED),
     ("POST /api/v1/nodes/{node}/sudoers", MANAGED),
+    // Proven by a token, and this is none.
+    ("POST /api/v1/join", [401; 5]),
+    ("GET /api/v1/join-tokens", OPERATED),
+    ("POST /api/v1/join-tokens", [401, 403, 403, 403, 201]),
+    ("DELETE /api/v1/join-tokens/{id}", [401, 403, 403, 403, 404]),
     ("GET /api/v1/ssh-key", OVERSEEN),
     ("POST /api/v1/discovery", OPERATED),
     ("POST /api/v1/discovery/import", OPERATED),
@@ -284,7 +289,7 @@ impl Cast {
             self.bed.user(mark, Role::Viewer, Bounds::default()).await;
             path = path.replace("{user}", mark);
         }
-        if path.contains("/tokens/{id}") {
+        if path.contains("/v1/tokens/{id}") {
             let new = json!({ "name": mark, "scopes": ["read:sites"] });
             let token = self.token("owner");
             let made = self.bed.call("POST", "/api/v1/tokens").bearer(&token).json(&new);
@@ -326,6 +331,8 @@ fn body(operation: &str, mark: &str, revision: i64) -> Option<Value> {
         "POST /api/v1/nodes" => json!({ "name": mark, "spec": node() }),
         "PUT /api/v1/nodes/{node}" => json!({ "spec": node() }),
         "POST /api/v1/nodes/{node}/host-key" => json!({ "fingerprint": pin('A') }),
+        "POST /api/v1/join" => json!({ "token": "pwj_x", "name": mark, "host_keys": [pin('A')] }),
+        "POST /api/v1/join-tokens" => json!({ "engine": "nginx" }),
         "POST /api/v1/nodes/{node}/exec" => json!({ "argv": ["id"] }),
         "POST /api/v1/nodes/{node}/service" => json!({ "action": "reload" }),
         "POST /api/v1/discovery/import" => json!({ "source": mark, "nodes": { mark: node() } }),

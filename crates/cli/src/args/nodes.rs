@@ -7,6 +7,8 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use portway_model::{EngineKind, Name, node::HostKeyPin};
 
+use super::join::{CloudInitArgs, JoinTokenCommand};
+
 /// `portway node …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
@@ -72,6 +74,11 @@ pub(crate) enum NodeCommand {
         /// Name or id
         node: String,
     },
+    /// Make, list and end the tokens by which machines make themselves nodes
+    #[command(subcommand)]
+    Token(JoinTokenCommand),
+    /// Print user-data for cloud-init that makes a new machine a node; it holds a token
+    CloudInit(Box<CloudInitArgs>),
     /// Print the rules of sudo that the login of a node needs
     Sudoers {
         /// Name or id
@@ -291,7 +298,7 @@ fn deadline(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "write a time of 1s to 10m".to_owned())
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it like `tier=front`")?;
     Ok((key.to_owned(), value.to_owned()))
 }

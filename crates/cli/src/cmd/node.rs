@@ -1,6 +1,7 @@
 //! `node add|list|show|set|remove|activate|deactivate|confirm|key|stats`.
 
 mod file;
+mod join;
 mod manage;
 mod spec;
 mod stats;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 pub(super) use self::{
     file::{discover, export, import},
+    join::{cloud_init, create_token, list_tokens, revoke_token},
     manage::{exec, service, stop, sudoers},
     stats::stats,
 };

@@ -15,6 +15,7 @@ mod explain;
 mod files;
 mod fleet;
 mod isolation;
+mod join;
 mod jwt_api;
 mod life;
 mod load;
