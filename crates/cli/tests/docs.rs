@@ -61,7 +61,8 @@ fn every_command_that_is_shown_exists() {
             for words in text.lines().filter_map(typed).filter_map(|line| words(&line)) {
                 count += 1;
                 let mut command = portway();
-                command.args(&words);
+                // What stands behind `--` is another program's.
+                command.args(words.iter().take_while(|word| word.as_str() != "--"));
                 if words.first().is_none_or(|first| first != "help") {
                     command.arg("--help");
                 }

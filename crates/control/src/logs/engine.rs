@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use futures_util::Stream;
 use portway_deploy::layout;
 use portway_engine::{OwnLog, own_log};
-use portway_model::{EngineKind, Node, Role};
+use portway_model::{EngineKind, Node, Role, node::Connection};
 use portway_observe::{JournalError, journal};
 use portway_store::NodeRow;
 use portway_transport::Transport as _;
@@ -84,6 +84,12 @@ impl Operator<'_> {
             return Err(ControlError::BadRequest(text.to_owned()));
         };
         let problem = |problem| LogProblem { node: row.name.to_string(), problem };
+        if let Connection::Ssh(ssh) = &declared.connection
+            && !nodes::is_confirmed(ssh)
+        {
+            let text = "a key of its host is not confirmed; `portway node confirm` does";
+            return Ok(Err(problem(text.to_owned())));
+        }
         Ok(source_of(control, &row, declared).await.map_err(problem))
     }
 }
