@@ -49,6 +49,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(nodes::activate_node))
         .routes(routes!(nodes::deactivate_node))
         .routes(routes!(nodes::check_node))
+        .routes(routes!(nodes::scan_node))
         .routes(routes!(nodes::node_statistics))
         .routes(routes!(nodes::statistics))
         .routes(routes!(nodes::deploy_node))

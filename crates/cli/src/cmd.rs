@@ -125,6 +125,7 @@ async fn node(session: &Session, command: NodeCommand) -> Outcome {
         NodeCommand::Deploy { node } => node::deploy(session, &node).await,
         NodeCommand::Stats(args) => node::stats(session, args).await,
         NodeCommand::Check { node } => node::check(session, &node).await,
+        NodeCommand::Scan { node, options } => import::scan(session, &node, &options).await,
         NodeCommand::Deactivate { node } => node::deactivate(session, &node).await,
         NodeCommand::Confirm { node, host_key, keep } => {
             node::confirm(session, &node, host_key, keep).await

@@ -19,6 +19,7 @@ mod made;
 mod progress;
 mod release;
 mod round;
+mod scan;
 mod service;
 mod sudoers;
 mod wanted;

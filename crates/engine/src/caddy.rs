@@ -44,6 +44,7 @@ use std::{
 use portway_model::Finding;
 use portway_policy::{CertificateObject, Digest, NodeSettings, SitePolicy};
 
+pub use self::tokens::{Token, TokenError, tokens};
 use crate::{
     Candidate, CandidateError, Engine, EngineFacts, Layout, Ports, Probe, Release, RenderError,
     Rendered, Setting, Steps, Support, TopLevel, Use, Version,
@@ -68,7 +69,7 @@ pub fn usual_facts() -> EngineFacts {
 
 /// Returns the words of a Caddyfile, braces among them; nothing where it is none.
 pub(crate) fn words(text: &str) -> Option<Vec<String>> {
-    let tokens = tokens::tokens(text).ok()?;
+    let tokens = tokens(text).ok()?;
     Some(tokens.into_iter().map(|token| token.text).collect())
 }
 

@@ -7,13 +7,21 @@
 //!
 //! Everything here is pure: files are read through the [`Tree`] that is given.
 
+mod caddy;
 mod glob;
 mod networks;
 mod nginx;
+mod node;
 mod options;
+mod ordered;
+mod passwords;
+mod paths;
 mod report;
 mod sites;
+mod traefik;
 mod tree;
+mod upstream;
+mod value;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use indexmap::IndexMap;
@@ -68,4 +76,18 @@ impl Imported {
 /// Reads a configuration of nginx: `nginx.conf`, or a file with servers alone.
 pub fn nginx(path: &Utf8Path, tree: &dyn Tree, options: &Options) -> Result<Imported, ImportError> {
     nginx::import(path, tree, options)
+}
+
+/// Reads a Caddyfile.
+pub fn caddy(path: &Utf8Path, tree: &dyn Tree, options: &Options) -> Result<Imported, ImportError> {
+    caddy::import(path, tree, options)
+}
+
+/// Reads a folder of Traefik's file provider, or one file of it.
+pub fn traefik(
+    path: &Utf8Path,
+    tree: &dyn Tree,
+    options: &Options,
+) -> Result<Imported, ImportError> {
+    traefik::import(path, tree, options)
 }

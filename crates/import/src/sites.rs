@@ -70,7 +70,7 @@ impl Draft {
 }
 
 /// Tells whether two routes match the same requests.
-fn is_alike(one: &RouteSpec, other: &RouteSpec) -> bool {
+pub(crate) fn is_alike(one: &RouteSpec, other: &RouteSpec) -> bool {
     let path = |route: &RouteSpec| {
         let is_prefix = route.exact.is_none() && route.regex.is_none();
         is_prefix.then(|| route.path.as_deref().unwrap_or("/").trim_end_matches('/').to_owned())

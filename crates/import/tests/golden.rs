@@ -11,7 +11,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use portway_import::{Detail, Imported, Options};
 use portway_model::{Finding, site::check};
 
@@ -42,7 +42,7 @@ fn every_case_gives_what_is_expected() {
         }
     }
     assert!(failures.is_empty(), "not as expected:\n\n{}", failures.join("\n"));
-    assert!(count >= 40, "{count} cases");
+    assert!(count >= 60, "{count} cases");
 }
 
 /// What comes out can be applied, and reads back as what it is.
@@ -85,9 +85,18 @@ impl Case {
         case
     }
 
+    /// Traefik reads a folder.
+    fn folder(&self) -> &Utf8Path {
+        self.first.parent().unwrap()
+    }
+
     fn import(&self, engine: &str) -> Imported {
         match engine {
             "nginx" => portway_import::nginx(&self.first, &self.files, &self.options).unwrap(),
+            "caddy" => portway_import::caddy(&self.first, &self.files, &self.options).unwrap(),
+            "traefik" => {
+                portway_import::traefik(self.folder(), &self.files, &self.options).unwrap()
+            }
             other => panic!("{other} is no engine"),
         }
     }

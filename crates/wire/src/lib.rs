@@ -15,6 +15,7 @@ mod page;
 mod problem;
 pub mod revision;
 pub mod rollout;
+pub mod scan;
 mod schema;
 pub mod site;
 pub mod system;

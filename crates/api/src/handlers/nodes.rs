@@ -13,6 +13,7 @@ use portway_wire::{
         ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeCheck, NodeQuery,
         NodeStatistics, NodeView, NodesImported, RemoveNode, SshKeyView,
     },
+    scan::{ScanNode, Scanned},
 };
 
 use super::Answer;
@@ -183,6 +184,24 @@ pub(crate) async fn check_node(
 ) -> Answer<NodeCheck> {
     let operator = api.control().operator(&actor, Resource::Nodes, "node.check").await?;
     Ok(Json(operator.check_node(&node).await?))
+}
+
+/// Reads what the engine of a node was told before Portway, as sites.
+///
+/// Every directive is in the report. Nothing is changed and nothing is applied.
+#[utoipa::path(
+    post, path = "/nodes/{node}/scan", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name."), ScanNode),
+    responses((status = 200, description = "What was found.", body = Scanned)),
+)]
+pub(crate) async fn scan_node(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+    Query(how): Query<ScanNode>,
+) -> Answer<Scanned> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.scan").await?;
+    Ok(Json(operator.scan_node(&node, &how).await?))
 }
 
 /// Shows what is measured on a node.

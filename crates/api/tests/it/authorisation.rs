@@ -21,7 +21,7 @@ const OPERATED: Expected = [401, 403, 403, 403, 200];
 /// The machine does not answer.
 const MANAGED: Expected = [401, 403, 403, 403, 409];
 
-const TABLE: [(&str, Expected); 79] = [
+const TABLE: [(&str, Expected); 80] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -62,6 +62,7 @@ const TABLE: [(&str, Expected); 79] = [
     ("DELETE /api/v1/nodes/{node}", OPERATED),
     ("POST /api/v1/nodes/{node}/activate", OPERATED),
     ("POST /api/v1/nodes/{node}/check", OPERATED),
+    ("POST /api/v1/nodes/{node}/scan", [401, 403, 403, 403, 409]),
     ("POST /api/v1/nodes/{node}/deactivate", OPERATED),
     ("POST /api/v1/nodes/{node}/deploy", OPERATED),
     ("POST /api/v1/nodes/{node}/host-key", OPERATED),

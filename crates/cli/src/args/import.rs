@@ -13,6 +13,30 @@ pub(crate) enum ImportCommand {
         /// nginx.conf, the folder that it stands in, or a file with servers
         #[arg(default_value = "/etc/nginx/nginx.conf")]
         path: Utf8PathBuf,
+        /// A node that is to serve the sites; can be given several times
+        #[arg(long = "node", value_name = "NODE")]
+        nodes: Vec<String>,
+        #[command(flatten)]
+        options: ImportOptions,
+    },
+    /// Make site files of a Caddyfile
+    Caddy {
+        /// The Caddyfile, or the folder that it stands in
+        #[arg(default_value = "/etc/caddy/Caddyfile")]
+        path: Utf8PathBuf,
+        /// A node that is to serve the sites; can be given several times
+        #[arg(long = "node", value_name = "NODE")]
+        nodes: Vec<String>,
+        #[command(flatten)]
+        options: ImportOptions,
+    },
+    /// Make site files of the files of Traefik's file provider
+    Traefik {
+        /// The folder of the files (YAML and TOML), or one of them
+        path: Utf8PathBuf,
+        /// A node that is to serve the sites; can be given several times
+        #[arg(long = "node", value_name = "NODE")]
+        nodes: Vec<String>,
         #[command(flatten)]
         options: ImportOptions,
     },
@@ -38,9 +62,6 @@ pub(crate) struct ImportOptions {
     /// Open what limits of requests protected, instead of closing it: there are no such limits yet
     #[arg(long)]
     pub(crate) without_limits: bool,
-    /// A node that is to serve the sites; can be given several times
-    #[arg(long = "node", value_name = "NODE")]
-    pub(crate) nodes: Vec<String>,
     #[command(flatten)]
     pub(crate) waiting: Waiting,
 }

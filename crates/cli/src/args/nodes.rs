@@ -7,7 +7,10 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use portway_model::{EngineKind, Name, node::HostKeyPin};
 
-use super::join::{CloudInitArgs, JoinTokenCommand};
+use super::{
+    ImportOptions,
+    join::{CloudInitArgs, JoinTokenCommand},
+};
 
 /// `portway node …`
 #[derive(Debug, Subcommand)]
@@ -41,6 +44,13 @@ pub(crate) enum NodeCommand {
     Check {
         /// Name or id
         node: String,
+    },
+    /// Make site files of what the node's engine was told before Portway
+    Scan {
+        /// Name or id
+        node: String,
+        #[command(flatten)]
+        options: ImportOptions,
     },
     /// Show what is measured on nodes: processors, memory, disks, network, the engine
     Stats(NodeStats),

@@ -6,7 +6,8 @@ use std::{fs, io, os::unix::fs::OpenOptionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use indexmap::IndexMap;
-use portway_import::{Detail, Imported, Options, Outcome as Became, usual_own};
+use portway_import::{Detail, Entry, Imported, Options, Outcome as Became, usual_own};
+use portway_wire::scan::{ScanEntry, ScanNode, ScanOutcome};
 
 use self::local::LocalTree;
 use super::apply;
@@ -23,23 +24,33 @@ const REPORT: &str = "import-report.txt";
 /// `portway import`
 pub(super) async fn run(session: &Session, command: ImportCommand) -> Outcome {
     match command {
-        ImportCommand::Nginx { path, options } => {
+        ImportCommand::Nginx { path, nodes, options } => {
             let layout = portway_engine::nginx::usual_facts().layout;
             let path = main_file(&path, "nginx.conf")?;
-            let how = how(&options, usual_own(&layout));
+            let how = how(&options, nodes, usual_own(&layout));
             let imported = portway_import::nginx(&path, &LocalTree, &how);
+            finish(session, &imported.map_err(|e| unreadable(&e))?, &options, path.as_str()).await
+        }
+        ImportCommand::Caddy { path, nodes, options } => {
+            let layout = portway_engine::caddy::usual_facts().layout;
+            let path = main_file(&path, "Caddyfile")?;
+            let how = how(&options, nodes, usual_own(&layout));
+            let imported = portway_import::caddy(&path, &LocalTree, &how);
+            finish(session, &imported.map_err(|e| unreadable(&e))?, &options, path.as_str()).await
+        }
+        ImportCommand::Traefik { path, nodes, options } => {
+            let layout = portway_engine::traefik::usual_facts().layout;
+            let path = camino::absolute_utf8(&path)
+                .map_err(|error| Failure::failed(format!("cannot read {path}")).because(&error))?;
+            let how = how(&options, nodes, usual_own(&layout));
+            let imported = portway_import::traefik(&path, &LocalTree, &how);
             finish(session, &imported.map_err(|e| unreadable(&e))?, &options, path.as_str()).await
         }
     }
 }
 
-fn how(options: &ImportOptions, own: Vec<Utf8PathBuf>) -> Options {
-    Options {
-        nodes: options.nodes.clone(),
-        without_limits: options.without_limits,
-        own,
-        taken: Vec::new(),
-    }
+fn how(options: &ImportOptions, nodes: Vec<String>, own: Vec<Utf8PathBuf>) -> Options {
+    Options { nodes, without_limits: options.without_limits, own, taken: Vec::new() }
 }
 
 fn unreadable(error: &portway_import::ImportError) -> Failure {
@@ -53,8 +64,28 @@ fn main_file(path: &Utf8Path, name: &str) -> Result<Utf8PathBuf, Failure> {
     Ok(if absolute.is_dir() { absolute.join(name) } else { absolute })
 }
 
+/// `portway node scan`: what the engine on a node was told before Portway.
+pub(super) async fn scan(session: &Session, node: &str, options: &ImportOptions) -> Outcome {
+    let client = session.client().await?;
+    let how = ScanNode { without_limits: options.without_limits };
+    let progress = session.out.progress("the node's configuration is being read");
+    let scanned = progress.during(client.scan_node(node, &how)).await?;
+    let entries = scanned.report.into_iter().map(|entry| {
+        let ScanEntry { file, line, text, outcome, notes, closes, sites } = entry;
+        let outcome = match outcome {
+            ScanOutcome::Converted => Became::Converted,
+            ScanOutcome::Approximated => Became::Approximated,
+            ScanOutcome::NotConverted => Became::NotConverted,
+        };
+        Entry { file, line, text, outcome, notes, closes, sites }
+    });
+    let imported = Imported { sites: scanned.sites, entries: entries.collect() };
+    let source = format!("{node}:{}", scanned.from);
+    finish(session, &imported, options, &source).await
+}
+
 /// Shows and writes what was taken over, and applies it where that is wanted.
-pub(super) async fn finish(
+async fn finish(
     session: &Session,
     imported: &Imported,
     options: &ImportOptions,

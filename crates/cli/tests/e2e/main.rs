@@ -14,6 +14,7 @@ mod example;
 mod explain;
 mod files;
 mod fleet;
+mod import;
 mod isolation;
 mod join;
 mod jwt_api;

@@ -7,32 +7,32 @@ use super::text::OPEN_BRACE;
 
 /// A token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Token {
+pub struct Token {
     /// What it says.
-    pub(super) text: String,
+    pub text: String,
     /// The line on which it begins, counted from 1.
-    pub(super) line: usize,
+    pub line: usize,
     /// Where it begins and ends in the text, quotes included.
-    pub(super) span: (usize, usize),
+    pub span: (usize, usize),
     /// Whether it stood in quotes.
-    pub(super) is_quoted: bool,
+    pub is_quoted: bool,
     /// Whether it is the first of its line.
-    pub(super) is_first: bool,
+    pub is_first: bool,
 }
 
 /// Why a text is no Caddyfile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
-pub(super) struct TokenError {
+pub struct TokenError {
     /// The line.
-    pub(super) line: usize,
+    pub line: usize,
     /// What is wrong there.
-    pub(super) problem: &'static str,
+    pub problem: &'static str,
 }
 
 /// Returns the tokens of a text. What environment variables would bring is not known here: each
 /// stays as it is written, but for the one by which Portway writes a brace.
-pub(super) fn tokens(text: &str) -> Result<Vec<Token>, TokenError> {
+pub fn tokens(text: &str) -> Result<Vec<Token>, TokenError> {
     let mut reader = Reader { text, at: 0, line: 1, is_fresh: true };
     let mut tokens = Vec::new();
     while let Some(token) = reader.token()? {

@@ -8,6 +8,7 @@ use portway_sitefile::read_htpasswd;
 use super::{Cx, scope::Scope};
 use crate::{
     networks::{self, Lists},
+    passwords::is_bcrypt,
     report::Id,
     sites::nobody,
 };
@@ -95,14 +96,4 @@ fn basic(id: Id, realm: &str, scope: &Scope, cx: &mut Cx<'_>) -> Option<BasicAut
         !realm.is_empty() && !realm.chars().any(|c| c.is_control() || c == '"' || c == '\\');
     let realm = is_realm.then(|| realm.to_owned());
     Some(BasicAuthSpec { realm, users, htpasswd: None })
-}
-
-/// Tells whether a hash is one that the edge can check.
-fn is_bcrypt(hash: &str) -> bool {
-    let rest = ["$2a$", "$2b$", "$2y$"].iter().find_map(|prefix| hash.strip_prefix(prefix));
-    let Some((cost, body)) = rest.and_then(|rest| rest.split_once('$')) else { return false };
-    let is_cost = cost.len() == 2 && cost.parse().is_ok_and(|cost: u32| (4..=16).contains(&cost));
-    is_cost
-        && body.len() == 53
-        && body.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'/'))
 }

@@ -13,6 +13,7 @@ use super::{
     scope::Scope,
 };
 use crate::{
+    paths::encode,
     report::Id,
     sites::{Draft, nobody, status, unavailable},
 };
@@ -261,19 +262,6 @@ fn only_refuses(access: Option<&AccessSpec>) -> bool {
     access == Some(&nobody())
 }
 
-/// Returns a path as requests bring it: what cannot stand in a path is encoded.
-pub(super) fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@%".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.extend(['%', hex(byte >> 4), hex(byte & 15)]);
-        }
-    }
-    out
-}
-
 /// Returns a location that stands for the server itself.
 pub(super) fn of_server(id: Id, scope: Scope, action: Action) -> Location {
     Location {
@@ -363,8 +351,4 @@ pub(super) fn lets_in_alike(one: &Location, other: &Location, cx: &mut Cx<'_>) -
     is_same_refusal
         && one.scope.methods == other.scope.methods
         && access::of(&one.scope, cx) == access::of(&other.scope, cx)
-}
-
-fn hex(digit: u8) -> char {
-    char::from_digit(u32::from(digit), 16).unwrap_or('0').to_ascii_uppercase()
 }

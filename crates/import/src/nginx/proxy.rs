@@ -11,7 +11,7 @@ use portway_model::{
 };
 
 use super::{Cx, scope::Scope};
-use crate::{report::Id, tree::ReadError};
+use crate::{report::Id, tree::ReadError, upstream::short};
 
 /// Where a `proxy_pass` leads.
 #[derive(Clone, Debug)]
@@ -128,18 +128,6 @@ fn weighted(goal: &Goal, target: &TargetSettingsSpec) -> TargetSpec {
     } else {
         TargetSpec::Settings(TargetSettingsSpec { to, ..target.clone() })
     }
-}
-
-/// Writes an upstream without settings as its targets alone.
-fn short(mut upstream: UpstreamSpec) -> ToSpec {
-    let targets = std::mem::take(&mut upstream.targets);
-    if upstream == UpstreamSpec::default() {
-        return match targets.as_slice() {
-            [TargetSpec::To(only)] => ToSpec::One(only.clone()),
-            _ => ToSpec::Many(targets),
-        };
-    }
-    ToSpec::Upstream(Box::new(UpstreamSpec { targets, ..upstream }))
 }
 
 /// Returns the Host header that the application sees. nginx sends the name of the upstream unless told

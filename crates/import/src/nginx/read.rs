@@ -5,47 +5,13 @@ use std::{collections::BTreeMap, rc::Rc};
 use camino::{Utf8Path, Utf8PathBuf};
 use portway_engine::nginx::{Directive, parse};
 
+pub(super) use crate::node::Node;
 use crate::{
     glob,
     options::Options,
-    report::{Id, Ledger},
+    report::Ledger,
     tree::{ReadError, Tree},
 };
-
-/// A directive with its entry in the report.
-#[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) id: Id,
-    pub(super) words: Vec<String>,
-    pub(super) block: Option<Vec<Node>>,
-}
-
-impl Node {
-    pub(super) fn name(&self) -> &str {
-        self.words.first().map_or("", String::as_str)
-    }
-
-    pub(super) fn args(&self) -> &[String] {
-        self.words.get(1..).unwrap_or_default()
-    }
-
-    /// Returns an argument, or nothing at all.
-    pub(super) fn arg(&self, index: usize) -> &str {
-        self.args().get(index).map_or("", String::as_str)
-    }
-
-    pub(super) fn inner(&self) -> &[Self] {
-        self.block.as_deref().unwrap_or_default()
-    }
-
-    /// Calls `judge` with this directive and all that stands in its braces.
-    pub(super) fn each(&self, judge: &mut dyn FnMut(&Self)) {
-        judge(self);
-        for inner in self.inner() {
-            inner.each(judge);
-        }
-    }
-}
 
 /// Files include files; deeper is a circle that changes its names.
 const DEEPEST: usize = 32;

@@ -8,10 +8,13 @@ use portway_model::site::spec::{RedirectSettingsSpec, RedirectSpec, RouteSpec};
 use super::{
     Cx,
     location::{Action, Location, Matcher},
-    making::{Making, encode, lets_in_alike, works_by_pattern},
+    making::{Making, lets_in_alike, works_by_pattern},
     pattern::{self, Inside},
 };
-use crate::sites::{Draft, nobody, unavailable};
+use crate::{
+    paths::{encode, escape},
+    sites::{Draft, nobody, unavailable},
+};
 
 /// Adds the routes of a server. `fallback` is the server itself: what no location matches.
 pub(super) fn add(draft: &mut Draft, locations: &[Location], fallback: &Location, cx: &mut Cx<'_>) {
@@ -327,9 +330,4 @@ fn closed(pattern: String) -> RouteSpec {
         access: Some(nobody()),
         ..RouteSpec::default()
     }
-}
-
-/// Returns an expression that matches a text.
-fn escape(text: &str) -> String {
-    regex_syntax::escape(&encode(text))
 }

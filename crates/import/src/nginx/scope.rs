@@ -280,13 +280,15 @@ impl Scope {
             return;
         }
         node.each(&mut |node| cx.ledger.converted(node.id));
-        self.only_methods(node.args().to_vec(), 403);
-    }
-
-    pub(super) fn only_methods(&mut self, mut methods: Vec<String>, status: u16) {
+        let mut methods = node.args().to_vec();
+        // Who may GET may HEAD, says nginx here, and nowhere else.
         if methods.iter().any(|method| method == "GET") {
             methods.push("HEAD".to_owned());
         }
+        self.only_methods(methods, 403);
+    }
+
+    pub(super) fn only_methods(&mut self, mut methods: Vec<String>, status: u16) {
         if let Some((earlier, _)) = &self.methods {
             methods.retain(|method| earlier.contains(method));
         }

@@ -18,6 +18,7 @@ use crate::{
     },
     revision::{Diff, DiffQuery, Revert, RevertSite, RevisionQuery, RevisionView},
     rollout::{AbortRollout, Event, EventQuery, RolloutView},
+    scan::{ScanNode, Scanned},
     site::{
         ApplySites, BlockSite, Changed, EditSite, Export, NewSite, Plan, SiteQuery, SiteSummary,
         SiteView,
@@ -287,6 +288,12 @@ impl Client {
     /// Looks at a node.
     pub async fn check_node(&self, node: &str) -> Answer<NodeCheck> {
         self.post(&node_path(node, "/check"), &serde_json::json!({})).await
+    }
+
+    /// Reads what the engine of a node was told before Portway, as sites.
+    pub async fn scan_node(&self, node: &str, how: &ScanNode) -> Answer<Scanned> {
+        let path = with_query(&node_path(node, "/scan"), how)?;
+        self.post(&path, &serde_json::json!({})).await
     }
 
     /// Shows the key with which managers log in to nodes.
