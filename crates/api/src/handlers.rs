@@ -41,7 +41,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(logs::engine_log))
         .routes(routes!(explain::explain_request))
         .routes(routes!(explain::try_out))
-        .routes(routes!(sites::plan))
+        .routes(routes!(sites::plan, sites::pending))
         .routes(routes!(sites::apply))
         .routes(routes!(sites::export))
         .routes(routes!(nodes::list_nodes, nodes::create_node))

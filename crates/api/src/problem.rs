@@ -84,6 +84,11 @@ impl From<ControlError> for Refusal {
                 refusal.problem.findings = findings;
                 refusal
             }
+            ControlError::MovedOn(findings) => {
+                let mut refusal = new(ProblemCode::Conflict);
+                refusal.problem.findings = findings;
+                refusal
+            }
             ControlError::BadRequest(_) => new(ProblemCode::BadRequest),
             ControlError::Unauthenticated(_) => new(ProblemCode::Unauthenticated),
             ControlError::Denied(_) => new(ProblemCode::Forbidden),

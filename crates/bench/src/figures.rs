@@ -7,6 +7,7 @@ pub(crate) mod edge;
 mod failing;
 pub(crate) mod kills;
 pub(crate) mod memory;
+pub(crate) mod plan;
 pub(crate) mod publish;
 pub(crate) mod soak;
 pub(crate) mod toggle;

@@ -52,6 +52,8 @@ enum Figure {
     Edge(figures::edge::Options),
     /// How many more answers two workers give than one
     Workers(figures::workers::Options),
+    /// How long a plan takes that says what comes to many nodes
+    Plan(figures::plan::Options),
     /// How much memory manager and edge take
     Memory(figures::memory::Options),
     /// What fails while a target dies and returns every second
@@ -105,6 +107,7 @@ async fn measure(figure: Figure, settings: &Settings) -> anyhow::Result<Report> 
         Figure::Kills(options) => Box::pin(figures::kills::run(settings, &options)).await,
         Figure::Edge(options) => Box::pin(figures::edge::run(settings, &options)).await,
         Figure::Workers(options) => Box::pin(figures::workers::run(settings, &options)).await,
+        Figure::Plan(options) => Box::pin(figures::plan::run(settings, &options)).await,
         Figure::Memory(options) => Box::pin(figures::memory::run(settings, &options)).await,
         Figure::Toggle(options) => Box::pin(figures::toggle::run(settings, &options)).await,
         Figure::Closing(options) => Box::pin(figures::closing::run(settings, &options)).await,

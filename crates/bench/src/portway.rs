@@ -226,14 +226,7 @@ impl Portway {
                 sites.insert(site.name.parse::<Name>()?, site.spec(kind));
             }
             let source = format!("bench-{part}");
-            let apply = ApplySites {
-                source,
-                sites,
-                prune: false,
-                owner: None,
-                message: None,
-                rollout: None,
-            };
+            let apply = ApplySites { source, sites, ..ApplySites::default() };
             let changed = client.apply(&apply, uuid::Uuid::now_v7()).await?;
             last = changed.revision.or(last);
             let done = (part + 1) * CHUNK;
@@ -271,6 +264,11 @@ impl Portway {
                 bail!("revision {revision} is not carried out within {} s", patience.as_secs());
             }
         }
+    }
+
+    /// Returns the file of the database, where it is SQLite.
+    pub(crate) fn database_file(&self) -> PathBuf {
+        self.data().join("portway.db")
     }
 
     fn data(&self) -> PathBuf {

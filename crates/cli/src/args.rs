@@ -117,7 +117,7 @@ pub(crate) enum Command {
     /// Add, show and change nodes: where sites are served
     #[command(subcommand)]
     Node(NodeCommand),
-    /// Show what applying site files would change
+    /// Show what applying site files would change, or what nodes still lack
     Plan(Plan),
     /// Make sites as site files declare them
     Apply(Apply),

@@ -15,6 +15,7 @@ mod login;
 mod logs;
 mod node;
 mod paging;
+mod plan;
 mod rollout;
 mod serve;
 mod setup;
@@ -60,11 +61,11 @@ async fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Whoami => login::whoami(session).await,
         Command::Site(command) => Box::pin(site(session, command)).await,
         Command::Node(command) => Box::pin(node(session, command)).await,
-        Command::Plan(args) => apply::plan(session, &args.files, &args.source).await,
+        Command::Plan(args) => plan::plan(session, &args).await,
         Command::Apply(args) if args.dry_run => {
-            apply::plan(session, &args.files, &args.source).await
+            plan::of_files(session, &args.files, &args.source, plan::Wish::default()).await
         }
-        Command::Apply(args) => apply::apply(session, &args).await,
+        Command::Apply(args) => apply::apply(session, args).await,
         Command::Check(args) => apply::check(session, &args.files),
         Command::Export(args) => apply::export(session, &args).await,
         Command::Import(command) => Box::pin(import::run(session, command)).await,

@@ -114,6 +114,19 @@ impl Control {
         Ok(object)
     }
 
+    /// Returns the names that the certificate of these hosts has, and the certificate where one is kept
+    /// that will do. Nothing is issued.
+    pub(crate) async fn certificate_kept(
+        &self,
+        hosts: &[HostPattern],
+    ) -> Result<(Vec<HostPattern>, Option<CertificateObject>), ControlError> {
+        let names = CertificateNames::choose(hosts, &machine_names())
+            .map_err(|error| ControlError::internal("choosing names for a certificate", error))?;
+        let kept = self.usable(&names).await?;
+        let object = kept.map(|kept| self.open_certificate(&kept)).transpose()?;
+        Ok((names.as_slice().to_vec(), object))
+    }
+
     /// Returns the kept leaf for these names, if it will do.
     async fn usable(
         &self,

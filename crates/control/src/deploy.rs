@@ -7,7 +7,10 @@ mod compile;
 mod progress;
 mod run;
 
-pub(crate) use self::run::chain;
+pub(crate) use self::{
+    compile::{Proposed, TO_COME},
+    run::chain,
+};
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -53,6 +53,9 @@ pub enum ControlError {
     /// The request contradicts the state of things.
     #[error("{0}")]
     Conflict(String),
+    /// What a plan was made of has moved on since; each thing that has.
+    #[error("the plan no longer holds: {} thing(s) moved on since it was made; nothing was changed", .0.len())]
+    MovedOn(Vec<Finding>),
     /// Somebody else wrote, at the same time, what excludes this.
     #[error("somebody else changed the same thing at the same time; read it anew, then try again")]
     Collision {

@@ -17,6 +17,7 @@ mod hands;
 mod journal;
 mod made;
 mod progress;
+mod reads;
 mod release;
 mod round;
 mod scan;
@@ -38,7 +39,12 @@ use portway_model::{EngineKind, Id, RevisionNumber, Site, rollout::Gate};
 use portway_store::NodeRow;
 use tokio::sync::watch;
 
-pub(crate) use self::connect::{Reach, ReachError};
+pub(crate) use self::{
+    connect::{Reach, ReachError},
+    made::render,
+    reads::facts_kept,
+    wanted::{name_of, settings_of},
+};
 use self::{made::Made, round::Freshness, worker::Workers};
 use crate::{Control, deploy::lock, rollout::Gates};
 

@@ -33,6 +33,7 @@ mod nodes;
 mod observe;
 mod page;
 mod password;
+mod plan;
 mod preflight;
 mod recent;
 pub mod rights;

@@ -73,6 +73,18 @@ impl Actor {
     }
 }
 
+impl Actor {
+    /// Tells whether the actor may see nodes, as [`Control::overseer`] judges it, without asking for
+    /// it: what one may not see is left out.
+    pub(crate) fn sees_nodes(&self) -> bool {
+        let is_overseer = match self.role() {
+            Role::Admin | Role::Viewer => true,
+            Role::Client => false,
+        };
+        is_overseer && self.permits(Verb::Read, Resource::Nodes)
+    }
+}
+
 impl Control {
     /// Returns the right to read sites.
     pub async fn sites<'a>(&'a self, actor: &'a Actor) -> Result<Sites<'a>, ControlError> {
@@ -143,6 +155,11 @@ impl Control {
                 self.refuse(actor, action, "a client sees only what is the client's own").await
             }
         }
+    }
+
+    /// Refuses whoever may not have nodes read.
+    pub(crate) async fn may_read_nodes(&self, actor: &Actor) -> Result<(), ControlError> {
+        self.operator(actor, Resource::Nodes, "node.check").await.map(drop)
     }
 
     /// Returns the right to one's own affairs. It needs a login of one's own: a token is not

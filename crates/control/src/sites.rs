@@ -3,6 +3,7 @@
 mod apply;
 mod clash;
 mod nodes;
+mod planned;
 mod prepare;
 mod read;
 mod seal;

@@ -288,6 +288,7 @@ impl Control {
             message: format!("{} {name}", action.replace('.', " ")),
             origin: Origin::Api,
             changes: vec![change],
+            judged_at: None,
             site_limits: BTreeMap::new(),
             secrets: Vec::new(),
             audit: Record::of(actor, action).resource(ResourceKind::User, name).entry(now),

@@ -81,7 +81,7 @@ impl Look {
     }
 
     /// Returns the entry of the release that was proven last, where its bytes are others now.
-    fn changed_entry(&self) -> Option<String> {
+    pub fn changed_entry(&self) -> Option<String> {
         let state = self.state.as_ref()?;
         let (release, entry) = (state.release?, state.entry?);
         let is_it = |(name, found): &(&String, &Digest)| {

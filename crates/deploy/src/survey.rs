@@ -62,6 +62,8 @@ pub struct Survey {
     pub top_level: Seen<bool>,
     /// What lies where the engine's own configuration reaches Portway's.
     pub entrance: Seen<Entrance>,
+    /// What lies beside that and is not Portway's: the engine reads it too.
+    pub beside: Seen<Vec<Utf8PathBuf>>,
     /// What listens on the ports that the node is to have.
     pub listeners: Seen<Vec<Listener>>,
     /// Portway's note on the node, where there is one.
@@ -148,6 +150,7 @@ pub async fn survey<T: Transport>(
         home: eye.home(&layout.home).await,
         top_level: eye.is_there(&layout.top_level).await,
         entrance: eye.entrance(&layout, node.engine).await,
+        beside: eye.beside(&layout).await,
         listeners: sockets::see(&eye, &node.ports).await,
         state: eye.state(&layout).await,
         authorities,
@@ -304,6 +307,18 @@ impl<T: Transport> Eye<'_, T> {
             Some(Content::Folder) => Entrance::Taken("a folder".to_owned()),
             Some(Content::Other) => Entrance::Taken("no file".to_owned()),
         })
+    }
+
+    /// Where the engine's own file names Portway's, there is no folder that is read beside it.
+    async fn beside(&self, layout: &Layout) -> Seen<Vec<Utf8PathBuf>> {
+        let folder = layout.reached_by.parent().unwrap_or(Utf8Path::new("/"));
+        if folder == layout.home {
+            return Ok(Vec::new());
+        }
+        let entries = self.steps.list(folder).await.map_err(words)?;
+        let files = entries.into_iter().filter(|entry| entry.content != Content::Folder);
+        let paths = files.map(|entry| folder.join(entry.name));
+        Ok(paths.filter(|path| *path != layout.reached_by).collect())
     }
 
     async fn state(&self, layout: &Layout) -> Seen<Option<NodeState>> {

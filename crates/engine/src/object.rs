@@ -133,6 +133,11 @@ impl Object {
         self.digest
     }
 
+    /// Returns how its name ends.
+    pub const fn extension(&self) -> Extension {
+        self.extension
+    }
+
     /// Tells who may read it.
     pub const fn secrecy(&self) -> Secrecy {
         self.secrecy

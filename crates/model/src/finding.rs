@@ -93,6 +93,8 @@ pub enum FindingCode {
     NodeUnfit,
     /// A certificate that could not be made or read.
     CertificateFailed,
+    /// Something that is no longer as it was when a plan was made.
+    MovedOn,
     /// Something that works but deserves attention.
     Advice,
 }

@@ -556,6 +556,30 @@ pub(crate) mod node_readings {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// What was last seen of nodes.
+pub(crate) mod node_looks {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "node_looks")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) node_id: Uuid,
+        pub(crate) surveyed_at: Option<i64>,
+        pub(crate) machine: Option<String>,
+        pub(crate) beside: Option<String>,
+        pub(crate) looked_at: Option<i64>,
+        pub(crate) linked: Option<String>,
+        pub(crate) serves: Option<String>,
+        pub(crate) changed: Option<String>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// Who works on nodes.
 pub(crate) mod node_leases {
     use sea_orm::entity::prelude::*;

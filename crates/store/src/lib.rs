@@ -72,8 +72,8 @@ pub use self::{
     login::{LoginAttempt, LoginAttempts, LoginRefused},
     manager::{ManagerRow, Managers},
     node::{
-        DeclaredNode, NodeFacts, NodeFilter, NodeLease, NodeReading, NodeRemoval, NodeRow,
-        NodeSiteRow, Nodes,
+        ContentRead, DeclaredNode, MachineRead, NodeFacts, NodeFilter, NodeLease, NodeReading,
+        NodeReads, NodeRemoval, NodeRow, NodeSiteRow, Nodes,
     },
     page::{Cursor, MAX_LIMIT, Page, PageRequest},
     reseal::{Resealed, SealedItem},

@@ -22,6 +22,7 @@ const MANAGERS: &str = include_str!("migration/managers.sql");
 const NODES: &str = include_str!("migration/nodes.sql");
 const OBSERVED: &str = include_str!("migration/observed.sql");
 const ROLLOUTS: &str = include_str!("migration/rollouts.sql");
+const NODE_LOOKS: &str = include_str!("migration/node_looks.sql");
 const SHORT_TEXTS_SQLITE: &str = include_str!("migration/short_texts_sqlite.sql");
 const SHORT_TEXTS_POSTGRES: &str = include_str!("migration/short_texts_postgres.sql");
 
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(ObservedNodes),
             Box::new(Rollouts),
             Box::new(JoinTokens),
+            Box::new(NodeLooks),
         ]
     }
 }
@@ -192,6 +194,25 @@ impl MigrationTrait for JoinTokens {
         let connection = manager.get_connection();
         let backend = connection.get_database_backend();
         connection.execute_unprepared(&schema(JOIN_TOKENS, backend)).await?;
+        Ok(())
+    }
+}
+
+struct NodeLooks;
+
+impl MigrationName for NodeLooks {
+    fn name(&self) -> &'static str {
+        "m0010_node_looks"
+    }
+}
+
+#[expect(elided_lifetimes_in_paths, reason = "the trait is declared so, and another form differs")]
+#[async_trait::async_trait]
+impl MigrationTrait for NodeLooks {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let connection = manager.get_connection();
+        let backend = connection.get_database_backend();
+        connection.execute_unprepared(&schema(NODE_LOOKS, backend)).await?;
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 mod declared;
 mod facts;
 mod lease;
+mod looks;
 mod reading;
 mod removal;
 
@@ -21,7 +22,11 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub use self::{
-    declared::NodeFilter, facts::NodeFacts, lease::NodeLease, reading::NodeReading,
+    declared::NodeFilter,
+    facts::NodeFacts,
+    lease::NodeLease,
+    looks::{ContentRead, MachineRead, NodeReads},
+    reading::NodeReading,
     removal::NodeRemoval,
 };
 

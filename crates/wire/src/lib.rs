@@ -12,6 +12,7 @@ pub mod logs;
 pub mod manage;
 pub mod node;
 mod page;
+pub mod plan;
 mod problem;
 pub mod revision;
 pub mod rollout;

@@ -6,7 +6,11 @@ use portway_model::{Finding, Id, Name, Origin, Site, SiteSpec};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{FindingSchema, SiteSpecSchema, rollout::RolloutStrategy};
+use crate::{
+    FindingSchema, SiteSpecSchema,
+    plan::{NodeEffect, PlanBasis, PlannedNode},
+    rollout::RolloutStrategy,
+};
 
 /// A site in a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -154,7 +158,7 @@ pub struct BlockSite {
 }
 
 /// Sites as a site file declares them, to be planned or applied.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApplySites {
     /// The name under which the file is applied; sites that came from the same name and are gone
@@ -175,10 +179,14 @@ pub struct ApplySites {
     /// How it comes to its nodes; to all of them at once where nothing is said. For administrators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStrategy>,
+    /// Of a plan, what it was made of: where anything of it has moved on since, nothing is applied.
+    /// A plan itself takes no notice of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<PlanBasis>,
 }
 
 /// What an application would do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Plan {
     /// The sites that would be touched, in the order of the file.
     pub changes: Vec<PlannedChange>,
@@ -187,6 +195,21 @@ pub struct Plan {
     /// What is wrong or should be known; with an error nothing can be applied.
     #[schema(value_type = Vec<FindingSchema>)]
     pub findings: Vec<Finding>,
+    /// When it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub made_at: Option<Timestamp>,
+    /// What would come to nodes, for whoever may see nodes. Nodes to which the same comes stand
+    /// together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<NodeEffect>,
+    /// The nodes to which something would come, and how fresh is what is known of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<PlannedNode>,
+    /// What the plan was made of. Sent back with `POST /apply`, exactly this plan is carried out or
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<PlanBasis>,
 }
 
 /// What would become of one site.

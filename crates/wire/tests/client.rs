@@ -56,6 +56,7 @@ async fn an_application_carries_its_key_over_the_local_socket() {
         prune: true,
         owner: None,
         message: None,
+        basis: None,
     };
 
     client.apply(&sites, Uuid::nil()).await.unwrap();

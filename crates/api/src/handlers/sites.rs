@@ -9,6 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 use portway_control::Resource;
 use portway_wire::{
     Page, ProblemCode,
+    plan::PlanQuery,
     revision::RevertSite,
     site::{
         ApplySites, BlockSite, Changed, EditSite, Export, NewSite, Plan, SiteQuery, SiteSummary,
@@ -194,21 +195,43 @@ pub(crate) async fn revert_site(
     Ok(Json(api.control().editor(&actor).await?.revert_site(&site, revert).await?))
 }
 
-/// Tells what applying sites would do. Nothing is changed.
+/// Tells what applying sites would do, and what would come to which nodes. Nothing is changed, and no
+/// node is spoken with unless `refresh` says so.
+///
+/// What becomes of nodes is told to whoever may see nodes.
 #[utoipa::path(
-    post, path = "/plan", tag = "sites",
+    post, path = "/plan", tag = "sites", params(PlanQuery),
     request_body = ApplySites,
     responses((status = 200, description = "What would be done.", body = Plan)),
 )]
 pub(crate) async fn plan(
     State(api): State<ApiState>,
     Caller(actor): Caller,
+    Query(query): Query<PlanQuery>,
     Body(sites): Body<ApplySites>,
 ) -> Answer<Plan> {
-    Ok(Json(api.control().sites(&actor).await?.plan(&sites).await?))
+    Ok(Json(api.control().sites(&actor).await?.plan_as(&sites, query).await?))
+}
+
+/// Tells what nodes still lack of what is declared: those that are away or in trouble, and sites that
+/// are held.
+#[utoipa::path(
+    get, path = "/plan", tag = "nodes", params(PlanQuery),
+    responses((status = 200, description = "What is still to come to nodes.", body = Plan)),
+)]
+pub(crate) async fn pending(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Query(query): Query<PlanQuery>,
+) -> Answer<Plan> {
+    let overseer = api.control().overseer(&actor, Resource::Nodes, "node.read").await?;
+    Ok(Json(overseer.pending(&actor, query).await?))
 }
 
 /// Applies sites: all of them in one revision, or nothing.
+///
+/// With the `basis` of a plan, exactly what was planned is done. Where something has moved on since,
+/// the answer is 409 and `findings` names each such thing; nodes are read for that.
 #[utoipa::path(
     post, path = "/apply", tag = "sites",
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless.")),

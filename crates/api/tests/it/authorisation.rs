@@ -21,7 +21,7 @@ const OPERATED: Expected = [401, 403, 403, 403, 200];
 /// The machine does not answer.
 const MANAGED: Expected = [401, 403, 403, 403, 409];
 
-const TABLE: [(&str, Expected); 80] = [
+const TABLE: [(&str, Expected); 81] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -52,6 +52,7 @@ const TABLE: [(&str, Expected); 80] = [
     // No edge runs here.
     ("POST /api/v1/explain", [401, 503, 503, 503, 503]),
     ("POST /api/v1/plan", KNOWN),
+    ("GET /api/v1/plan", OVERSEEN),
     ("POST /api/v1/apply", [401, 422, 200, 403, 200]),
     ("GET /api/v1/export", KNOWN),
     // Nodes. The bed has no file of nodes.

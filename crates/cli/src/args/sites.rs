@@ -173,7 +173,7 @@ impl Waiting {
 #[derive(Debug, Args)]
 pub(crate) struct FileArgs {
     /// A site file; `-` reads standard input; later files are laid over earlier ones
-    #[arg(short, long = "file", value_name = "FILE", required = true)]
+    #[arg(short, long = "file", value_name = "FILE")]
     pub(crate) files: Vec<Utf8PathBuf>,
     /// An environment of the files
     #[arg(long, value_name = "NAME")]
@@ -205,15 +205,29 @@ pub(crate) struct Plan {
     pub(crate) files: FileArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+    /// Keep the plan in a file, to be carried out by `portway apply --plan`
+    #[arg(long, value_name = "FILE", requires = "files")]
+    pub(crate) keep: Option<Utf8PathBuf>,
+    /// Read the nodes first, instead of using what was last read from them
+    #[arg(long)]
+    pub(crate) refresh: bool,
+    /// Show long differences whole
+    #[arg(long)]
+    pub(crate) full: bool,
 }
 
 /// Options of `apply`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["files", "plan"]))]
 pub(crate) struct Apply {
     #[command(flatten)]
     pub(crate) files: FileArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+    /// Carry out a plan that was kept: exactly that, or nothing where something has moved on since.
+    /// The site files that it names are read again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["env", "source", "prune", "owner", "dry_run"])]
+    pub(crate) plan: Option<Utf8PathBuf>,
     /// Remove sites without asking
     #[arg(short, long)]
     pub(crate) yes: bool,
@@ -231,6 +245,7 @@ pub(crate) struct Apply {
 
 /// Options of `check`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["files"]))]
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) files: FileArgs,

@@ -8,10 +8,12 @@ use portway_sitefile::Loaded;
 use portway_wire::{
     ProblemCode,
     client::{Client, ClientError},
+    plan::PlanQuery,
     site::{ApplySites, Plan, PlannedAction, PlannedChange},
 };
 use uuid::Uuid;
 
+use super::plan::{kept::KeptPlan, nodes};
 use crate::{
     args::{Apply, Export, FileArgs, SourceArgs, Waiting},
     deployed,
@@ -40,28 +42,29 @@ pub(super) fn check(session: &Session, args: &FileArgs) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// `portway plan`
-pub(super) async fn plan(session: &Session, args: &FileArgs, source: &SourceArgs) -> Outcome {
-    let out = &session.out;
-    let (sources, loaded) = files::read_sound(out, args)?;
-    let client = session.client().await?;
-    let wanted = wanted(args, source, &loaded, None)?;
-    let plan = ask(session, &client, &wanted, &sources).await?;
-    out.show(&plan, |paint| describe(&plan, paint))?;
-    findings::show(out, &all_findings(&loaded, &plan), &sources)?;
-    Ok(if plan.findings.iter().any(Finding::is_error) { Exit::Findings } else { Exit::Ok })
-}
-
 /// `portway apply`
-pub(super) async fn apply(session: &Session, args: &Apply) -> Outcome {
+pub(super) async fn apply(session: &Session, mut args: Apply) -> Outcome {
     let out = &session.out;
+    let kept = args.plan.as_deref().map(KeptPlan::read).transpose()?;
+    if let Some(kept) = &kept {
+        kept.lay_over(&mut args.files, &mut args.source);
+    }
     let (sources, loaded) = files::read_sound(out, &args.files)?;
     let client = session.client().await?;
     let mut wanted = wanted(&args.files, &args.source, &loaded, args.message.clone())?;
     wanted.rollout = args.rollout.strategy();
-    let plan = ask(session, &client, &wanted, &sources).await?;
+    let plan = match kept {
+        Some(kept) => {
+            wanted.basis.clone_from(&kept.plan.basis);
+            kept.plan
+        }
+        None => ask(session, &client, &wanted, &sources, PlanQuery::default()).await?,
+    };
     if !out.is_json() {
         out.note(&describe(&plan, out.paint_err))?;
+        for line in nodes::refusals(&plan, out.paint_err) {
+            out.note(&line)?;
+        }
         findings::show(out, &loaded.findings, &sources)?;
     }
     if plan.findings.iter().any(Finding::is_error) {
@@ -94,7 +97,7 @@ pub(super) async fn apply_text(
     }
     let client = session.client().await?;
     let wanted = wanted_from(source.to_owned(), &loaded)?;
-    let plan = ask(session, &client, &wanted, &sources).await?;
+    let plan = ask(session, &client, &wanted, &sources, PlanQuery::default()).await?;
     out.note(&describe(&plan, out.paint_err))?;
     if plan.findings.iter().any(Finding::is_error) {
         findings::show(out, &plan.findings, &sources)?;
@@ -140,7 +143,7 @@ pub(super) async fn export(session: &Session, args: &Export) -> Outcome {
 }
 
 /// Returns what the files want, as the manager is asked for it.
-fn wanted(
+pub(super) fn wanted(
     args: &FileArgs,
     source: &SourceArgs,
     loaded: &Loaded,
@@ -162,24 +165,25 @@ fn wanted_from(source: String, loaded: &Loaded) -> Result<ApplySites, Failure> {
     let sites: Result<IndexMap<_, _>, _> = loaded.sites.iter().map(spec).collect();
     let sites =
         sites.map_err(|error| Failure::failed("the sites cannot be sent").because(&error))?;
-    Ok(ApplySites { source, sites, prune: false, owner: None, message: None, rollout: None })
+    Ok(ApplySites { source, sites, ..ApplySites::default() })
 }
 
-async fn ask(
+pub(super) async fn ask(
     session: &Session,
     client: &Client,
     wanted: &ApplySites,
     sources: &Sources,
+    query: PlanQuery,
 ) -> Result<Plan, Failure> {
     let progress = session.out.progress("the manager compares");
-    let plan = progress.during(client.plan(wanted)).await;
+    let plan = progress.during(client.plan(wanted, query)).await;
     plan.map_err(|error| refused(&session.out, error, sources))
 }
 
 /// Shows what the manager found wrong with the files, at its place in them.
 fn refused(out: &Out, error: ClientError, sources: &Sources) -> Failure {
-    let Some(problem) = error.problem().filter(|problem| problem.code == ProblemCode::Invalid)
-    else {
+    let tells = |code| matches!(code, ProblemCode::Invalid | ProblemCode::Conflict);
+    let Some(problem) = error.problem().filter(|problem| tells(problem.code)) else {
         return error.into();
     };
     if let Err(failure) = findings::show(out, &problem.findings, sources) {
@@ -212,12 +216,12 @@ fn may_remove(plan: &Plan, yes: bool) -> Result<bool, Failure> {
     input::confirm(&format!("Remove {what}?"))
 }
 
-fn all_findings(loaded: &Loaded, plan: &Plan) -> Vec<Finding> {
+pub(super) fn all_findings(loaded: &Loaded, plan: &Plan) -> Vec<Finding> {
     loaded.findings.iter().chain(&plan.findings).cloned().collect()
 }
 
 /// Writes a plan for people.
-fn describe(plan: &Plan, paint: Paint) -> String {
+pub(super) fn describe(plan: &Plan, paint: Paint) -> String {
     let mut text: String =
         plan.changes.iter().map(|change| describe_change(change, paint)).collect();
     text.push_str(&totals(plan));
@@ -265,7 +269,8 @@ mod tests {
             action: *action,
             diff: "@@ -0,0 +1 @@\n+hosts: [a]\n".to_owned(),
         };
-        Plan { changes: actions.iter().map(change).collect(), unchanged, findings: Vec::new() }
+        let changes = actions.iter().map(change).collect();
+        Plan { changes, unchanged, ..Plan::default() }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod care;
 pub(crate) mod machine;
 mod matrix;
+mod plans;
 mod rollouts;
 
 use portway_testkit::origin::{Origin, Speaks};

@@ -178,6 +178,7 @@ impl Control {
             return Ok(kept);
         }
         let fresh = Arc::new(survey(&**reach, node, || self.now()).await?);
+        self.keep_survey(row, &fresh).await?;
         lock(&self.inner.fleet.surveys).insert(row.id, Arc::clone(&fresh));
         Ok(fresh)
     }

@@ -58,6 +58,7 @@ impl Control {
     async fn look_at(&self, row: &NodeRow, node: &Node) -> Result<Survey, BringError> {
         let reach = self.reach(row, node).await?;
         let survey = survey(&*reach, node, || self.now()).await?;
+        self.keep_survey(row, &survey).await?;
         lock(&self.inner.fleet.surveys).insert(row.id, Arc::new(survey.clone()));
         Ok(survey)
     }

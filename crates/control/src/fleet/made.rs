@@ -83,7 +83,7 @@ impl Control {
         {
             return Ok(kept.rendered.clone());
         }
-        let rendered = render(parts, engine, facts)?;
+        let rendered = render(&parts.policy, parts.certificate.as_ref(), engine, facts)?;
         let kept = Kept { policy, rendered: rendered.clone() };
         lock(&self.inner.fleet.made.rendered).entry(row.id).or_default().insert(key, kept);
         Ok(rendered)
@@ -121,21 +121,22 @@ impl Control {
     }
 }
 
-fn render(
-    parts: &Parts,
+/// Writes a compiled site for an engine, or says why it cannot be.
+pub(crate) fn render(
+    policy: &SitePolicy,
+    certificate: Option<&CertificateObject>,
     engine: &dyn Engine,
     facts: &EngineFacts,
 ) -> Result<Result<Arc<Rendered>, Vec<Finding>>, ControlError> {
-    let findings = judge(engine, &parts.policy, facts);
+    let findings = judge(engine, policy, facts);
     if findings.iter().any(Finding::is_error) {
         return Ok(Err(findings));
     }
-    let certificates: BTreeMap<_, _> = parts
-        .certificate
-        .iter()
+    let certificates: BTreeMap<_, _> = certificate
+        .into_iter()
         .map(|certificate| (certificate.digest(), certificate.clone()))
         .collect();
-    match engine.render_site(&parts.policy, &certificates, facts) {
+    match engine.render_site(policy, &certificates, facts) {
         Ok(rendered) => {
             let findings = findings.into_iter().chain(rendered.findings.iter().cloned()).collect();
             Ok(Ok(Arc::new(Rendered { findings, ..rendered })))

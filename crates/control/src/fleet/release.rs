@@ -122,6 +122,7 @@ impl Control {
         if matches!(ended, Ended::Live { .. }) {
             row.digest = Some(digest);
             self.note_sites(it, wanted).await?;
+            self.keep_proven(it.row, wanted.release.digest).await?;
         }
         self.inner.store.deployments().record(&row).await?;
         self.count_deployment(if row.stage == Stage::Live {
@@ -148,7 +149,9 @@ impl Control {
         {
             return Ok(false);
         }
-        match look(&it.deployment(release)).await?.standing(release) {
+        let look = look(&it.deployment(release)).await?;
+        self.keep_look(it.row, &look, &BTreeSet::new()).await?;
+        match look.standing(release) {
             Standing::Serves => Ok(true),
             Standing::Behind => Ok(false),
             Standing::Changed(what) => Err(it.changed(what)),

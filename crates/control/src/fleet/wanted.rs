@@ -95,15 +95,9 @@ impl Control {
             }
             rendered.extend(made);
         }
-        // Who names no site is shown no certificate; cookies that bind to a target are the edge's.
-        let settings = NodeSettings {
-            trusted_proxies: asking.node.trusted_proxies.clone(),
-            fallback_certificate: None,
-            sticky_key: None,
-        };
         let release = asking
             .engine
-            .render_node(&rendered, &settings, &BTreeMap::new(), asking.facts)
+            .render_node(&rendered, &settings_of(asking.node), &BTreeMap::new(), asking.facts)
             .map_err(|error| ControlError::internal("writing what a node is to serve", error))?;
         for (id, findings) in &release.held {
             if let Some(entry) = sites.get_mut(id) {
@@ -252,8 +246,18 @@ impl Control {
     }
 }
 
+/// Returns what holds for a node as a whole. Who names no site is shown no certificate; cookies that
+/// bind to a target are the edge's.
+pub(crate) fn settings_of(node: &Node) -> NodeSettings {
+    NodeSettings {
+        trusted_proxies: node.trusted_proxies.clone(),
+        fallback_certificate: None,
+        sticky_key: None,
+    }
+}
+
 /// Returns what tells a rendered site apart from every other: its policy and its bytes.
-fn name_of(made: &Rendered) -> String {
+pub(crate) fn name_of(made: &Rendered) -> String {
     let mut bytes = made.entry.clone().into_bytes();
     for object in &made.objects {
         bytes.extend_from_slice(object.digest().as_bytes());

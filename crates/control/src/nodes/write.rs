@@ -316,6 +316,7 @@ impl Control {
             message: draft.message,
             origin: draft.origin,
             changes: draft.changes,
+            judged_at: None,
             site_limits: BTreeMap::new(),
             secrets: draft.secrets,
             audit,

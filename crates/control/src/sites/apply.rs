@@ -5,24 +5,31 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use portway_model::{Finding, FindingCode, Findings, Id, Name, Origin, ResourceKind, SiteSpec};
-use portway_store::{ChangeDraft, Expected, PageRequest, SiteFilter, SiteRow};
-use portway_wire::site::{ApplySites, Changed, Plan, PlannedAction, PlannedChange};
+use portway_model::{
+    Finding, FindingCode, Findings, Id, Name, Origin, ResourceKind, RevisionNumber, SiteSpec,
+};
+use portway_store::{ChangeDraft, CommitError, Expected, PageRequest, SiteFilter, SiteRow};
+use portway_wire::{
+    plan::{PlanBasis, PlanQuery},
+    site::{ApplySites, Changed, Plan, PlannedAction, PlannedChange},
+};
 use serde_json::Value;
 use tracing::warn;
 use uuid::Uuid;
 
 use super::{
     clash::Claims,
+    planned::touched_site,
     prepare::{Owner, Owners, Prepared, Sent},
     seal::NewSecret,
     view::spec_of,
-    write::{Draft, limit},
+    write::{Draft, commit_error, limit},
 };
 use crate::{
     Control, ControlError,
     actor::Actor,
     diff,
+    plan::{OnNodes, TouchedSite},
     rights::{Editor, Sites},
     rollout::removed_at_once,
 };
@@ -31,6 +38,8 @@ use crate::{
 const BATCH: usize = 500;
 /// So long may the list of names be that the audit log shows.
 const LISTED: usize = 200;
+/// So often is a plan compared anew with what others write meanwhile.
+const TRIES: usize = 5;
 
 /// A file that is compared with what is declared, site by site.
 struct Comparison<'a, C> {
@@ -59,7 +68,7 @@ struct Source {
 }
 
 /// A site that would be touched.
-enum Touched<'a> {
+pub(super) enum Touched<'a> {
     /// It gets a version.
     Put(Box<Put<'a>>),
     /// It is removed.
@@ -67,12 +76,12 @@ enum Touched<'a> {
 }
 
 /// A version that a site would get.
-struct Put<'a> {
+pub(super) struct Put<'a> {
     /// The site as it is; nothing where it is new.
-    row: Option<&'a SiteRow>,
-    before: Option<SiteSpec>,
-    prepared: Prepared,
-    owner: Owner,
+    pub(super) row: Option<&'a SiteRow>,
+    pub(super) before: Option<SiteSpec>,
+    pub(super) prepared: Prepared,
+    pub(super) owner: Owner,
 }
 
 /// Whoever wants to know which sites are touched, one after the other: of 100,000 sites only what is
@@ -83,10 +92,14 @@ trait Collect {
 
 /// What would be done, in words.
 #[derive(Default)]
-struct Planned(Vec<PlannedChange>);
+struct Planned {
+    changes: Vec<PlannedChange>,
+    sites: Vec<TouchedSite>,
+}
 
 impl Collect for Planned {
     fn add(&mut self, touched: Touched<'_>, _: &Source) -> Result<(), ControlError> {
+        self.sites.push(touched_site(&touched, self.sites.len())?);
         let planned = match touched {
             Touched::Put(put) => {
                 let Put { before, prepared, .. } = *put;
@@ -95,7 +108,7 @@ impl Collect for Planned {
             }
             Touched::Gone { row } => diff::change(&row.name, Some(&spec_of(row)?), None),
         };
-        self.0.extend(planned);
+        self.changes.extend(planned);
         Ok(())
     }
 }
@@ -108,10 +121,15 @@ struct Written {
     removed: Vec<String>,
     changes: Vec<ChangeDraft>,
     passwords: Vec<NewSecret>,
+    /// The same as a plan has it, where one is kept to.
+    planned: Option<Vec<TouchedSite>>,
 }
 
 impl Collect for Written {
     fn add(&mut self, touched: Touched<'_>, source: &Source) -> Result<(), ControlError> {
+        if let Some(planned) = &mut self.planned {
+            planned.push(touched_site(&touched, usize::MAX)?);
+        }
         match touched {
             Touched::Put(put) => {
                 let Put { row, prepared, owner, .. } = *put;
@@ -132,28 +150,81 @@ impl Collect for Written {
 }
 
 impl Sites<'_> {
-    /// Says what applying would do, without doing it.
+    /// Says what applying would do, without doing it, from what was last seen of nodes.
     pub async fn plan(&self, apply: &ApplySites) -> Result<Plan, ControlError> {
-        let compared = self.control.compare(self.actor, apply, Planned::default()).await?;
-        Ok(Plan {
-            changes: compared.touched.0,
-            unchanged: compared.unchanged,
-            findings: compared.findings,
-        })
+        self.plan_as(apply, PlanQuery::default()).await
+    }
+
+    /// Says what applying would do, without doing it.
+    pub async fn plan_as(
+        &self,
+        apply: &ApplySites,
+        query: PlanQuery,
+    ) -> Result<Plan, ControlError> {
+        let control = self.control;
+        if query.refresh {
+            control.may_read_nodes(self.actor).await?;
+        }
+        let compared = control.compare(self.actor, apply, Planned::default()).await?;
+        let Planned { changes, sites } = compared.touched;
+        let (unchanged, findings) = (compared.unchanged, compared.findings);
+        let proposed = control.proposed(apply)?;
+        let on_nodes = control.plan_on_nodes(self.actor, proposed, &sites, query).await?;
+        let OnNodes { effects, nodes, basis } = on_nodes;
+        let (made_at, basis) = (Some(control.now()), Some(basis));
+        Ok(Plan { changes, unchanged, findings, made_at, effects, nodes, basis })
     }
 }
 
 impl Editor<'_> {
-    /// Brings the declared sites to what a file says, all in one revision or none.
+    /// Brings the declared sites to what a file says, all in one revision or none. With the basis of a
+    /// plan, exactly what was planned is done or nothing.
     pub async fn apply(&self, apply: &ApplySites) -> Result<Changed, ControlError> {
-        let control = self.control;
-        let compared = control.compare(self.actor, apply, Written::default()).await?;
-        let (written, mut findings) = (compared.touched, compared.findings);
-        if findings.iter().any(Finding::is_error) {
-            return Err(ControlError::Invalid(findings));
+        if let Some(basis) = &apply.basis {
+            return self.apply_planned(apply, basis).await;
         }
+        let compared =
+            self.control.compare(self.actor, apply, Written::default()).await?.written()?;
+        self.write(apply, compared, None).await?.map_err(commit_error)
+    }
+
+    /// Nothing may be written between the comparison and the commit: then it is compared anew.
+    async fn apply_planned(
+        &self,
+        apply: &ApplySites,
+        basis: &PlanBasis,
+    ) -> Result<Changed, ControlError> {
+        let control = self.control;
+        control.read_nodes_of(self.actor, basis).await?;
+        let proposed = control.proposed(apply)?;
+        for _ in 0..TRIES {
+            let latest = control.inner.store.revisions().latest().await?;
+            let collect = Written { planned: Some(Vec::new()), ..Written::default() };
+            let mut compared = control.compare(self.actor, apply, collect).await?;
+            let planned = compared.touched.planned.take().unwrap_or_default();
+            let moved = control.moved_on(self.actor, basis, &proposed, &planned).await?;
+            if !moved.is_empty() {
+                return Err(ControlError::MovedOn(moved));
+            }
+            match self.write(apply, compared.written()?, Some(latest)).await? {
+                Err(CommitError::Overtaken { .. } | CommitError::Stale { .. }) => {}
+                written => return written.map_err(commit_error),
+            }
+        }
+        let text = "others write all the time, so the plan could not be compared; try again";
+        Err(ControlError::Conflict(text.to_owned()))
+    }
+
+    async fn write(
+        &self,
+        apply: &ApplySites,
+        compared: Sound,
+        judged_at: Option<RevisionNumber>,
+    ) -> Result<Result<Changed, CommitError>, ControlError> {
+        let control = self.control;
+        let Sound { written, mut findings, owner } = compared;
         if written.changes.is_empty() {
-            return Ok(Changed { revision: None, sites: Vec::new(), findings });
+            return Ok(Ok(Changed { revision: None, sites: Vec::new(), findings }));
         }
         if apply.rollout.is_some() {
             findings.extend(removed_at_once(&written.removed));
@@ -166,14 +237,33 @@ impl Editor<'_> {
             origin: Origin::File(apply.source.clone()),
             changes: written.changes,
             secrets: control.seal_passwords(written.passwords).await?,
-            limits: limit(&compared.owner),
+            limits: limit(&owner),
         };
-        let revision = control.commit(self.actor, draft).await?;
+        let revision = match control.commit_judged(self.actor, draft, judged_at).await? {
+            Ok(revision) => revision,
+            Err(error) => return Ok(Err(error)),
+        };
         // What was written is written: that the database is slower for it is all that can go wrong.
         if let Err(error) = control.inner.store.tidy_when_due().await {
             warn!(%error, "the statistics of the database could not be brought up to date");
         }
-        Ok(Changed { revision: Some(revision.0), sites: written.names, findings })
+        Ok(Ok(Changed { revision: Some(revision.0), sites: written.names, findings }))
+    }
+}
+
+/// What can be written, because nothing in it is wrong.
+struct Sound {
+    written: Written,
+    findings: Vec<Finding>,
+    owner: Owner,
+}
+
+impl Comparison<'_, Written> {
+    fn written(self) -> Result<Sound, ControlError> {
+        if self.findings.iter().any(Finding::is_error) {
+            return Err(ControlError::Invalid(self.findings));
+        }
+        Ok(Sound { written: self.touched, findings: self.findings, owner: self.owner })
     }
 }
 

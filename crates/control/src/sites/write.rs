@@ -246,6 +246,17 @@ impl Control {
         actor: &Actor,
         draft: Draft,
     ) -> Result<RevisionNumber, ControlError> {
+        self.commit_judged(actor, draft, None).await?.map_err(commit_error)
+    }
+
+    /// Does the same, unless anything at all was changed since the revision by which the draft was
+    /// judged.
+    pub(crate) async fn commit_judged(
+        &self,
+        actor: &Actor,
+        draft: Draft,
+        judged_at: Option<RevisionNumber>,
+    ) -> Result<Result<RevisionNumber, CommitError>, ControlError> {
         let rollout = match draft.rollout {
             Some(strategy) => self.rollout_of(actor, strategy, &draft.changes).await?,
             None => None,
@@ -259,20 +270,20 @@ impl Control {
             message: draft.message,
             origin: origin_of(actor, draft.origin),
             changes: draft.changes,
+            judged_at,
             site_limits: draft.limits,
             secrets: draft.secrets,
             audit,
             idempotency: crate::idempotency::held(),
         };
-        let number = self
-            .inner
-            .store
-            .revisions()
-            .commit_with(&revision, rollout.as_ref(), actor.visible(), self.now())
-            .await
-            .map_err(commit_error)?;
+        let revisions = self.inner.store.revisions();
+        let (visible, now) = (actor.visible(), self.now());
+        let number = match revisions.commit_with(&revision, rollout.as_ref(), visible, now).await {
+            Ok(number) => number,
+            Err(error) => return Ok(Err(error)),
+        };
         self.inner.deploy.poke();
-        Ok(number)
+        Ok(Ok(number))
     }
 
     /// Refuses a number that no revision has; before the first one nothing was declared.
@@ -330,6 +341,7 @@ pub(crate) fn commit_error(error: CommitError) -> ControlError {
         CommitError::Blocked { .. }
         | CommitError::LastAdmin
         | CommitError::OwnsSites { .. }
+        | CommitError::Overtaken { .. }
         | CommitError::UnknownOwner { .. }
         | CommitError::UnknownNode { .. }
         | CommitError::NodeNamed { .. }

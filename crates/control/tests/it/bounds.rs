@@ -30,6 +30,7 @@ fn refused_as(error: &ControlError) -> &'static str {
         | ControlError::TooManyAttempts { .. }
         | ControlError::Setup(_)
         | ControlError::Unavailable { .. }
+        | ControlError::MovedOn(_)
         | ControlError::Internal { .. } => panic!("refused for another reason: {error}"),
     }
 }
@@ -126,6 +127,7 @@ async fn a_client_cannot_touch_what_belongs_to_others() {
         prune: true,
         owner: None,
         message: None,
+        basis: None,
     };
 
     let results = [

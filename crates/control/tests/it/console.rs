@@ -96,6 +96,7 @@ async fn declare_as_before(bed: &Bed) {
         message: "publish the console".to_owned(),
         origin: Origin::Api,
         changes: vec![ChangeDraft::site(id, Expected::New, version)],
+        judged_at: None,
         site_limits: BTreeMap::new(),
         secrets: Vec::new(),
         audit,

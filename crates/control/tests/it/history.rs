@@ -16,6 +16,7 @@ fn file(sites: Vec<(&str, Value)>, prune: bool) -> ApplySites {
         prune,
         owner: None,
         message: None,
+        basis: None,
     }
 }
 

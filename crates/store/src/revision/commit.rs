@@ -113,6 +113,12 @@ pub enum CommitError {
         /// The owner.
         owner: Id<User>,
     },
+    /// Something was changed since the draft was judged.
+    #[error("revision {newest} was written in the meantime")]
+    Overtaken {
+        /// The newest revision.
+        newest: RevisionNumber,
+    },
     /// The same request was carried out before; this is its record.
     #[error("the request was carried out before")]
     Repeated(Box<IdempotencyRecord>),
@@ -151,6 +157,10 @@ impl Revisions<'_> {
         let number = RevisionNumber(latest(&transaction, DOING).await? + 1);
         if let Some(key) = &draft.idempotency {
             idempotency::claim(&transaction, key, number, now).await?;
+        }
+        let newest = RevisionNumber(number.0 - 1);
+        if draft.judged_at.is_some_and(|judged_at| judged_at != newest) {
+            return Err(CommitError::Overtaken { newest });
         }
         let existing = Existing::load(&transaction, &draft.changes).await?;
         for change in &draft.changes {

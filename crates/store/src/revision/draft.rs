@@ -25,6 +25,8 @@ pub struct RevisionDraft {
     pub origin: Origin,
     /// What it does to which things; each thing at most once.
     pub changes: Vec<ChangeDraft>,
+    /// The newest revision when it was judged, where nothing at all may have been changed since.
+    pub judged_at: Option<RevisionNumber>,
     /// How many sites these users may have once it is written.
     pub site_limits: BTreeMap<Id<User>, u32>,
     /// Secrets that the new versions refer to.

@@ -70,6 +70,7 @@ conformance! {
         a_deleted_site_leaves_only_its_history;
     revisions:
         an_update_of_an_older_version_is_refused,
+        what_was_judged_before_any_other_change_is_refused,
         a_refused_revision_leaves_nothing,
         the_same_request_is_carried_out_once,
         history_shows_each_version_and_state,
@@ -119,6 +120,7 @@ conformance! {
         a_node_is_remembered_until_it_is_cleaned,
         what_was_read_on_a_node_is_kept_apart,
         the_last_reading_of_a_node_is_kept,
+        what_was_seen_of_a_node_is_kept_with_its_time,
         a_node_is_held_by_one_manager_under_growing_numbers,
         a_deployment_keeps_its_release;
     rollouts:

@@ -2,8 +2,9 @@
 
 use portway_model::{EngineKind, Id, NodeSelector, Origin, ResourceKind, RevisionNumber, Stage};
 use portway_store::{
-    ChangeDraft, CommitError, DeploymentRow, Expected, Lease, NodeDeletion, NodeFacts, NodeFilter,
-    NodeReading, NodeRow, NodeVersion, PageRequest, SiteFilter, Store, Visible,
+    ChangeDraft, CommitError, ContentRead, DeploymentRow, Expected, Lease, MachineRead,
+    NodeDeletion, NodeFacts, NodeFilter, NodeReading, NodeReads, NodeRow, NodeVersion, PageRequest,
+    SiteFilter, Store, Visible,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -273,6 +274,34 @@ pub(crate) async fn the_last_reading_of_a_node_is_kept(db: &TestDb) {
     nodes.put_reading(node, &reading(2)).await.unwrap();
 
     assert_eq!(nodes.readings(&[node, other]).await.unwrap(), [(node, reading(2))].into());
+}
+
+pub(crate) async fn what_was_seen_of_a_node_is_kept_with_its_time(db: &TestDb) {
+    let nodes = db.store.nodes();
+    let node = add(&db.store, version("web-1", EngineKind::Nginx, &[])).await;
+    let other = add(&db.store, version("web-2", EngineKind::Nginx, &[])).await;
+    let mut machine = MachineRead {
+        at: later(1),
+        machine: json!({ "version": "1.22.1", "modules": ["a"] }),
+        beside: vec!["/etc/nginx/conf.d/\0.conf".to_owned()],
+    };
+    let mut content = ContentRead {
+        at: later(2),
+        linked: Some("d1".to_owned()),
+        serves: Some("d1".to_owned()),
+        changed: vec!["objects/x was changed".to_owned()],
+    };
+    nodes.put_content(node, &content).await.unwrap();
+    let half = nodes.reads(&[node, other]).await.unwrap();
+    assert_eq!((half.len(), &half[&node].machine), (1, &None));
+    nodes.put_machine(node, &machine).await.unwrap();
+    (content.at, content.linked, content.changed) = (later(3), None, Vec::new());
+    nodes.put_content(node, &content).await.unwrap();
+
+    let whole = nodes.reads(&[node, other]).await.unwrap();
+    machine.beside = vec!["/etc/nginx/conf.d/\u{fffd}.conf".to_owned()];
+    let expected = NodeReads { machine: Some(machine), content: Some(content) };
+    assert_eq!(whole, [(node, expected)].into());
 }
 
 pub(crate) async fn a_node_is_held_by_one_manager_under_growing_numbers(db: &TestDb) {

@@ -37,6 +37,23 @@ pub(crate) async fn an_update_of_an_older_version_is_refused(db: &TestDb) {
     assert!(matches!(gone, Err(CommitError::Stale { found: None, .. })), "{gone:?}");
 }
 
+pub(crate) async fn what_was_judged_before_any_other_change_is_refused(db: &TestDb) {
+    let store = &db.store;
+    add_site(store, site("shop", None, &["shop.example"])).await;
+    let new = |name: &str| vec![ChangeDraft::site(id(), Expected::New, site(name, None, &[name]))];
+    let judged_at = Some(store.revisions().latest().await.unwrap());
+    let mut draft = draft(new("blog.example"));
+    draft.judged_at = judged_at;
+    commit(store, new("other.example")).await.unwrap();
+
+    let late = store.revisions().commit(&draft, Visible::All, now()).await;
+    draft.judged_at = Some(RevisionNumber(2));
+    let judged_anew = store.revisions().commit(&draft, Visible::All, now()).await;
+
+    assert!(matches!(late, Err(CommitError::Overtaken { newest: RevisionNumber(2) })), "{late:?}");
+    assert_eq!(judged_anew.unwrap(), RevisionNumber(3));
+}
+
 pub(crate) async fn a_refused_revision_leaves_nothing(db: &TestDb) {
     let store = &db.store;
     add_site(store, site("shop", None, &["shop.example"])).await;

@@ -180,6 +180,7 @@ pub(crate) fn draft(changes: Vec<ChangeDraft>) -> RevisionDraft {
         message: "test".to_owned(),
         origin: Origin::Api,
         changes,
+        judged_at: None,
         site_limits: [].into(),
         secrets: Vec::new(),
         audit: audit_entry("site.update"),

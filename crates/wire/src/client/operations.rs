@@ -16,6 +16,7 @@ use crate::{
         ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeCheck, NodeQuery,
         NodeStatistics, NodeView, NodesImported, RemoveNode, SshKeyView,
     },
+    plan::PlanQuery,
     revision::{Diff, DiffQuery, Revert, RevertSite, RevisionQuery, RevisionView},
     rollout::{AbortRollout, Event, EventQuery, RolloutView},
     scan::{ScanNode, Scanned},
@@ -203,8 +204,13 @@ impl Client {
     }
 
     /// Tells what applying sites would do.
-    pub async fn plan(&self, sites: &ApplySites) -> Answer<Plan> {
-        self.post("/api/v1/plan", sites).await
+    pub async fn plan(&self, sites: &ApplySites, query: PlanQuery) -> Answer<Plan> {
+        self.post(&with_query("/api/v1/plan", &query)?, sites).await
+    }
+
+    /// Tells what nodes still lack of what is declared.
+    pub async fn pending(&self, query: PlanQuery) -> Answer<Plan> {
+        self.query("/api/v1/plan", &query).await
     }
 
     /// Applies sites.

@@ -87,7 +87,7 @@ async fn a_change_elsewhere_costs_a_node_nothing() {
 
 impl Machine {
     /// Returns the object of Portway's on the machine whose text has a part.
-    fn object_with(&self, part: &str) -> Utf8PathBuf {
+    pub(super) fn object_with(&self, part: &str) -> Utf8PathBuf {
         let objects = self.nginx.folder().join("portway/objects");
         let mut files = objects.read_dir_utf8().unwrap().map(|entry| entry.unwrap().into_path());
         files

@@ -129,6 +129,7 @@ fn file(source: &str, sites: impl IntoIterator<Item = (String, Value)>) -> Apply
         prune: false,
         owner: None,
         message: None,
+        basis: None,
     }
 }
 
