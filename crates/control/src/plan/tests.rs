@@ -397,6 +397,7 @@ impl Bed {
             own_addresses: Vec::new(),
             console: None,
             observe_every: std::time::Duration::from_secs(15),
+            node_exec: true,
         };
         let control = Control::open(config, Arc::new(Timestamp::now)).await.unwrap();
         let root = Actor {

@@ -43,7 +43,7 @@ pub struct NodeSpec {
     pub paths: Option<NodePathsSpec>,
     /// From where on something about it deserves attention.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub health: Option<HealthSpec>,
+    pub health: Option<ThresholdsSpec>,
     /// Networks whose `X-Forwarded-*` headers the engine believes (default none).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<String>,
@@ -188,7 +188,7 @@ pub struct NodePathsSpec {
 /// From where on something about a node deserves attention.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct HealthSpec {
+pub struct ThresholdsSpec {
     /// The least that should be left of each disk, in percent (default 10).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<u8>,

@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use portway_model::{
     NodeSpec,
     node::spec::{
-        HealthSpec, LoginSecretSpec, LoginSpec, NodePathsSpec, NodeSecretSpec, PortsSpec,
+        ThresholdsSpec, LoginSecretSpec, LoginSpec, NodePathsSpec, NodeSecretSpec, PortsSpec,
         SshHopSettingsSpec, SshHopSpec, SshSettingsSpec, SshSpec,
     },
     site::spec::DurationSpec,
@@ -68,7 +68,7 @@ pub(super) fn lay_over(options: &NodeOptions, spec: &mut NodeSpec) -> Result<(),
     {
         let before = spec.health.take().unwrap_or_default();
         let text = |given: &Option<String>| given.clone().map(DurationSpec::Text);
-        spec.health = Some(HealthSpec {
+        spec.health = Some(ThresholdsSpec {
             disk: least_disk.or(before.disk),
             memory: least_memory.or(before.memory),
             certificate: text(least_certificate).or(before.certificate),

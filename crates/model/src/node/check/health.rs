@@ -3,7 +3,7 @@
 use super::{Checked, Faulty};
 use crate::{
     FieldPath, FindingCode, Findings, Seconds, UnitError,
-    node::{Thresholds, spec::HealthSpec},
+    node::{Thresholds, spec::ThresholdsSpec},
     site::spec::DurationSpec,
 };
 
@@ -11,12 +11,12 @@ use crate::{
 const MOST_READINGS: u32 = 20;
 
 pub(super) fn read(
-    spec: Option<&HealthSpec>,
+    spec: Option<&ThresholdsSpec>,
     path: &FieldPath,
     findings: &mut Findings,
 ) -> Checked<Thresholds> {
     let usual = Thresholds::default();
-    let Some(HealthSpec { disk, memory, certificate, clock, readings }) = spec else {
+    let Some(ThresholdsSpec { disk, memory, certificate, clock, readings }) = spec else {
         return Ok(usual);
     };
     let disk = percent(*disk, usual.disk, &path.key("disk"), findings);
