@@ -1,3 +1,5 @@
+//! What a reading makes of a node: well, not quite, or not at all, and when that is told.
+
 use std::collections::BTreeMap;
 
 use portway_engine::Counts;

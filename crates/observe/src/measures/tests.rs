@@ -1,3 +1,5 @@
+//! From two samples to numbers, and what is unknown with its reason.
+
 use std::collections::BTreeMap;
 
 use portway_engine::Counts;

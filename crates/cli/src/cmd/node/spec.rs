@@ -7,8 +7,8 @@ use camino::Utf8Path;
 use portway_model::{
     NodeSpec,
     node::spec::{
-        ThresholdsSpec, LoginSecretSpec, LoginSpec, NodePathsSpec, NodeSecretSpec, PortsSpec,
-        SshHopSettingsSpec, SshHopSpec, SshSettingsSpec, SshSpec,
+        LoginSecretSpec, LoginSpec, NodePathsSpec, NodeSecretSpec, PortsSpec, SshHopSettingsSpec,
+        SshHopSpec, SshSettingsSpec, SshSpec, ThresholdsSpec,
     },
     site::spec::DurationSpec,
 };
