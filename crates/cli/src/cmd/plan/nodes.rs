@@ -249,6 +249,10 @@ mod tests {
 
     use super::*;
 
+    fn numbered(lines: usize) -> String {
+        (0..lines).fold(String::new(), |text, n| text + "+line " + &n.to_string() + "\n")
+    }
+
     fn effect(site: &str, nodes: &[&str], action: EffectAction) -> NodeEffect {
         NodeEffect {
             sites: vec![site.to_owned()],
@@ -287,7 +291,7 @@ mod tests {
             digest: None,
         }];
         let mut add = effect("blog", &["web-1", "web-2"], EffectAction::Add);
-        let lines: String = (0..30).map(|n| format!("+line {n}\n")).collect();
+        let lines = numbered(30);
         add.files = vec![FileDiff { file: "1.conf".to_owned(), diff: lines }];
         let mut hold = effect("chat", &["web-3"], EffectAction::Hold);
         let mut findings = Findings::about(ResourceKind::Site, "chat");
@@ -335,7 +339,7 @@ mod tests {
     fn everything_is_shown_to_whoever_asks_for_it() {
         let text = describe(&plan(), Lengths::Whole, Paint::new(false));
         assert!(text.contains("+line 29"), "{text}");
-        let long: String = (0..60).map(|n| format!("+line {n}\n")).collect();
+        let long = numbered(60);
         let short = difference(&long, Lengths::Short, Paint::new(false));
         assert!(short.ends_with("… 36 more lines; --full shows them\n"), "{short}");
     }
