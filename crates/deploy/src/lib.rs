@@ -8,7 +8,7 @@
 //!
 //! Every step can be done twice, and what the node has is read from it, never remembered: so a
 //! deployment that was cut off is [gone on with](recover) or undone by whoever comes next. Of two
-//! managers that both believe that it is their turn, the one with the greater [fence](fence) wins on
+//! managers that both believe that it is their turn, the one with the greater [fence] wins on
 //! the node itself.
 //!
 //! This crate deliberately knows no store, no clock and no user: it is given the release, and tells

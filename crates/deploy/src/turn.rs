@@ -1,5 +1,5 @@
 //! The notes of turns on a node: read, written, and looked at before anything is switched. Why there
-//! is one for each turn stands in [`fence`].
+//! is one for each turn stands in [`fence`](crate::fence).
 
 use camino::Utf8PathBuf;
 use portway_transport::{Mode, Transport, Upload};

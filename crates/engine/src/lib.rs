@@ -4,8 +4,8 @@
 //! Everything here is pure: no I/O, no async, no clock. Equal input gives equal bytes. Whoever deploys
 //! carries out the [`Steps`] that an [`Engine`] names.
 //!
-//! No setting is dropped in silence: [`uses`] lists every setting that a policy uses, the engine says
-//! for each what becomes of it ([`Support`]), and [`judge`] turns that into findings.
+//! No setting is dropped in silence: [`uses()`] lists every setting that a policy uses, the engine says
+//! for each what becomes of it ([`Support`]), and [`judge()`] turns that into findings.
 
 mod bounds;
 pub mod caddy;

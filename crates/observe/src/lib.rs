@@ -1,7 +1,7 @@
 //! How a node fares, seen from the manager and without an agent.
 //!
 //! One cheap command tells how the machine is, and the engine itself what it serves and counts
-//! ([`look`]). What a reading says is turned into numbers by pure functions ([`measures`]) and judged ([`judge`]). What cannot
+//! ([`look()`]). What a reading says is turned into numbers by pure functions ([`measures()`]) and judged ([`judge`]). What cannot
 //! be seen is never made up: it says why it was not seen.
 //!
 //! This crate deliberately knows no store and no clock, changes nothing on a node, and repeats nothing

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What a machine tells of itself, in sections that begin with `@`. Nothing is changed. What is missing
 # is left out; whoever reads this says so.
 # Arguments: the engine's process, its service, then folders whose disks are looked at.
