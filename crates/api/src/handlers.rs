@@ -53,6 +53,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(nodes::node_statistics))
         .routes(routes!(nodes::statistics))
         .routes(routes!(nodes::deploy_node))
+        .routes(routes!(nodes::plan_install, nodes::install_node))
         .routes(routes!(nodes::confirm_host_key))
         .routes(routes!(manage::exec_node))
         .routes(routes!(manage::service_node))

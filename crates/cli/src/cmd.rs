@@ -127,6 +127,9 @@ async fn node(session: &Session, command: NodeCommand) -> Outcome {
         NodeCommand::Stats(args) => node::stats(session, args).await,
         NodeCommand::Check { node } => node::check(session, &node).await,
         NodeCommand::Scan { node, options } => import::scan(session, &node, &options).await,
+        NodeCommand::Install { node, yes, dry_run } => {
+            node::install(session, &node, yes, dry_run).await
+        }
         NodeCommand::Deactivate { node } => node::deactivate(session, &node).await,
         NodeCommand::Confirm { node, host_key, keep } => {
             node::confirm(session, &node, host_key, keep).await

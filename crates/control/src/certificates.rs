@@ -94,15 +94,9 @@ impl Control {
     ) -> Result<CertificateObject, ControlError> {
         let names = CertificateNames::choose(hosts, &machine_names())
             .map_err(|error| ControlError::internal("choosing names for a certificate", error))?;
-        let (leaf, object) = match self.usable(&names).await? {
-            Some(kept) => {
-                if let Some(site) = site {
-                    self.assign(kept.certificate.id, site).await?;
-                }
-                let object = self.open_certificate(&kept)?;
-                (kept.certificate, object)
-            }
-            None => self.issue(&site.into_iter().collect::<Vec<_>>(), &names).await?,
+        let (leaf, object) = match self.leaf_for(site, &names).await? {
+            Some(kept) => kept,
+            None => self.issue_once(site, &names).await?,
         };
         if hosts.contains(&HostPattern::Any) {
             let mut leaves = lock(&self.inner.leaves);
@@ -125,6 +119,34 @@ impl Control {
         let kept = self.usable(&names).await?;
         let object = kept.map(|kept| self.open_certificate(&kept)).transpose()?;
         Ok((names.as_slice().to_vec(), object))
+    }
+
+    /// Returns the kept leaf for these names, if it will do, and lets the site use it.
+    async fn leaf_for(
+        &self,
+        site: Option<Id<Site>>,
+        names: &CertificateNames,
+    ) -> Result<Option<(Certificate, CertificateObject)>, ControlError> {
+        let Some(kept) = self.usable(names).await? else { return Ok(None) };
+        if let Some(site) = site {
+            self.assign(kept.certificate.id, site).await?;
+        }
+        let object = self.open_certificate(&kept)?;
+        Ok(Some((kept.certificate, object)))
+    }
+
+    /// Issues a leaf, unless somebody did meanwhile: a site that goes to several nodes at once has one
+    /// certificate on all of them.
+    async fn issue_once(
+        &self,
+        site: Option<Id<Site>>,
+        names: &CertificateNames,
+    ) -> Result<(Certificate, CertificateObject), ControlError> {
+        let _turn = self.inner.issuing.lock().await;
+        match self.leaf_for(site, names).await? {
+            Some(kept) => Ok(kept),
+            None => self.issue(&site.into_iter().collect::<Vec<_>>(), names).await,
+        }
     }
 
     /// Returns the kept leaf for these names, if it will do.

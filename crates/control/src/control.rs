@@ -88,6 +88,8 @@ pub(crate) struct Inner {
     pub(crate) jwt: JwtKeys,
     pub(crate) authority: Roots,
     pub(crate) leaves: Mutex<Leaves>,
+    /// Held by whoever issues a certificate.
+    pub(crate) issuing: tokio::sync::Mutex<()>,
     pub(crate) manager: ManagerRow,
     pub(crate) edge: EdgeClient,
     pub(crate) node: Id<NodeRow>,
@@ -187,6 +189,7 @@ impl Control {
             jwt,
             authority,
             leaves: Mutex::default(),
+            issuing: tokio::sync::Mutex::default(),
             manager,
             node: node.id,
             node_name: node.name,

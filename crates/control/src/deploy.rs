@@ -1,15 +1,19 @@
-//! Brings the edge to what is declared: changes first, then whatever else differs.
+//! Brings an edge to what is declared: changes first, then whatever else differs. The edge is this
+//! machine's own, or that of a node, which `fleet` brings up with the same driver.
 //!
 //! The edge's own index is the truth about what it has; it is read when the manager meets the edge
 //! and whenever the digests disagree. A change costs what the touched sites cost.
 
 mod compile;
+mod meet;
 mod progress;
 mod run;
+mod target;
 
 pub(crate) use self::{
     compile::{Proposed, TO_COME},
-    run::chain,
+    run::{RunError, chain},
+    target::{Target, Whose},
 };
 
 use std::{
@@ -19,11 +23,11 @@ use std::{
 };
 
 use portway_model::{Id, RevisionNumber, Site};
-use portway_policy::{Digest, Index};
+use portway_policy::{Digest, Index, bundle::Status};
 use portway_store::Cursor;
 use tokio::sync::{Notify, watch};
 
-/// What the deployer and those who wait for it share.
+/// What is known of an edge, and what the deployer shares with those who wait for it.
 #[derive(Debug)]
 pub(crate) struct Deploy {
     wake: Notify,
@@ -68,10 +72,14 @@ struct Sweep {
 
 /// What a run did.
 #[derive(Debug, Default)]
-struct Done {
-    put: usize,
-    removed: usize,
-    held: usize,
+pub(crate) struct Done {
+    pub(crate) put: usize,
+    pub(crate) removed: usize,
+    pub(crate) held: usize,
+    /// Up to which revision the edge has everything, as far as it can have it.
+    pub(crate) reached: Option<RevisionNumber>,
+    /// Whether there is more to look at.
+    pub(crate) goes_on: bool,
 }
 
 impl Deploy {
@@ -120,6 +128,12 @@ impl Deploy {
         lock(&self.fault).clone()
     }
 
+    /// Tells whether something is to be looked at beside what was changed.
+    pub(crate) fn is_to_look(&self) -> bool {
+        let wanted = lock(&self.wanted);
+        wanted.everything || wanted.settings || !wanted.sites.is_empty()
+    }
+
     /// Waits until there is something to do.
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;
@@ -131,6 +145,28 @@ impl Deploy {
         all.sites.extend(wanted.sites);
         all.everything |= wanted.everything;
         all.settings |= wanted.settings;
+    }
+
+    /// Forgets what the edge has, unless it is what it says.
+    pub(crate) async fn expect(&self, status: &Status) {
+        let mut state = self.state.lock().await;
+        let is_so = |known: &Known| known.index.digest() == status.digest;
+        if !state.known.as_ref().is_some_and(is_so) {
+            state.known = None;
+        }
+    }
+
+    /// Returns the digest over everything that the edge has, where that is known.
+    pub(crate) async fn digest(&self) -> Option<Digest> {
+        self.state.lock().await.known.as_ref().map(|known| known.index.digest())
+    }
+
+    fn note_reached(&self, revision: RevisionNumber) {
+        self.reached.send_if_modified(|reached| {
+            let later = revision > *reached;
+            *reached = revision.max(*reached);
+            later
+        });
     }
 
     fn take_wanted(&self) -> Wanted {

@@ -1,6 +1,7 @@
-//! The manager's side of the edge's control socket.
+//! The manager's side of an edge's control socket, on this machine or on a node: the same words over
+//! another stream.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -8,11 +9,17 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use portway_policy::{
-    Digest,
+    Digest, Owner,
     bundle::{Change, ChangeReport, Conflict, IndexListing, SUCCEEDED, Status, Trial, TrialReport},
 };
+use portway_transport::{Target, Transport as _, TransportError};
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::net::UnixStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+};
+
+use crate::fleet::Reach;
 
 /// The most an edge may answer: the index of a million sites.
 const MAX_ANSWER: usize = 256 << 20;
@@ -22,9 +29,11 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(5);
 
 /// Speaks with one edge.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct EdgeClient {
     socket: Utf8PathBuf,
+    /// The way to the machine of the socket; nothing where that is this one.
+    reach: Option<Arc<Reach>>,
 }
 
 /// Why an edge could not be asked.
@@ -39,6 +48,9 @@ pub enum EdgeClientError {
         #[source]
         source: std::io::Error,
     },
+    /// Its socket on a node cannot be reached.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// The edge did not answer in time.
     #[error("the edge did not answer within {} s", DEADLINE.as_secs())]
     TimedOut,
@@ -48,6 +60,9 @@ pub enum EdgeClientError {
     /// The edge has other content than was believed.
     #[error("the edge has other content ({0}) than was believed")]
     Conflict(Digest),
+    /// The edge is somebody else's, or that of a later turn.
+    #[error("the edge is driven by manager `{}` (turn {})", .0.manager, .0.turn)]
+    Owned(Box<Owner>),
     /// Another edge has taken its place.
     #[error("another edge has taken the place of this one")]
     Succeeded,
@@ -64,7 +79,12 @@ pub enum EdgeClientError {
 impl EdgeClient {
     /// Returns a client of the edge behind this socket. Nothing is opened yet.
     pub fn new(socket: impl Into<Utf8PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self { socket: socket.into(), reach: None }
+    }
+
+    /// Returns a client of the edge behind a socket of a node. Nothing is opened yet.
+    pub(crate) fn there(reach: Arc<Reach>, socket: impl Into<Utf8PathBuf>) -> Self {
+        Self { socket: socket.into(), reach: Some(reach) }
     }
 
     /// Returns the socket.
@@ -139,47 +159,73 @@ impl EdgeClient {
         path: &str,
         body: Bytes,
     ) -> Result<Bytes, EdgeClientError> {
-        let stream = UnixStream::connect(self.socket.as_std_path()).await.map_err(|source| {
-            EdgeClientError::Unreachable { socket: self.socket.clone(), source }
-        })?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(http::header::HOST, "edge")
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(broken)?;
-        let exchange = async {
-            let answer = sender.send_request(request).await.map_err(broken)?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-            Ok::<_, EdgeClientError>((status, body.map_err(EdgeClientError::Broken)?.to_bytes()))
+        let Some(reach) = &self.reach else {
+            let stream =
+                UnixStream::connect(self.socket.as_std_path()).await.map_err(|source| {
+                    EdgeClientError::Unreachable { socket: self.socket.clone(), source }
+                })?;
+            return converse(stream, method, path, body).await;
         };
-        // The connection is driven here, and ends with the exchange at the latest.
-        let mut exchange = std::pin::pin!(exchange);
-        let (status, body) = tokio::select! {
-            result = &mut exchange => result?,
-            // An edge that stops answers and closes in one go: the answer may be here already.
-            end = connection => match exchange.await {
-                Ok(answer) => answer,
-                Err(_) => return Err(broken(ended(end))),
-            },
-        };
-        match status {
-            status if status.is_success() => Ok(body),
-            StatusCode::CONFLICT => {
-                let conflict: Conflict = serde_json::from_slice(&body).map_err(broken)?;
-                Err(EdgeClientError::Conflict(conflict.digest))
-            }
-            StatusCode::SERVICE_UNAVAILABLE if is_succeeded(&body) => {
-                Err(EdgeClientError::Succeeded)
-            }
-            status => {
-                let text = String::from_utf8_lossy(&body).trim().to_owned();
-                Err(EdgeClientError::Refused { status, text })
-            }
+        let target = Target::Unix(self.socket.clone());
+        let stream = Box::pin(reach.dial(&target)).await?;
+        converse(stream, method, path, body).await
+    }
+}
+
+impl fmt::Debug for EdgeClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EdgeClient")
+            .field("socket", &self.socket)
+            .field("is_here", &self.reach.is_none())
+            .finish()
+    }
+}
+
+/// Asks once over a stream of its own.
+async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<Bytes, EdgeClientError> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(http::header::HOST, "edge")
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body))
+        .map_err(broken)?;
+    let exchange = async {
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        Ok::<_, EdgeClientError>((status, body.map_err(EdgeClientError::Broken)?.to_bytes()))
+    };
+    // The connection is driven here, and ends with the exchange at the latest.
+    let mut exchange = std::pin::pin!(exchange);
+    let (status, body) = tokio::select! {
+        result = &mut exchange => result?,
+        // An edge that stops answers and closes in one go: the answer may be here already.
+        end = connection => match exchange.await {
+            Ok(answer) => answer,
+            Err(_) => return Err(broken(ended(end))),
+        },
+    };
+    match status {
+        status if status.is_success() => Ok(body),
+        StatusCode::CONFLICT => {
+            let conflict: Conflict = serde_json::from_slice(&body).map_err(broken)?;
+            Err(EdgeClientError::Conflict(conflict.digest))
+        }
+        StatusCode::LOCKED => {
+            Err(EdgeClientError::Owned(serde_json::from_slice(&body).map_err(broken)?))
+        }
+        StatusCode::SERVICE_UNAVAILABLE if is_succeeded(&body) => Err(EdgeClientError::Succeeded),
+        status => {
+            let text = String::from_utf8_lossy(&body).trim().to_owned();
+            Err(EdgeClientError::Refused { status, text })
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Brings every active node that somebody declared to what it should have: the nodes whose engine is
-//! nginx, Caddy or Traefik.
+//! Brings every active node that somebody declared to what it should have: files for nginx, Caddy and
+//! Traefik, changes over the control socket for edges (`edge`).
 //!
 //! What a node should have is made from what is declared (`wanted`), what it has is read from it. Every
 //! manager looks; on each node one of them works at a time, under a lease whose number the node knows.
@@ -12,8 +12,10 @@ mod check;
 mod clean;
 mod connect;
 mod cut_off;
+mod edge;
 mod exec;
 mod hands;
+mod install;
 mod journal;
 mod made;
 mod progress;
@@ -45,7 +47,7 @@ pub(crate) use self::{
     reads::facts_kept,
     wanted::{name_of, settings_of},
 };
-use self::{made::Made, round::Freshness, worker::Workers};
+use self::{edge::Edges, made::Made, round::Freshness, worker::Workers};
 use crate::{Control, deploy::lock, rollout::Gates};
 
 /// The name of the task that looks after nodes.
@@ -61,6 +63,7 @@ pub(crate) struct Fleet {
     reaches: Mutex<BTreeMap<Id<NodeRow>, Reached>>,
     surveys: Mutex<BTreeMap<Id<NodeRow>, Arc<Survey>>>,
     made: Made,
+    edges: Edges,
     troubles: Mutex<BTreeMap<Id<NodeRow>, Trouble>>,
     freshness: Freshness,
     /// What rollouts last said of each node.
@@ -87,6 +90,7 @@ impl Fleet {
     fn look_at(&self, sites: &BTreeSet<Id<Site>>) {
         self.made.forget(sites);
         self.freshness.touch(sites);
+        self.edges.look_at(sites);
     }
 
     fn look_at_all(&self) {
@@ -101,6 +105,7 @@ impl Fleet {
         lock(&self.surveys).remove(&node);
         lock(&self.reaches).remove(&node);
         self.freshness.touch_node(node);
+        self.edges.forget(node);
     }
 
     /// Returns where the program of a node's engine was seen.
@@ -177,6 +182,7 @@ impl Control {
     /// Has every site compiled again for every node that it is on.
     pub(crate) fn look_at_every_site(&self) {
         self.inner.fleet.look_at_all();
+        self.inner.fleet.edges.look_at_everything();
         self.inner.deploy.look_at_everything();
     }
 

@@ -46,11 +46,6 @@ pub(crate) fn selectors_of(row: &SiteRow) -> Result<Vec<NodeSelector>, ControlEr
     }
 }
 
-/// Tells whether a site is for the edge of this name.
-pub(crate) fn is_on_edge(row: &SiteRow, edge: &Name) -> Result<bool, ControlError> {
-    Ok(choose_edge(&selectors_of(row)?, edge))
-}
-
 /// Tells whether choices choose the edge of this name.
 pub(crate) fn choose_edge(selectors: &[NodeSelector], edge: &Name) -> bool {
     NodeSelector::any_chooses(selectors, Traits::OwnEdge { name: edge })

@@ -43,7 +43,7 @@ pub use self::{
     step::StepError,
     sudoers::{SUDOERS, SudoPlaces, Sudoers, SudoersError, sudoers},
     survey::{
-        EngineSeen, Entrance, Folder, Listener, Packages, Seen, Survey, System, layout, preflight,
-        survey,
+        Door, EngineSeen, Entrance, Folder, Listener, Packages, Seen, Survey, System, layout,
+        preflight, survey,
     },
 };

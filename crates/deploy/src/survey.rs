@@ -3,6 +3,7 @@
 //!
 //! What cannot be seen is never made up: it says why it was not seen.
 
+mod door;
 mod engine;
 mod judge;
 mod sockets;
@@ -15,7 +16,7 @@ use portway_engine::{Command, EngineFacts, Layout, Ports, Rights};
 use portway_model::{EngineKind, Node, Stage};
 use portway_transport::{Content, SEARCH_PATH, Transport, TransportError};
 
-pub use self::{engine::EngineSeen, judge::preflight, sockets::Listener};
+pub use self::{door::Door, engine::EngineSeen, judge::preflight, sockets::Listener};
 use crate::{
     NodeState, StepError, Unwritten,
     home::Home,
@@ -70,6 +71,8 @@ pub struct Survey {
     pub state: Seen<Option<NodeState>>,
     /// The authorities that the machine trusts.
     pub authorities: Seen<Utf8PathBuf>,
+    /// What lies where an edge's control socket should be; nothing of other engines.
+    pub door: Option<Seen<Door>>,
 }
 
 /// A system.
@@ -139,6 +142,8 @@ pub async fn survey<T: Transport>(
     let authorities = eye.authorities().await;
     let program = eye.program(program_of(node.engine)).await;
     let layout = layout(node, authorities.as_ref().ok(), program.as_ref().ok());
+    let is_edge = node.engine == EngineKind::Edge;
+    let door = if is_edge { Some(door::see(&eye, &node.control_socket()).await) } else { None };
     Ok(Survey {
         at: now(),
         user,
@@ -148,13 +153,15 @@ pub async fn survey<T: Transport>(
         clock: eye.clock(&now).await,
         free: eye.free(&layout.home).await,
         home: eye.home(&layout.home).await,
-        top_level: eye.is_there(&layout.top_level).await,
+        // An edge reads nothing but what it is given over its control socket.
+        top_level: if is_edge { Ok(true) } else { eye.is_there(&layout.top_level).await },
         entrance: eye.entrance(&layout, node.engine).await,
         beside: eye.beside(&layout).await,
         listeners: sockets::see(&eye, &node.ports).await,
         state: eye.state(&layout).await,
         authorities,
         program,
+        door,
     })
 }
 
@@ -293,7 +300,7 @@ impl<T: Transport> Eye<'_, T> {
         let path = &layout.reached_by;
         let folder = path.parent().unwrap_or(Utf8Path::new("/"));
         let name = path.file_name().unwrap_or_default();
-        if kind == EngineKind::Caddy && folder == layout.home {
+        if kind == EngineKind::Edge || (kind == EngineKind::Caddy && folder == layout.home) {
             return Ok(Entrance::Free);
         }
         let listed = self.steps.transport.list(folder).await.map_err(|error| error.to_string())?;

@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use camino::Utf8Path;
 use portway_model::{Finding, Id, Site};
 use portway_policy::{
-    CertificateObject, Digest, Index, SitePolicy, StickyKey,
+    CertificateObject, Digest, Index, Owner, SitePolicy, StickyKey,
     bundle::{IndexListing, TargetStatus},
 };
 
@@ -81,6 +81,7 @@ struct Ledger {
     index: Index,
     /// How many sites, and the settings, refer to each certificate that is held.
     certificates: HashMap<Digest, usize>,
+    owner: Option<Owner>,
 }
 
 /// How often it is looked again for what a change took away meanwhile. Each time, a whole change was
@@ -138,7 +139,7 @@ impl Content {
         Ok(Self {
             state,
             snapshot: ArcSwap::from_pointee(snapshot),
-            ledger: Mutex::new(Ledger { index, certificates }),
+            ledger: Mutex::new(Ledger { index, certificates, owner: loaded.owner }),
             clock: Clock::start(),
             own_key: StickyKey::new(rand::random()),
             checks,
@@ -228,6 +229,11 @@ impl Content {
     pub(crate) fn summary(&self) -> (Digest, usize) {
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         (ledger.index.digest(), ledger.index.len())
+    }
+
+    /// Returns whose the edge is.
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).owner.clone()
     }
 
     /// Returns the sites and routes of a host. The first call for a host reads the disk, on a

@@ -251,6 +251,8 @@ fn status(subject: &Subject) -> Status {
         connections: subject.shared.metrics.connections(),
         invocation: subject.invocation.clone(),
         failed_upgrade: subject.predecessor.failed(),
+        keeps_owner: true,
+        owner: subject.shared.content.owner(),
     }
 }
 
@@ -330,6 +332,14 @@ fn change_problem(error: &ChangeError) -> Response<Answer> {
         ChangeError::Succeeded => return succeeded(),
         ChangeError::Conflict { digest } => {
             return json(StatusCode::CONFLICT, &Conflict { digest: *digest });
+        }
+        ChangeError::Owned(owner) => {
+            tracing::warn!(
+                owner.manager,
+                owner.turn,
+                "refused a change: the edge is somebody else's"
+            );
+            return json(StatusCode::LOCKED, owner);
         }
         ChangeError::Unreadable(_) => (StatusCode::BAD_REQUEST, "unreadable_change"),
         ChangeError::Format { .. } => (StatusCode::BAD_REQUEST, "unknown_format"),

@@ -34,6 +34,8 @@ use crate::Name;
 
 /// The port on which a node's engine says what it runs, for the manager alone.
 pub const PROBE_PORT: u16 = 8911;
+/// Where the edge that Portway installs has its control socket.
+pub const EDGE_SOCKET: &str = "/run/portway-edge/edge.sock";
 /// Where Portway keeps what is its own on a node.
 pub const HOME: &str = "/var/lib/portway";
 
@@ -98,6 +100,9 @@ pub struct NodePaths {
     /// The folder of the logs of sites.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logs: Option<Utf8PathBuf>,
+    /// The control socket of an edge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<Utf8PathBuf>,
 }
 
 impl Default for Ports {
@@ -108,11 +113,22 @@ impl Default for Ports {
 
 impl Default for NodePaths {
     fn default() -> Self {
-        Self { home: Utf8PathBuf::from(HOME), config: None, include: None, logs: None }
+        Self {
+            home: Utf8PathBuf::from(HOME),
+            config: None,
+            include: None,
+            logs: None,
+            socket: None,
+        }
     }
 }
 
 impl Node {
+    /// Returns where the node's edge, if that is its engine, has its control socket.
+    pub fn control_socket(&self) -> Utf8PathBuf {
+        self.paths.socket.clone().unwrap_or_else(|| Utf8PathBuf::from(EDGE_SOCKET))
+    }
+
     /// Returns what selectors look at.
     pub fn traits(&self) -> Traits<'_> {
         Traits::Declared {

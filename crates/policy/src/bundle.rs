@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `GET /v1/status` | [`Status`] |
 //! | `GET /v1/index` | [`IndexListing`] |
-//! | `POST /v1/change` with [`Change`] | [`ChangeReport`]; 409 with [`Conflict`] when the base is another |
+//! | `POST /v1/change` with [`Change`] | [`ChangeReport`]; 409 with [`Conflict`] when the base is another, 423 with [`Owner`] when the edge is somebody else's |
 //! | `GET /v1/targets` | list of [`TargetStatus`] |
 //! | `POST /v1/explain` with [`Trial`] | [`TrialReport`]; 400 when it is no request |
 //! | `GET /v1/metrics` | Prometheus text |
@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use portway_model::{Finding, Id, Site};
 use serde::{Deserialize, Serialize};
 
-use crate::{CertificateObject, Digest, NodeSettings, SitePolicy};
+use crate::{CertificateObject, Claim, Digest, NodeSettings, Owner, SitePolicy};
 
 /// The version of what is said over the control socket. The sites in it carry
 /// [a version of their own](crate::FORMAT), so that one of a later format is refused alone.
@@ -55,6 +55,12 @@ pub struct Status {
     /// The last attempt to put another edge in its place, where that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_upgrade: Option<FailedUpgrade>,
+    /// Whether it keeps in mind whose it is; one of an earlier version does not.
+    #[serde(default)]
+    pub keeps_owner: bool,
+    /// Whose it is; nobody's before the first claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
 }
 
 /// How an edge was started.
@@ -177,6 +183,10 @@ pub struct Change {
     /// Sites that are gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove: Vec<Id<Site>>,
+    /// Whose the edge is. A claim that does not count changes nothing, and nothing else of the change
+    /// is carried out. An edge of an earlier version does not read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
 }
 
 /// What became of a change.

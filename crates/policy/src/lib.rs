@@ -7,10 +7,12 @@
 pub mod bundle;
 mod compile;
 mod digest;
+mod owner;
 mod site;
 
 pub use compile::{CompileInput, compile};
 pub use digest::{Digest, Index};
+pub use owner::{Claim, Owner};
 pub use site::{
     Blocked, CertificateObject, FORMAT, HttpsPolicy, NetworkGuard, NodeSettings, OLDEST_FORMAT,
     STICKY_SINCE, SitePolicy, StickyKey, StickyKeyError, log_folder,

@@ -196,6 +196,33 @@ pub struct NodeCheck {
     pub findings: Vec<Finding>,
 }
 
+/// How the program of the manager comes to a node as its edge.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct NodeInstall {
+    /// The version of the program.
+    pub version: String,
+    /// Its SHA-256.
+    pub digest: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Where on the node it is sent, to install itself from there.
+    pub path: String,
+    /// What is run there, as root.
+    pub command: String,
+    /// The version of the edge that runs there; nothing where none answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running: Option<String>,
+    /// Whether it is installed; otherwise this is what would be done.
+    pub done: bool,
+    /// What it printed when it was run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// What is in the way, each with its remedy. With an error among them nothing is done.
+    #[schema(value_type = Vec<FindingSchema>)]
+    pub findings: Vec<Finding>,
+}
+
 /// Why a node could not be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -10,8 +10,8 @@ use portway_control::Resource;
 use portway_wire::{
     Page, ProblemCode,
     node::{
-        ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeCheck, NodeQuery,
-        NodeStatistics, NodeView, NodesImported, RemoveNode, SshKeyView,
+        ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeCheck, NodeInstall,
+        NodeQuery, NodeStatistics, NodeView, NodesImported, RemoveNode, SshKeyView,
     },
     scan::{ScanNode, Scanned},
 };
@@ -251,6 +251,41 @@ pub(crate) async fn deploy_node(
 ) -> Answer<NodeView> {
     let operator = api.control().operator(&actor, Resource::Nodes, "node.deploy").await?;
     Ok(Json(operator.deploy_node(&node).await?))
+}
+
+/// Tells how the manager's own program would come to a node as its edge.
+///
+/// Nothing is changed on the node.
+#[utoipa::path(
+    get, path = "/nodes/{node}/install", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name.")),
+    responses((status = 200, description = "What would be done.", body = NodeInstall)),
+)]
+pub(crate) async fn plan_install(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+) -> Answer<NodeInstall> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.check").await?;
+    Ok(Json(operator.plan_install(&node).await?))
+}
+
+/// Installs the manager's own program on a node as its edge, or puts it in the place of the edge that
+/// runs there, without losing a request.
+///
+/// The answer comes when the edge answers, or tells in `findings` what was in the way.
+#[utoipa::path(
+    post, path = "/nodes/{node}/install", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name.")),
+    responses((status = 200, description = "What was done.", body = NodeInstall)),
+)]
+pub(crate) async fn install_node(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+) -> Answer<NodeInstall> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.install").await?;
+    Ok(Json(operator.install_node(&node).await?))
 }
 
 /// Confirms the key of a node's host.

@@ -21,7 +21,7 @@ const OPERATED: Expected = [401, 403, 403, 403, 200];
 /// The machine does not answer.
 const MANAGED: Expected = [401, 403, 403, 403, 409];
 
-const TABLE: [(&str, Expected); 81] = [
+const TABLE: [(&str, Expected); 83] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -79,6 +79,9 @@ const TABLE: [(&str, Expected); 81] = [
     ("GET /api/v1/join-tokens", OPERATED),
     ("POST /api/v1/join-tokens", [401, 403, 403, 403, 201]),
     ("DELETE /api/v1/join-tokens/{id}", [401, 403, 403, 403, 404]),
+    // Its engine is not the edge.
+    ("GET /api/v1/nodes/{node}/install", [401, 403, 403, 403, 400]),
+    ("POST /api/v1/nodes/{node}/install", [401, 403, 403, 403, 400]),
     ("GET /api/v1/ssh-key", OVERSEEN),
     ("POST /api/v1/discovery", OPERATED),
     ("POST /api/v1/discovery/import", OPERATED),

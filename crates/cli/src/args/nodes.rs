@@ -94,6 +94,18 @@ pub(crate) enum NodeCommand {
         /// Name or id
         node: String,
     },
+    /// Install the manager's own program on a node as its edge and start it, or upgrade the one that is
+    /// there without losing a request
+    Install {
+        /// Name or id
+        node: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Only show what would be done
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
+    },
     /// Confirm the key of a node's host, after comparing it with the host's own
     Confirm {
         /// Name or id
@@ -234,6 +246,9 @@ pub(crate) struct NodeOptions {
     /// The folder of the logs of sites there
     #[arg(long, value_name = "DIR", help_heading = "Engine")]
     pub(crate) logs: Option<String>,
+    /// The control socket of an edge there (default: `/run/portway-edge/edge.sock`)
+    #[arg(long, value_name = "FILE", help_heading = "Engine")]
+    pub(crate) control_socket: Option<String>,
     /// The least that should be left of each disk, in percent (default: 10)
     #[arg(long, value_name = "PERCENT", help_heading = "Health")]
     pub(crate) least_disk: Option<u8>,
@@ -282,6 +297,7 @@ pub(crate) struct NodeList {
 
 /// Options of `node remove`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(crate) struct NodeRemove {
     /// Name or id
     pub(crate) node: String,
@@ -291,6 +307,9 @@ pub(crate) struct NodeRemove {
     /// Take away what Portway put there
     #[arg(long)]
     pub(crate) clean: bool,
+    /// Do not ask before an edge is stopped
+    #[arg(long)]
+    pub(crate) yes: bool,
     /// Remove it although sites name it
     #[arg(long)]
     pub(crate) even_if_named: bool,

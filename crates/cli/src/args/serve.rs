@@ -108,7 +108,31 @@ pub(crate) struct Edge {
     #[arg(long, conflicts_with = "stop")]
     pub(crate) upgrade: bool,
     #[command(flatten)]
+    pub(crate) setting_up: SettingUp,
+    #[command(flatten)]
     pub(crate) started: Started,
+}
+
+/// How an edge comes to a machine that has no manager, and leaves it.
+#[derive(Clone, Debug, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+pub(crate) struct SettingUp {
+    /// Install this program here as a service of systemd that is an edge alone, start it, or upgrade
+    /// the one that runs without losing a request; a manager on another machine drives it over SSH
+    #[arg(long, conflicts_with_all = ["stop", "upgrade", "uninstall", "disown"])]
+    pub(crate) install: bool,
+    /// With --install: only show what would be done
+    #[arg(long, requires = "install")]
+    pub(crate) dry_run: bool,
+    /// With --install: let this user, as whom managers log in, open the control socket
+    #[arg(long, value_name = "USER", requires = "install")]
+    pub(crate) admit: Option<portway_model::node::SshUser>,
+    /// Stop the edge that --install put here, and remove it with all that it keeps
+    #[arg(long, conflicts_with_all = ["stop", "upgrade", "disown"])]
+    pub(crate) uninstall: bool,
+    /// Have the edge that runs forget which installation drives it, so that another one may
+    #[arg(long, conflicts_with_all = ["stop", "upgrade"])]
+    pub(crate) disown: bool,
 }
 
 /// What one process says to an edge that it starts.

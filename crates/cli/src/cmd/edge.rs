@@ -1,6 +1,9 @@
 //! `edge`: the data plane as a process of its own.
 
+mod install;
 mod invocation;
+mod system;
+mod uninstall;
 mod upgrade;
 
 use std::sync::Arc;
@@ -8,6 +11,10 @@ use std::sync::Arc;
 use camino::Utf8PathBuf;
 use portway_control::EdgeClient;
 use portway_edge::{Before, EdgeConfig, Writes};
+use portway_policy::{
+    Claim,
+    bundle::{Change, PROTOCOL},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -26,13 +33,22 @@ use crate::{
 
 /// `portway edge`
 pub(super) async fn run(session: &Session, args: Edge) -> Outcome {
+    if args.setting_up.install {
+        return install::run(session, &args).await;
+    }
+    if args.setting_up.uninstall {
+        return uninstall::run(session).await;
+    }
     let paths = session.paths()?;
     let mut config = configuration(&args, &paths, Machine::look())?;
-    if args.stop || args.upgrade {
+    if args.stop || args.upgrade || args.setting_up.disown {
         let told = args.control_socket.clone();
         let socket = told.map_or_else(|| session.manager().map(|m| m.edge_socket), Ok)?;
         if args.stop {
             return stop(session, socket).await;
+        }
+        if args.setting_up.disown {
+            return disown(session, socket).await;
         }
         let wanted = upgrade::is_described(&args).then(|| words(&config, &args, &paths));
         return upgrade::run(session, socket, wanted).await;
@@ -85,6 +101,16 @@ async fn stop(session: &Session, socket: Utf8PathBuf) -> Outcome {
         Failure::new(Exit::Unreachable, "the edge cannot be stopped").because(&error)
     })?;
     session.out.note("the edge stops after the requests in flight")?;
+    Ok(Exit::Ok)
+}
+
+/// `portway edge --disown`
+async fn disown(session: &Session, socket: Utf8PathBuf) -> Outcome {
+    let change = Change { format: PROTOCOL, claim: Some(Claim::GiveUp), ..Change::default() };
+    EdgeClient::new(socket).change(&change).await.map_err(|error| {
+        Failure::new(Exit::Unreachable, "the edge cannot be asked").because(&error)
+    })?;
+    session.out.note("the edge is nobody's; it serves on")?;
     Ok(Exit::Ok)
 }
 

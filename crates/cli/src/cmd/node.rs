@@ -1,12 +1,13 @@
-//! `node add|list|show|set|remove|activate|deactivate|confirm|key|stats`.
+//! `node add|list|show|set|remove|activate|deactivate|check|deploy|install|confirm|key|stats`.
 
 mod file;
+mod install;
 mod join;
 mod manage;
 mod spec;
 mod stats;
 
-use portway_model::{NodeSpec, node::HostKeyPin};
+use portway_model::{EngineKind, NodeSpec, node::HostKeyPin};
 use portway_wire::{
     client::{Client, ClientError, IfMatch},
     node::{
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 pub(super) use self::{
     file::{discover, export, import},
+    install::install,
     join::{cloud_init, create_token, list_tokens, revoke_token},
     manage::{exec, service, stop, sudoers},
     stats::stats,
@@ -116,9 +118,31 @@ pub(super) async fn set(session: &Session, args: NodeSet) -> Outcome {
 /// `portway node remove`
 pub(super) async fn remove(session: &Session, args: NodeRemove) -> Outcome {
     let client = session.client().await?;
+    if args.clean && !args.yes {
+        ask_to_stop(session, &client.node(&args.node).await?)?;
+    }
     let how = RemoveNode { even_if_named: args.even_if_named, clean: args.clean };
     let changed = client.remove_node(&args.node, how, IfMatch::Any).await?;
     finish(session, &changed)
+}
+
+/// Asks before an edge is taken away, and the sites with it that only this edge serves.
+fn ask_to_stop(session: &Session, view: &NodeView) -> Result<(), Failure> {
+    if view.engine != EngineKind::Edge.as_str() {
+        return Ok(());
+    }
+    if !input::is_interactive() {
+        return Err(Failure::usage("there is no terminal to ask at")
+            .help("--yes stops the edge of the node and removes it"));
+    }
+    let name = clean(&view.name);
+    session
+        .out
+        .note(&format!("the edge of {name} is stopped, and removed with all that it has"))?;
+    if input::confirm("Do it?")? {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Interrupted, "nothing was done"))
 }
 
 /// `portway node activate`

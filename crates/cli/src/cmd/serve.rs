@@ -4,7 +4,7 @@ mod addresses;
 mod announce;
 mod console;
 mod doors;
-mod install;
+pub(super) mod install;
 mod keeper;
 mod ports;
 

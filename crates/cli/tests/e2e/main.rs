@@ -10,6 +10,7 @@ mod balance;
 mod bodies;
 mod browser;
 mod cli;
+mod edges;
 mod example;
 mod explain;
 mod files;

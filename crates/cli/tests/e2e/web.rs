@@ -65,6 +65,12 @@ impl Web {
         }
     }
 
+    /// Returns a client of another edge with certificates of the same root.
+    pub(crate) fn at(&self, http: u16, https: u16) -> Self {
+        let at = |port| (Ipv4Addr::LOCALHOST, port).into();
+        Self { http: at(http), https: at(https), root: self.root.clone() }
+    }
+
     /// Begins a request over HTTPS.
     pub(crate) fn ask(&self, method: &str, host: &str, path: &str) -> Ask<'_> {
         Ask {

@@ -7,5 +7,6 @@ mod bed;
 mod install;
 mod life;
 mod load;
+mod node;
 mod trust;
 mod upgrade;

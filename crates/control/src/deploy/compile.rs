@@ -36,6 +36,19 @@ struct Given {
 }
 
 impl Control {
+    /// Compiles a site for this machine's own edge, which alone leads to the console.
+    pub(super) async fn compile_own(
+        &self,
+        row: &SiteRow,
+        owners: &mut Owners,
+    ) -> Result<Result<Compiled, Vec<Finding>>, ControlError> {
+        let mut outcome = self.compile_site(row, owners).await?;
+        if let (Ok(compiled), Some(console)) = (&mut outcome, &self.inner.config.console) {
+            console.introduce(&mut compiled.policy);
+        }
+        Ok(outcome)
+    }
+
     /// Compiles a site. What keeps it from being compiled are findings; it is held with them.
     pub(crate) async fn compile_site(
         &self,
@@ -102,12 +115,9 @@ impl Control {
             blocked: row.blocked.as_ref().map(|block| Blocked { reason: block.reason.clone() }),
             guard: self.guard_of(row, owners).await?,
         };
-        let (mut policy, findings) = compile(row.id, site, &input);
+        let (policy, findings) = compile(row.id, site, &input);
         if findings.iter().any(Finding::is_error) {
             return Ok(Err(findings));
-        }
-        if let Some(console) = &self.inner.config.console {
-            console.introduce(&mut policy);
         }
         Ok(Ok(Compiled { policy, certificate: certificate.map(|(_, object)| object) }))
     }

@@ -53,7 +53,15 @@ impl Control {
         &self,
         sites: &[Id<Site>],
     ) -> Result<BTreeMap<Id<Site>, NodeSiteRow>, ControlError> {
-        let node = self.inner.node;
+        self.on_node(self.inner.node, sites).await
+    }
+
+    /// Returns what a node has of these sites.
+    pub(crate) async fn on_node(
+        &self,
+        node: Id<NodeRow>,
+        sites: &[Id<Site>],
+    ) -> Result<BTreeMap<Id<Site>, NodeSiteRow>, ControlError> {
         let rows = self.inner.store.nodes().of_sites(sites).await?;
         Ok(rows
             .into_iter()
@@ -66,12 +74,6 @@ impl Control {
         let request = PageRequest::first(portway_store::MAX_LIMIT);
         let found = self.inner.store.nodes().list(&request).await?;
         Ok(found.items.into_iter().map(|node| (node.id, node.name)).collect())
-    }
-
-    /// Returns what the store knows of the edge.
-    pub(crate) async fn node_row(&self) -> Result<NodeRow, ControlError> {
-        let found = self.inner.store.nodes().by_name(&self.inner.node_name).await?;
-        found.ok_or_else(|| ControlError::internal("finding the edge", "its row is gone"))
     }
 
     /// Returns why visible sites of a revision are held.

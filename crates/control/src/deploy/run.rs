@@ -1,23 +1,26 @@
-//! One run of the deployer.
+//! One run of the deployer on one edge.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use portway_model::{Finding, Id, RevisionNumber, Site, Stage};
 use portway_policy::{
-    Digest, Index, NodeSettings, STICKY_SINCE, StickyKey,
-    bundle::{Change, ChangeReport, IndexListing, PROTOCOL},
+    Digest, Index, Owner,
+    bundle::{Change, ChangeReport, PROTOCOL},
 };
-use portway_secrets::Purpose;
-use portway_store::{DeploymentRow, NodeSiteRow, PageRequest, SiteFilter, SiteRow, Visible};
+use portway_store::{DeploymentRow, NodeRow, NodeSiteRow, PageRequest, SiteRow, Visible};
 use portway_telemetry::DeploymentOutcome;
-use tracing::{info, warn};
+use tracing::warn;
 use uuid::Uuid;
 
-use super::{Done, Known, Owners, State, Sweep, compile::Compiled, lock};
+use super::{
+    Done, Known, Owners, State, Sweep,
+    compile::Compiled,
+    lock,
+    target::{Target, Whose},
+};
 use crate::{
     Control, ControlError,
     edge_client::EdgeClientError,
-    nodes,
     rollout::{Choice, Kept},
     tasks::TaskReport,
 };
@@ -27,13 +30,25 @@ const BATCH: u32 = 200;
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
-enum RunError {
+pub(crate) enum RunError {
     #[error(transparent)]
     Edge(#[from] EdgeClientError),
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error("the edge answered with the digest {got}, but it should be {expected}")]
     Digest { expected: Digest, got: Digest },
+    #[error(
+        "the edge is driven by another installation of Portway (manager `{0}`); remove the node there, or `portway edge --disown` on the node helps if that installation is gone"
+    )]
+    Foreign(String),
+    #[error("the edge is node `{0}` of this installation already; remove one of the two")]
+    Twice(String),
+    #[error(
+        "the edge, of version {0}, is too old for this manager; `portway node install` upgrades it"
+    )]
+    TooOld(String),
+    #[error("{0}")]
+    NotOurs(String),
 }
 
 impl From<portway_store::StoreError> for RunError {
@@ -65,6 +80,16 @@ struct Keep<'a> {
 }
 
 impl Batch {
+    fn append(&mut self, more: Self) {
+        let Self { put, held, remove, kept, notes, before } = more;
+        self.put.extend(put);
+        self.held.extend(held);
+        self.remove.extend(remove);
+        self.kept.extend(kept);
+        self.notes.extend(notes);
+        self.before.extend(before);
+    }
+
     fn is_empty(&self) -> bool {
         self.put.is_empty()
             && self.held.is_empty()
@@ -74,118 +99,117 @@ impl Batch {
 }
 
 impl Control {
-    /// Brings the edge to what is declared, as far as one run goes.
+    /// Brings this machine's edge to what is declared, as far as one run goes.
     pub(crate) async fn deploy(&self) -> TaskReport {
-        let mut state = self.inner.deploy.state.lock().await;
-        let result = self.deploy_with(&mut state).await;
-        let report = match result {
-            Ok(done) => Ok(format!(
-                "{} site(s) deployed, {} removed, {} held",
-                done.put, done.removed, done.held
-            )),
-            Err(error) => {
-                // Whatever the edge has now is read anew.
-                state.known = None;
-                Err(chain(&error))
+        let deploy = &self.inner.deploy;
+        let report = match self.deploy_own().await {
+            Ok(done) => {
+                if done.goes_on {
+                    deploy.poke();
+                }
+                Ok(format!(
+                    "{} site(s) deployed, {} removed, {} held",
+                    done.put, done.removed, done.held
+                ))
             }
+            Err(error) => Err(chain(&error)),
         };
-        *lock(&self.inner.deploy.fault) = report.as_ref().err().cloned();
+        *lock(&deploy.fault) = report.as_ref().err().cloned();
         report
     }
 
-    async fn deploy_with(&self, state: &mut State) -> Result<Done, RunError> {
+    async fn deploy_own(&self) -> Result<Done, RunError> {
+        let target = Target {
+            client: &self.inner.edge,
+            deploy: &self.inner.deploy,
+            node: self.inner.node,
+            name: &self.inner.node_name,
+            owner: self.edge_owner(self.inner.node, 0).await?,
+            whose: Whose::Own,
+        };
+        self.bring_edge_up(&target).await
+    }
+
+    /// Returns this manager as the owner of a node's edge.
+    pub(crate) async fn edge_owner(
+        &self,
+        node: Id<NodeRow>,
+        turn: u64,
+    ) -> Result<Owner, ControlError> {
+        let found = self.inner.store.installation().get().await?;
+        let row = found
+            .ok_or_else(|| ControlError::internal("finding the installation", "it is gone"))?;
+        let manager = self.inner.manager.name.to_string();
+        Ok(Owner { installation: row.id, node: node.uuid(), manager, turn })
+    }
+
+    /// Brings an edge to what is declared, as far as one run goes.
+    pub(crate) async fn bring_edge_up(&self, it: &Target<'_>) -> Result<Done, RunError> {
+        let mut state = it.deploy.state.lock().await;
+        let done = Run { control: self, it }.run(&mut state).await;
+        if done.is_err() {
+            // Whatever the edge has now is read anew.
+            state.known = None;
+        }
+        done
+    }
+}
+
+/// A run on an edge.
+pub(super) struct Run<'a> {
+    pub(super) control: &'a Control,
+    pub(super) it: &'a Target<'a>,
+}
+
+impl Run<'_> {
+    async fn run(&self, state: &mut State) -> Result<Done, RunError> {
         let mut done = Done::default();
-        let wanted = self.inner.deploy.take_wanted();
+        let deploy = self.it.deploy;
+        let wanted = deploy.take_wanted();
         if wanted.settings {
             state.known = None;
         }
         if state.known.is_none()
             && let Err(error) = self.meet(state).await
         {
-            self.inner.deploy.want_again(wanted);
+            deploy.want_again(wanted);
             return Err(error);
         }
         if wanted.everything {
             state.sweep = Some(Sweep::default());
         }
         let Some(known) = state.known.as_mut() else { return Ok(done) };
-        let latest = self.inner.store.revisions().latest().await?;
-        if let Err(error) = self.changes(known, &wanted.sites, latest, &mut done).await {
-            self.inner.deploy.look_at(wanted.sites);
+        let latest = self.control.inner.store.revisions().latest().await?;
+        // A look at all sites of a node has its changes in it; the own edge gets those at once.
+        let swept = state.sweep.is_some() && !self.it.is_own();
+        if swept {
+            deploy.look_at(wanted.sites);
+        } else if let Err(error) = self.changes(known, &wanted.sites, latest, &mut done).await {
+            deploy.look_at(wanted.sites);
             return Err(error);
         }
-        if let Some(sweep) = state.sweep.as_mut() {
-            let began = *sweep.from.get_or_insert(latest);
-            if self.sweep(known, sweep, &mut done).await? {
-                state.sweep = None;
-                self.reached(began.max(latest));
-            } else {
-                self.inner.deploy.poke();
-            }
+        let Some(sweep) = state.sweep.as_mut() else {
+            self.reached(latest, &mut done);
+            return Ok(done);
+        };
+        let began = *sweep.from.get_or_insert(latest);
+        if self.sweep(known, sweep, &mut done).await? {
+            state.sweep = None;
+            self.reached(if swept { began } else { began.max(latest) }, &mut done);
         } else {
-            self.reached(latest);
+            done.goes_on = true;
         }
         Ok(done)
     }
 
-    fn reached(&self, revision: RevisionNumber) {
-        self.inner.deploy.reached.send_if_modified(|reached| {
-            let later = revision > *reached;
-            *reached = revision.max(*reached);
-            later
-        });
+    fn reached(&self, revision: RevisionNumber, done: &mut Done) {
+        self.it.deploy.note_reached(revision);
+        done.reached = Some(revision);
     }
 
-    /// Reads what the edge has, gives it the node's settings, and has everything looked at.
-    async fn meet(&self, state: &mut State) -> Result<(), RunError> {
-        let listing: IndexListing = self.inner.edge.index().await?;
-        let mut known = Known {
-            index: Index::from_sites(listing.settings, listing.sites),
-            certificates: listing.certificates.into_iter().collect(),
-        };
-        let format = self.inner.edge.status().await?.format;
-        let (settings, fallback) = self.node_settings(format).await?;
-        if settings.digest() == listing.settings {
-            let report = ChangeReport { digest: listing.digest, refused: Vec::new() };
-            proven(&known.index, &report)?;
-        } else {
-            known.index.set_settings(settings.digest());
-            let change = Change {
-                format: PROTOCOL,
-                base: Some(listing.digest),
-                certificates: vec![fallback],
-                settings: Some(settings),
-                ..Change::default()
-            };
-            let report = self.inner.edge.change(&change).await?;
-            proven(&known.index, &report)?;
-        }
-        info!("met the edge: it has {} site(s)", known.index.len());
-        let node = self.node_row().await?;
-        if node.digest.as_deref() == Some(known.index.digest().to_string().as_str()) {
-            // It is as this installation left it: what was deployed is still there.
-            self.reached(node.deployed);
-        }
-        state.known = Some(known);
-        state.sweep = Some(Sweep::default());
-        Ok(())
-    }
-
-    /// Returns the settings as an edge of a format knows them. One of before ignores a sticky key,
-    /// and would have another digest.
-    async fn node_settings(
-        &self,
-        format: u32,
-    ) -> Result<(NodeSettings, portway_policy::CertificateObject), RunError> {
-        let hosts = [portway_model::HostPattern::Any];
-        let fallback = self.certificate_of(None, &hosts).await?;
-        let sticky = self.keys().derive(Purpose::StickyCookies);
-        let settings = NodeSettings {
-            trusted_proxies: self.inner.config.trusted_proxies.clone(),
-            fallback_certificate: Some(fallback.digest()),
-            sticky_key: (format >= STICKY_SINCE).then(|| StickyKey::new(*sticky.expose())),
-        };
-        Ok((settings, fallback))
+    pub(super) async fn node_row(&self) -> Result<NodeRow, ControlError> {
+        let found = self.control.inner.store.nodes().get(self.it.node).await?;
+        found.ok_or_else(|| ControlError::internal("finding the edge", "its row is gone"))
     }
 
     /// Deploys what was changed since the last time, and what was asked to be looked at.
@@ -202,8 +226,13 @@ impl Control {
         loop {
             let mut to = latest;
             if let Some(page) = request.take() {
-                let found =
-                    self.inner.store.revisions().changes_since(node.deployed, &page).await?;
+                let found = self
+                    .control
+                    .inner
+                    .store
+                    .revisions()
+                    .changes_since(node.deployed, &page)
+                    .await?;
                 touched.extend(found.items.iter().map(|change| Id::<Site>::from_uuid(change.id)));
                 request = page.next(&found);
                 // A page may end within a revision: it is done only when the next one is.
@@ -230,12 +259,13 @@ impl Control {
         sweep: &mut Sweep,
         done: &mut Done,
     ) -> Result<bool, RunError> {
+        let began = sweep.from;
         let mut request = PageRequest::first(BATCH);
         if let Some(after) = sweep.after.take() {
             request = request.after(after);
         }
-        let filter = SiteFilter::default();
-        let found = self.inner.store.sites().list(Visible::All, &filter, &request).await?;
+        let filter = self.it.filter();
+        let found = self.control.inner.store.sites().list(Visible::All, &filter, &request).await?;
         let ids: Vec<_> = found.items.iter().map(|row| row.id).collect();
         sweep.seen.extend(&ids);
         let node = self.node_row().await?;
@@ -243,19 +273,29 @@ impl Control {
         sweep.after = found.next;
         let last = sweep.after.is_none();
         if last {
-            let gone: Vec<_> = known
-                .index
-                .iter()
-                .map(|(id, _)| id)
-                .filter(|id| !sweep.seen.contains(id))
-                .collect();
-            let still = self.inner.store.sites().by_ids(Visible::All, &gone).await?;
-            batch.remove.extend(gone.into_iter().filter(|id| !still.contains_key(id)));
+            let gone = self.gone(known, &sweep.seen).await?;
+            batch.append(self.batch(known, &gone, false).await?);
         }
-        if !batch.is_empty() {
-            self.send(known, batch, node.deployed, node.deployed, done).await?;
+        // The own edge's changes were deployed as changes.
+        let to = began.filter(|_| last && !self.it.is_own()).unwrap_or(node.deployed);
+        if !batch.is_empty() || to > node.deployed {
+            self.send(known, batch, node.deployed, to.max(node.deployed), done).await?;
         }
         Ok(last)
+    }
+
+    /// Returns the sites that the edge has, or is known to have, and that were not seen.
+    async fn gone(
+        &self,
+        known: &Known,
+        seen: &BTreeSet<Id<Site>>,
+    ) -> Result<Vec<Id<Site>>, RunError> {
+        let mut had: BTreeSet<_> = known.index.iter().map(|(id, _)| id).collect();
+        if !self.it.is_own() {
+            // A site that is only held there is in no index. From the own edge it goes as a change.
+            had.extend(self.control.known_of(self.it.node).await?.into_keys());
+        }
+        Ok(had.difference(seen).copied().collect())
     }
 
     /// Compiles sites for the edge. What it has already is left out; what it refused before is too,
@@ -267,22 +307,23 @@ impl Control {
         changed: bool,
     ) -> Result<Batch, RunError> {
         let mut batch = Batch::default();
-        let rows = self.inner.store.sites().by_ids(Visible::All, ids).await?;
+        let rows = self.control.inner.store.sites().by_ids(Visible::All, ids).await?;
         batch.remove = ids
             .iter()
             .copied()
             .filter(|id| !rows.contains_key(id) && known.index.get(*id).is_some())
             .collect();
-        let on_node = self.on_edge(ids).await?;
+        let (control, node) = (self.control, self.it.node);
+        let on_node = control.on_node(node, ids).await?;
         // Read after the sites (see `Gates`).
-        let gates = self.gates().await?;
-        self.inner.rollouts.heard(&gates, self.inner.node);
+        let gates = control.gates().await?;
+        control.inner.rollouts.heard(&gates, node);
         let mut owners = Owners::new();
         for (id, row) in rows {
-            let is_on = nodes::is_on_edge(&row, &self.inner.node_name)?;
+            let is_on = self.it.is_for(&row)?;
             if is_on || on_node.contains_key(&id) {
                 let noted = on_node.get(&id);
-                let choice = self.choice(&gates, &row, self.inner.node, noted).await?;
+                let choice = control.choice(&gates, &row, node, noted).await?;
                 if let Choice::Kept(kept) = choice {
                     self.keep(known, &mut batch, Keep { row, kept, noted }, &mut owners).await?;
                     continue;
@@ -299,7 +340,7 @@ impl Control {
             if !changed && held == Some(row.revision) {
                 continue;
             }
-            match self.compile_site(&row, &mut owners).await? {
+            match self.compile(&row, &mut owners).await? {
                 Err(findings) => batch.held.push((row, findings)),
                 Ok(compiled) => {
                     let there = known.index.get(id) == Some(compiled.policy.digest());
@@ -313,6 +354,17 @@ impl Control {
         }
         batch.before = on_node;
         Ok(batch)
+    }
+
+    async fn compile(
+        &self,
+        row: &SiteRow,
+        owners: &mut Owners,
+    ) -> Result<Result<Compiled, Vec<Finding>>, ControlError> {
+        if self.it.is_own() {
+            return self.control.compile_own(row, owners).await;
+        }
+        self.control.compile_site(row, owners).await
     }
 
     /// Adds the earlier version that a rollout has the edge keep of a site.
@@ -338,13 +390,13 @@ impl Control {
                     digest: None,
                     held: kept.held,
                     findings: kept.findings,
-                    updated_at: self.now(),
+                    updated_at: self.control.now(),
                 });
             }
             return Ok(());
         };
-        let Some(version) = self.version_of(&row, number).await? else { return Ok(()) };
-        match self.compile_site(&version, owners).await? {
+        let Some(version) = self.control.version_of(&row, number).await? else { return Ok(()) };
+        match self.compile(&version, owners).await? {
             Ok(compiled) if there == Some(compiled.policy.digest()) && is_noted => {}
             Ok(compiled) => {
                 batch.kept.insert(row.id, kept);
@@ -369,19 +421,20 @@ impl Control {
     ) -> Result<(), RunError> {
         let mut deployment = DeploymentRow {
             id: Id::from_uuid(Uuid::now_v7()),
-            node: self.inner.node,
+            node: self.it.node,
             from,
             to,
             stage: Stage::Staging,
-            started_at: self.now(),
+            started_at: self.control.now(),
             finished_at: None,
             findings: Vec::new(),
             digest: None,
             release: None,
             before: None,
-            fence: None,
+            fence: self.it.fence(),
         };
-        let deployments = self.inner.store.deployments();
+        self.keep_turn().await?;
+        let deployments = self.control.inner.store.deployments();
         if !batch.is_empty() {
             deployments.record(&deployment).await?;
         }
@@ -390,43 +443,44 @@ impl Control {
             Ok(report) => report,
             Err(error) => {
                 deployment.stage = Stage::Rejected;
-                deployment.finished_at = Some(self.now());
+                deployment.finished_at = Some(self.control.now());
                 if !batch.is_empty() {
                     deployments.record(&deployment).await?;
                 }
-                self.count_deployment(DeploymentOutcome::Rejected);
+                self.control.count_deployment(DeploymentOutcome::Rejected);
                 return Err(error);
             }
         };
         let refused: BTreeMap<_, _> =
             report.refused.into_iter().map(|refused| (refused.site, refused.findings)).collect();
         let rows = self.outcome_rows(&batch, &refused);
-        self.inner
-            .store
-            .nodes()
-            .deployed(
-                self.inner.node,
-                to,
-                &report.digest.to_string(),
-                &rows,
-                &batch.remove,
-                self.now(),
-            )
-            .await?;
+        let (digest, now) = (report.digest.to_string(), self.control.now());
+        let nodes = self.control.inner.store.nodes();
+        nodes.deployed(self.it.node, to, &digest, &rows, &batch.remove, now).await?;
         if batch.is_empty() {
             return Ok(());
         }
-        self.poke_rollouts();
+        self.control.poke_rollouts();
         done.held += rows.iter().filter(|row| row.held.is_some()).count();
         done.put += rows.iter().filter(|row| row.held.is_none()).count();
         done.removed += batch.remove.len();
         deployment.findings = rows.iter().flat_map(|row| row.findings.iter().cloned()).collect();
         deployment.stage = Stage::Live;
-        deployment.finished_at = Some(self.now());
+        deployment.finished_at = Some(self.control.now());
         deployment.digest = Some(report.digest.to_string());
         deployments.record(&deployment).await?;
-        self.count_deployment(DeploymentOutcome::Live);
+        self.control.count_deployment(DeploymentOutcome::Live);
         Ok(())
+    }
+
+    /// Holds the node on, where it is one's for a turn only.
+    async fn keep_turn(&self) -> Result<(), RunError> {
+        match self.it.fence() {
+            None => Ok(()),
+            Some(fence) => {
+                self.control.keep_hold(self.it.node, fence).await.map_err(RunError::NotOurs)
+            }
+        }
     }
 
     /// Has the edge take a batch, and compares what it serves now with what it should.
@@ -452,8 +506,9 @@ impl Control {
             certificates,
             put: batch.put.iter().map(|(_, compiled)| compiled.policy.clone()).collect(),
             remove,
+            claim: self.it.claim(),
         };
-        let report = self.inner.edge.change(&change).await?;
+        let report = self.it.client.change(&change).await?;
         let refused: BTreeSet<_> = report.refused.iter().map(|refused| refused.site).collect();
         let replaced = change.put.iter().any(|policy| known.index.get(policy.id).is_some());
         if replaced || !change.remove.is_empty() || !refused.is_empty() {
@@ -476,9 +531,9 @@ impl Control {
         batch: &Batch,
         refused: &BTreeMap<Id<Site>, Vec<Finding>>,
     ) -> Vec<NodeSiteRow> {
-        let now = self.now();
+        let now = self.control.now();
         let held = |row: &SiteRow, findings: &[Finding]| {
-            warn!(site.name = %row.name, "the edge holds the site at its version before");
+            warn!(node.name = %self.it.name, site.name = %row.name, "the edge holds the site at its version before");
             let before = batch.before.get(&row.id);
             NodeSiteRow {
                 site: row.id,
@@ -508,7 +563,7 @@ impl Control {
     }
 }
 
-fn proven(index: &Index, report: &ChangeReport) -> Result<(), RunError> {
+pub(super) fn proven(index: &Index, report: &ChangeReport) -> Result<(), RunError> {
     let expected = index.digest();
     if report.digest == expected {
         Ok(())

@@ -15,11 +15,12 @@ use uuid::Uuid;
 
 use super::{
     connect::{Reach, ReachError},
+    edge::transport_of,
     engine_of,
 };
 use crate::{
     Control, ControlError,
-    deploy::{chain, lock},
+    deploy::{RunError, chain, lock},
     nodes,
 };
 
@@ -56,7 +57,15 @@ pub(super) enum BringError {
     #[error("{error}; and it could not be undone: {undo}")]
     Stuck { error: StepError, undo: StepError },
     #[error(transparent)]
+    Edge(#[from] RunError),
+    #[error(transparent)]
     Control(#[from] ControlError),
+}
+
+impl From<crate::EdgeClientError> for BringError {
+    fn from(error: crate::EdgeClientError) -> Self {
+        Self::Edge(error.into())
+    }
 }
 
 impl From<portway_store::StoreError> for BringError {
@@ -70,6 +79,9 @@ impl BringError {
     pub(super) fn transport(&self) -> Option<&TransportError> {
         if let Self::Transport(error) | Self::Step(StepError::Transport(error)) = self {
             return Some(error);
+        }
+        if let Self::Edge(error) = self {
+            return transport_of(error);
         }
         None
     }
@@ -103,7 +115,9 @@ impl Control {
         by_others: ByOthers,
     ) -> Result<Brought, BringError> {
         let Some(node) = nodes::declared(row)? else { return Ok(Brought::Here) };
-        let Some(engine) = engine_of(node.engine) else { return Ok(Brought::Here) };
+        let Some(engine) = engine_of(node.engine) else {
+            return self.bring_edge(row, &node, by_others).await;
+        };
         let reach = match self.reach(row, &node).await {
             Err(ReachError::Elsewhere(_)) => return Ok(Brought::Busy),
             reach => reach?,
@@ -156,7 +170,7 @@ impl Control {
     }
 
     /// Holds a node on for another while. Fails when another manager has it.
-    pub(super) async fn keep_hold(&self, node: Id<NodeRow>, fence: i64) -> Result<(), String> {
+    pub(crate) async fn keep_hold(&self, node: Id<NodeRow>, fence: i64) -> Result<(), String> {
         let now = self.now();
         let until = now.saturating_add(LEASE).unwrap_or(now);
         match self.inner.store.nodes().hold_on(node, fence, until).await {

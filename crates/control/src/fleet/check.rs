@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portway_deploy::{ByOthers, Seen, Survey, preflight, survey};
-use portway_model::{Finding, Node};
+use portway_model::{EngineKind, Finding, Node};
 use portway_store::{NodeFacts, NodeRow};
 use portway_transport::TransportError;
 use portway_wire::node::{NodeCheck, NodeView, Unseen};
@@ -57,7 +57,10 @@ impl Operator<'_> {
 impl Control {
     async fn look_at(&self, row: &NodeRow, node: &Node) -> Result<Survey, BringError> {
         let reach = self.reach(row, node).await?;
-        let survey = survey(&*reach, node, || self.now()).await?;
+        let mut survey = survey(&*reach, node, || self.now()).await?;
+        if node.engine == EngineKind::Edge {
+            survey.engine = self.ask_edge(Arc::clone(&reach), node).await;
+        }
         self.keep_survey(row, &survey).await?;
         lock(&self.inner.fleet.surveys).insert(row.id, Arc::new(survey.clone()));
         Ok(survey)

@@ -36,8 +36,10 @@ impl Control {
 
     async fn clean_node(&self, removal: &NodeRemoval) -> Result<bool, BringError> {
         let Some(node) = node_of(removal)? else { return Ok(true) };
-        let Some(engine) = engine_of(node.engine) else { return Ok(true) };
         let row = self.row_of(removal);
+        let Some(engine) = engine_of(node.engine) else {
+            return self.clean_edge(removal, &row, &node).await;
+        };
         let reach = self.reach(&row, &node).await?;
         let Some(fence) = self.take(&row).await? else { return Ok(false) };
         let cleaned = async {

@@ -231,7 +231,8 @@ impl Control {
         Ok(all)
     }
 
-    async fn known_of(
+    /// Returns what a node is known to have.
+    pub(crate) async fn known_of(
         &self,
         node: Id<NodeRow>,
     ) -> Result<BTreeMap<Id<Site>, NodeSiteRow>, ControlError> {

@@ -1,7 +1,8 @@
 //! Nodes as the API shows them.
 
+use portway_engine::Version;
 use portway_model::{
-    Node,
+    EngineKind, FieldPath, Finding, FindingCode, Findings, Node, ResourceKind,
     node::{Connection, Ssh, check},
 };
 use portway_store::{NodeFacts, NodeRow};
@@ -20,11 +21,12 @@ pub(super) fn view(
     observed: Option<&Observed>,
 ) -> Result<NodeView, ControlError> {
     let spec = spec_of(row)?;
-    let (node, findings) = match &spec {
+    let (node, mut findings) = match &spec {
         Some(spec) => check(&row.name, spec),
         None => (None, Vec::new()),
     };
     let facts = facts.cloned().unwrap_or_default();
+    findings.extend(node.as_ref().and_then(|node| newer_program(node, &facts)));
     let declared = row.declared.as_ref();
     Ok(NodeView {
         id: row.id.uuid(),
@@ -43,6 +45,22 @@ pub(super) fn view(
         findings,
         created_at: row.created_at,
     })
+}
+
+/// Offers this manager's program where the node's edge is of an earlier version.
+fn newer_program(node: &Node, facts: &NodeFacts) -> Option<Finding> {
+    let own = env!("CARGO_PKG_VERSION");
+    let theirs = facts.engine_version.as_deref()?;
+    let is_older = |theirs: Version, own: Version| theirs < own;
+    if node.engine != EngineKind::Edge || !is_older(theirs.parse().ok()?, own.parse().ok()?) {
+        return None;
+    }
+    let mut findings = Findings::about(ResourceKind::Node, node.name.as_str());
+    let text = format!("its edge is of version {theirs}, and this manager of version {own}");
+    findings
+        .warning(FindingCode::NodeUnfit, &FieldPath::root().key("engine"), text)
+        .remedy(format!("`portway node install {}` upgrades it; no request is lost", node.name));
+    findings.into_vec().pop()
 }
 
 fn address(node: Option<&Node>) -> String {

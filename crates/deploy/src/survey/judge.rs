@@ -3,7 +3,7 @@
 use portway_engine::Version;
 use portway_model::{EngineKind, FieldPath, Finding, FindingCode, Findings, Node, ResourceKind};
 
-use super::{EngineSeen, Entrance, Folder, Listener, Packages, Survey, layout};
+use super::{Door, EngineSeen, Entrance, Folder, Listener, Packages, Survey, layout};
 
 /// The least room that a deployment may need, and what is left for others.
 const LEAST_FREE: u64 = 64 << 20;
@@ -52,6 +52,7 @@ impl Judge<'_> {
     fn engine(&mut self) {
         let name = self.node.engine;
         match &self.survey.engine {
+            Err(why) if name == EngineKind::Edge => self.no_edge(why),
             Err(why) => {
                 let remedy = self.install();
                 self.error("engine", format!("{name} was not found on the node: {why}"), remedy);
@@ -83,6 +84,38 @@ impl Judge<'_> {
         }
     }
 
+    /// Says why the edge of the node cannot be spoken with, and how it comes to be there.
+    fn no_edge(&mut self, why: &str) {
+        let (socket, name) = (self.node.control_socket(), &self.node.name);
+        let install = format!("`portway node install {name}` installs and starts one");
+        let (field, text, remedy) = match &self.survey.door {
+            Some(Ok(Door::NoFolder)) => (
+                "engine",
+                format!("no edge is on the node: the folder of {socket} is missing"),
+                install,
+            ),
+            Some(Ok(Door::NoSocket)) => (
+                "engine",
+                format!("no edge runs on the node: there is no {socket}"),
+                format!("start it there, `systemctl start portway-edge`; {install}"),
+            ),
+            Some(Ok(Door::Closed)) => (
+                "paths.socket",
+                format!("whoever logs in may not open {socket}"),
+                "as root on the node: `usermod -aG portway-edge USER`, with the user who logs in"
+                    .to_owned(),
+            ),
+            Some(Ok(Door::There) | Err(_)) | None => (
+                "engine",
+                format!("the edge of the node does not answer: {why}"),
+                format!(
+                    "see whether it runs, `systemctl status portway-edge`, and that sshd_config there does not have `AllowStreamLocalForwarding no` or `DisableForwarding yes`; {install}"
+                ),
+            ),
+        };
+        self.error(field, text, remedy);
+    }
+
     fn install(&self) -> String {
         let name = self.node.engine.as_str();
         let packages = self.survey.system.as_ref().map(|system| system.packages);
@@ -94,7 +127,15 @@ impl Judge<'_> {
         }
     }
 
+    /// An edge that answers has its folders already, and needs none of the login user's.
+    fn needs_folders(&self) -> bool {
+        self.node.engine != EngineKind::Edge || self.survey.engine.is_err()
+    }
+
     fn folders(&mut self) {
+        if !self.needs_folders() {
+            return;
+        }
         let home = self.node.paths.home.clone();
         let user = match &self.survey.user {
             Ok(user) => user.to_string(),
@@ -185,6 +226,7 @@ impl Judge<'_> {
 
     fn machine(&mut self) {
         if let Ok(free) = self.survey.free
+            && self.needs_folders()
             && free < LEAST_FREE
         {
             let text = format!("{} MiB are left where {} lies", free >> 20, self.node.paths.home);

@@ -108,6 +108,7 @@ fn node(bed: &Bed) -> Node {
             config: Some(layout.top_level.clone()),
             include: Some(layout.reached_by.clone()),
             logs: Some(layout.logs.clone()),
+            socket: None,
         },
         trusted_proxies: Vec::new(),
         health: portway_model::node::Thresholds::default(),

@@ -11,7 +11,8 @@ use portway_model::{
     FieldPath, Finding, FindingCode, Findings, HostPattern, Id, ResourceKind, Site,
 };
 use portway_policy::{
-    CertificateObject, Digest, FORMAT, Index, NodeSettings, OLDEST_FORMAT, SitePolicy, StickyKey,
+    CertificateObject, Claim, Digest, FORMAT, Index, NodeSettings, OLDEST_FORMAT, Owner,
+    SitePolicy, StickyKey,
     bundle::{Change, ChangeReport, PROTOCOL, Refused},
 };
 use serde::Deserialize;
@@ -20,7 +21,7 @@ use super::{
     Candidate, Content, Ledger, Snapshot, StateError,
     compile::{Ground, compile},
     site::SiteRuntime,
-    state::{Batch, Head},
+    state::{Batch, Head, Kept},
 };
 use crate::{balance::Moment, tls};
 
@@ -33,6 +34,7 @@ pub(crate) struct IncomingChange {
     put: Vec<SitePolicy>,
     unreadable: Vec<Refused>,
     remove: Vec<Id<Site>>,
+    claim: Option<Claim>,
 }
 
 /// Why nothing of a change was taken.
@@ -55,6 +57,9 @@ pub(crate) enum ChangeError {
         /// What the edge has.
         digest: Digest,
     },
+    /// Made by somebody whose edge it is not, or whose turn is over.
+    #[error("the edge is that of manager `{}` (turn {})", .0.manager, .0.turn)]
+    Owned(Box<Owner>),
     /// The certificate for handshakes without a site is missing or not valid.
     #[error("the fallback certificate cannot be used: {reason}")]
     Fallback {
@@ -82,6 +87,8 @@ struct LooseChange {
     put: Vec<serde_json::Value>,
     #[serde(default)]
     remove: Vec<Id<Site>>,
+    #[serde(default)]
+    claim: Option<Claim>,
 }
 
 impl IncomingChange {
@@ -110,6 +117,7 @@ impl IncomingChange {
             certificates: loose.certificates,
             put: Vec::with_capacity(loose.put.len()),
             remove: loose.remove,
+            claim: loose.claim,
         });
         for value in loose.put {
             let name = value.get("name").and_then(|name| name.as_str()).unwrap_or_default();
@@ -138,6 +146,7 @@ impl From<Change> for IncomingChange {
             put: change.put,
             unreadable: Vec::new(),
             remove: change.remove,
+            claim: change.claim,
         }
     }
 }
@@ -147,6 +156,7 @@ impl Content {
     pub(crate) fn change(&self, change: IncomingChange) -> Result<ChangeReport, ChangeError> {
         let _turn = self.turn()?;
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let owner = claimed(change.claim, &ledger)?;
         let digest = ledger.index.digest();
         if change.base.is_some_and(|base| base != digest) {
             return Err(ChangeError::Conflict { digest });
@@ -167,29 +177,29 @@ impl Content {
         let candidates = last_of_each(candidates);
         let remove: BTreeSet<Id<Site>> = change.remove.into_iter().collect();
         let accepted = refuse_conflicts(candidates, &remove, &current, &mut refused);
-        self.carry_out(&mut ledger, &current, change.settings, accepted, remove, offered)?;
+        let batch = Batch { settings: change.settings, owner, ..Batch::default() };
+        self.carry_out(&mut ledger, &current, batch, accepted, remove, offered)?;
         refused.sort_by_key(|refused| refused.site);
         Ok(ChangeReport { digest: ledger.index.digest(), refused })
     }
 
-    /// Writes what was accepted and makes it live.
+    /// Writes what was accepted and makes it live. The batch has what concerns no site.
     fn carry_out(
         &self,
         ledger: &mut Ledger,
         current: &Arc<Snapshot>,
-        settings: Option<NodeSettings>,
+        mut batch: Batch,
         accepted: Vec<Candidate>,
         remove: BTreeSet<Id<Site>>,
         offered: Offered,
     ) -> Result<(), ChangeError> {
         let mut next = Snapshot::clone(current);
         let mut books = Books::default();
-        if let Some(settings) = &settings {
+        if let Some(settings) = &batch.settings {
             books.release.extend(current.settings.fallback_certificate);
             books.refer.extend(settings.fallback_certificate);
             next.set_settings(settings.clone());
         }
-        let mut batch = Batch { settings, ..Batch::default() };
         let put: HashSet<Id<Site>> = accepted.iter().map(|candidate| candidate.id).collect();
         for id in remove.into_iter().filter(|id| !put.contains(id)) {
             if let Some(old) = next.remove(id) {
@@ -218,6 +228,9 @@ impl Content {
         books.certificates(ledger, offered, &mut batch);
         self.state.commit(&batch)?;
         books.close(ledger, &batch, next.settings.digest());
+        if let Some(Kept(owner)) = &batch.owner {
+            ledger.owner.clone_from(owner);
+        }
         next.digest = ledger.index.digest();
         self.snapshot.store(Arc::new(next));
         if batch.settings.is_some() {
@@ -257,6 +270,14 @@ impl Offered {
             None => Some(format!("certificate {digest} is neither held nor part of the change")),
         }
     }
+}
+
+/// Returns whose the edge is from now on; nothing where that stays as it is.
+fn claimed(claim: Option<Claim>, ledger: &Ledger) -> Result<Option<Kept>, ChangeError> {
+    let Some(claim) = claim else { return Ok(None) };
+    let owner = claim.settle(ledger.owner.as_ref());
+    let owner = owner.map_err(|kept| ChangeError::Owned(Box::new(kept)))?;
+    Ok((owner != ledger.owner).then_some(Kept(owner)))
 }
 
 fn check_fallback(

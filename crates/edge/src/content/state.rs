@@ -18,7 +18,7 @@ use portway_model::{
     HostPattern, Id, Name, Site,
     site::{Limits, TlsVersion},
 };
-use portway_policy::{Digest, NodeSettings, SitePolicy};
+use portway_policy::{Digest, NodeSettings, Owner, SitePolicy};
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition,
 };
@@ -94,6 +94,8 @@ pub(crate) struct TlsHead {
 pub(crate) struct Loaded {
     /// The settings of the node.
     pub(crate) settings: NodeSettings,
+    /// Whose the edge is.
+    pub(crate) owner: Option<Owner>,
     /// The sites.
     pub(crate) sites: Vec<(Id<Site>, Head)>,
     /// The certificates that are held.
@@ -107,6 +109,8 @@ pub(crate) struct Loaded {
 pub(crate) struct Batch {
     /// New settings.
     pub(crate) settings: Option<NodeSettings>,
+    /// Whose the edge is from now on, where that changes.
+    pub(crate) owner: Option<Kept>,
     /// Sites that are new or changed, with the bytes of their policies.
     pub(crate) put: Vec<(Id<Site>, Head, Vec<u8>)>,
     /// Sites that are gone.
@@ -118,6 +122,11 @@ pub(crate) struct Batch {
     /// Certificates that no site has any more.
     pub(crate) drop_certificates: Vec<Digest>,
 }
+
+/// Whose the edge is from now on; nobody's where there is none.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Kept(pub(crate) Option<Owner>);
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -283,7 +292,13 @@ impl State {
                 .map_err(|source| self.damaged("settings", source))?,
             None => NodeSettings::default(),
         };
-        let mut loaded = Loaded { settings, sites: vec![], certificates: vec![], damaged: vec![] };
+        let owner = match meta.get("owner").map_err(|e| storage(e.into()))? {
+            Some(bytes) => serde_json::from_slice(bytes.value())
+                .map_err(|source| self.damaged("owner", source))?,
+            None => None,
+        };
+        let mut loaded =
+            Loaded { settings, owner, sites: vec![], certificates: vec![], damaged: vec![] };
         let sites = read.open_table(SITES).map_err(|e| storage(e.into()))?;
         for entry in sites.iter().map_err(|e| storage(e.into()))? {
             let (key, value) = entry.map_err(|e| storage(e.into()))?;
@@ -317,24 +332,27 @@ impl State {
         let heads = heads.collect::<Result<Vec<_>, _>>()?;
         let settings =
             batch.settings.as_ref().map(|settings| encode("settings", settings)).transpose()?;
+        let owner = batch.owner.as_ref().map(|owner| encode("owner", owner)).transpose()?;
+        let meta = [("settings", settings), ("owner", owner)];
         let source = self.source();
         let database = self.database(&source)?;
-        Self::write(database, batch, &heads, settings.as_deref())
-            .map_err(|error| self.storage(error))
+        Self::write(database, batch, &heads, &meta).map_err(|error| self.storage(error))
     }
 
     fn write(
         database: &Database,
         batch: &Batch,
         heads: &[Vec<u8>],
-        settings: Option<&[u8]>,
+        meta: &[(&str, Option<Vec<u8>>)],
     ) -> Result<(), redb::Error> {
         let mut write = database.begin_write()?;
         // After a kill the file is opened at once instead of being scanned.
         write.set_quick_repair(true);
         {
-            if let Some(settings) = settings {
-                write.open_table(META)?.insert("settings", settings)?;
+            for (name, value) in meta {
+                if let Some(value) = value {
+                    write.open_table(META)?.insert(*name, value.as_slice())?;
+                }
             }
             let mut certificates = write.open_table(CERTIFICATES)?;
             for digest in &batch.drop_certificates {

@@ -10,7 +10,7 @@ use std::{
 
 use portway_model::{FindingCode, site::PathMatch};
 use portway_policy::{
-    CertificateObject, Digest,
+    CertificateObject, Claim, Digest, Owner,
     bundle::{Change, Conflict},
 };
 use portway_testkit::{
@@ -201,6 +201,47 @@ async fn a_change_for_other_content_is_a_conflict_and_changes_nothing() {
     assert_eq!(edge.get("a.example", "/").await.status, 404);
     let right = edge.change(Change { base: Some(before.digest), put, ..change() }).await;
     assert_eq!(edge.status().await.digest, right.digest);
+    assert_eq!(edge.get("a.example", "/").await.body, "a");
+}
+
+#[tokio::test]
+async fn a_change_by_another_owner_is_refused_whole_and_the_owner_outlives_the_edge() {
+    let edge = TestEdge::start().await;
+    let owner = |installation: u128, turn| Owner {
+        installation: uuid::Uuid::from_u128(installation),
+        node: uuid::Uuid::nil(),
+        manager: "box".to_owned(),
+        turn,
+    };
+    let change_by = |claim, name: &str, host: &str| Change {
+        put: vec![site(name, &[host], vec![route("/", respond(name))])],
+        claim: Some(claim),
+        ..change()
+    };
+    edge.change(change_by(Claim::Hold(owner(1, 7)), "a", "a.example")).await;
+    let dir = edge.dir.clone();
+    let _temporary = edge.stop().await;
+    let edge = TestEdge::start_in(dir, |_| {}).await;
+    assert_eq!(edge.status().await.owner, Some(owner(1, 7)));
+
+    for other in [owner(2, 9), owner(1, 6)] {
+        // What cannot be read as a whole is held to the same.
+        let mut sent =
+            serde_json::to_value(change_by(Claim::Hold(other), "b", "b.example")).unwrap();
+        for _ in 0..2 {
+            let bytes = serde_json::to_vec(&sent).unwrap();
+            let (status, body) = edge.control("POST", "/v1/change", bytes).await;
+            assert_eq!(status, 423, "{body}");
+            assert_eq!(serde_json::from_str::<Owner>(&body).unwrap(), owner(1, 7));
+            let bad = serde_json::json!({ "id": id("bad"), "name": "bad", "routes": "none" });
+            sent["put"].as_array_mut().unwrap().push(bad);
+        }
+        assert_eq!(edge.get("b.example", "/").await.status, 404);
+    }
+    edge.change(change_by(Claim::TakeOver(owner(2, 1)), "b", "b.example")).await;
+    assert_eq!(edge.status().await.owner, Some(owner(2, 1)));
+    edge.change(Change { claim: Some(Claim::GiveUp), ..change() }).await;
+    assert_eq!(edge.status().await.owner, None);
     assert_eq!(edge.get("a.example", "/").await.body, "a");
 }
 

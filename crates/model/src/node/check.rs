@@ -207,7 +207,9 @@ fn paths(
     findings: &mut Findings,
 ) -> Checked<NodePaths> {
     let usual = NodePaths::default();
-    let Some(NodePathsSpec { home, config, include, logs }) = spec else { return Ok(usual) };
+    let Some(NodePathsSpec { home, config, include, logs, socket }) = spec else {
+        return Ok(usual);
+    };
     let mut one = |name: &str, text: &Option<String>| {
         text.as_deref().map(|text| file_path(text, &path.key(name), findings)).transpose()
     };
@@ -215,11 +217,13 @@ fn paths(
     let config = one("config", config);
     let include = one("include", include);
     let logs = one("logs", logs);
+    let socket = one("socket", socket);
     Ok(NodePaths {
         home: home?.unwrap_or(usual.home),
         config: config?,
         include: include?,
         logs: logs?,
+        socket: socket?,
     })
 }
 

@@ -183,6 +183,9 @@ pub struct NodePathsSpec {
     /// The folder of the logs of sites.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<String>,
+    /// The control socket of an edge (default `/run/portway-edge/edge.sock`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<String>,
 }
 
 /// From where on something about a node deserves attention.

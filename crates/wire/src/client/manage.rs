@@ -30,7 +30,7 @@ impl Client {
     }
 
     /// Returns a client that waits longer for answers.
-    fn patient(&self, answer: Duration) -> Self {
+    pub(super) fn patient(&self, answer: Duration) -> Self {
         let mut client = self.clone();
         client.deadlines.answer = client.deadlines.answer.max(answer);
         client

@@ -1,5 +1,7 @@
 //! One method for each operation of the API.
 
+use std::time::Duration;
+
 use http::Method;
 use uuid::Uuid;
 
@@ -13,8 +15,8 @@ use crate::{
     explain::{ExplainQuery, Explanation, TryOut},
     logs::{EngineLogQuery, LogLines, LogQuery},
     node::{
-        ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeCheck, NodeQuery,
-        NodeStatistics, NodeView, NodesImported, RemoveNode, SshKeyView,
+        ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeCheck, NodeInstall,
+        NodeQuery, NodeStatistics, NodeView, NodesImported, RemoveNode, SshKeyView,
     },
     plan::PlanQuery,
     revision::{Diff, DiffQuery, Revert, RevertSite, RevisionQuery, RevisionView},
@@ -32,6 +34,9 @@ use crate::{
 };
 
 type Answer<T> = Result<T, ClientError>;
+
+/// How long installing a program on a node may take.
+const INSTALLING: Duration = Duration::from_mins(30);
 
 /// Logging in and the caller's own account.
 impl Client {
@@ -289,6 +294,18 @@ impl Client {
     /// Returns a part of what is measured on nodes.
     pub async fn statistics(&self, query: &NodeQuery) -> Answer<Page<NodeStatistics>> {
         self.get(&with_query("/api/v1/statistics", query)?).await
+    }
+
+    /// Tells how the manager's program would come to a node as its edge.
+    pub async fn plan_install(&self, node: &str) -> Answer<NodeInstall> {
+        self.get(&node_path(node, "/install")).await
+    }
+
+    /// Installs the manager's program on a node as its edge, or upgrades the one that is there.
+    pub async fn install_node(&self, node: &str) -> Answer<NodeInstall> {
+        // The program is sent over whatever line there is to the node.
+        let patient = self.patient(INSTALLING);
+        patient.post(&node_path(node, "/install"), &serde_json::json!({})).await
     }
 
     /// Looks at a node.

@@ -3,8 +3,8 @@
 //! an upgrade.
 
 mod earlier;
-mod file;
-mod units;
+pub(in crate::cmd) mod file;
+pub(in crate::cmd) mod units;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Where the program is kept, out of reach of those who do not administer the machine.
-const PROGRAM: &str = "/usr/local/bin/portway";
+pub(in crate::cmd) const PROGRAM: &str = "/usr/local/bin/portway";
 
 /// What is done, or would be.
 #[derive(Debug, Serialize)]

@@ -101,6 +101,8 @@ fn failed(error: EdgeClientError) -> ControlError {
         }
         EdgeClientError::Refused { .. }
         | EdgeClientError::Unreachable { .. }
+        | EdgeClientError::Transport(_)
+        | EdgeClientError::Owned(_)
         | EdgeClientError::TimedOut
         | EdgeClientError::Broken(_)
         | EdgeClientError::Conflict(_)

@@ -12,16 +12,16 @@ use tempfile::NamedTempFile;
 
 /// A file that belongs to an installation.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Planned {
-    pub(super) path: Utf8PathBuf,
-    pub(super) mode: u32,
-    pub(super) content: String,
+pub(in crate::cmd) struct Planned {
+    pub(in crate::cmd) path: Utf8PathBuf,
+    pub(in crate::cmd) mode: u32,
+    pub(in crate::cmd) content: String,
 }
 
 /// What is to be done with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum State {
+pub(in crate::cmd) enum State {
     /// It is not there yet.
     New,
     /// It is another one.
@@ -31,17 +31,17 @@ pub(super) enum State {
 }
 
 impl Planned {
-    pub(super) fn new(path: &str, mode: u32, content: String) -> Self {
+    pub(in crate::cmd) fn new(path: &str, mode: u32, content: String) -> Self {
         Self { path: path.into(), mode, content }
     }
 
     /// Tells whether only root may read it.
-    pub(super) fn is_secret(&self) -> bool {
+    pub(in crate::cmd) fn is_secret(&self) -> bool {
         self.mode == 0o600
     }
 
     /// Compares it with what is there.
-    pub(super) fn state(&self) -> io::Result<State> {
+    pub(in crate::cmd) fn state(&self) -> io::Result<State> {
         let now = match fs::read(&self.path) {
             Ok(now) => now,
             Err(error) => return unread(error),
@@ -52,13 +52,13 @@ impl Planned {
     }
 
     /// Writes it, whole or not at all.
-    pub(super) fn write(&self) -> io::Result<()> {
+    pub(in crate::cmd) fn write(&self) -> io::Result<()> {
         replace(&self.path, self.mode, |fresh| fresh.write_all(self.content.as_bytes()))
     }
 }
 
 /// Compares a program with what is at its place.
-pub(super) fn program_state(from: &Utf8Path, to: &Utf8Path) -> io::Result<State> {
+pub(in crate::cmd) fn program_state(from: &Utf8Path, to: &Utf8Path) -> io::Result<State> {
     let there = match fs::File::open(to) {
         Ok(there) => there,
         Err(error) => return unread(error),
@@ -72,12 +72,12 @@ pub(super) fn program_state(from: &Utf8Path, to: &Utf8Path) -> io::Result<State>
 }
 
 /// Copies a program. One that runs cannot be written to, but its name can be given to another.
-pub(super) fn copy_program(from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
+pub(in crate::cmd) fn copy_program(from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
     replace(to, 0o755, |fresh| io::copy(&mut fs::File::open(from)?, fresh).map(drop))
 }
 
 /// Makes a folder that is closed to others. One that is there stays as it is.
-pub(super) fn make_folder(path: &Utf8Path) -> io::Result<()> {
+pub(in crate::cmd) fn make_folder(path: &Utf8Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o750).create(path)
 }
 

@@ -12,14 +12,21 @@ use crate::{
     paths::SYSTEM_DATA,
 };
 
+/// The command that writes the units of manager and edge.
+const BY_SERVE: &str = "portway serve --install";
+/// The command that writes that of an edge alone.
+const BY_EDGE: &str = "portway edge --install";
+
 /// The unit of the manager.
-pub(super) const MANAGER_UNIT: &str = "/etc/systemd/system/portway.service";
+pub(in crate::cmd) const MANAGER_UNIT: &str = "/etc/systemd/system/portway.service";
 /// The unit of the edge.
-pub(super) const EDGE_UNIT: &str = "/etc/systemd/system/portway-edge.service";
+pub(in crate::cmd) const EDGE_UNIT: &str = "/etc/systemd/system/portway-edge.service";
 /// The users of both.
 pub(super) const USERS: &str = "/etc/sysusers.d/portway.conf";
+/// The user of an edge alone.
+pub(in crate::cmd) const EDGE_USER: &str = "/etc/sysusers.d/portway-edge.conf";
 /// Folders that the edge does not see.
-pub(super) const HIDDEN: [&str; 2] = [SYSTEM_DATA, "/etc/portway"];
+pub(in crate::cmd) const HIDDEN: [&str; 2] = [SYSTEM_DATA, "/etc/portway"];
 /// What the manager is given and others may not read.
 const MANAGER_ENVIRONMENT: &str = "/etc/portway/manager.env";
 /// The group of the manager; its members are administrators unless another group is named.
@@ -33,7 +40,11 @@ pub(super) fn files(
 ) -> Vec<Planned> {
     let mut files = vec![
         Planned::new(USERS, 0o644, users()),
-        Planned::new(EDGE_UNIT, 0o644, edge(settings, program)),
+        Planned::new(
+            EDGE_UNIT,
+            0o644,
+            edge(&settings.listeners, settings.log_format, program, BY_SERVE),
+        ),
         Planned::new(MANAGER_UNIT, 0o644, manager(settings, program)),
     ];
     // The address can hold a password, and units are readable by everyone.
@@ -44,22 +55,48 @@ pub(super) fn files(
     files
 }
 
-fn users() -> String {
-    "# Written by `portway serve --install`.\n\
-     u portway - \"Portway manager\" /var/lib/portway -\n\
-     u portway-edge - \"Portway edge\" /var/lib/portway-edge -\n"
-        .to_owned()
+/// Returns the files of an edge on a machine without a manager.
+pub(in crate::cmd) fn edge_alone(
+    listeners: &ListenerSettings,
+    log_format: LogFormat,
+    program: &Utf8Path,
+) -> Vec<Planned> {
+    let user = format!("# Written by `{BY_EDGE}`.\n{EDGE_USERS_LINE}");
+    vec![
+        Planned::new(EDGE_USER, 0o644, user),
+        Planned::new(EDGE_UNIT, 0o644, edge(listeners, log_format, program, BY_EDGE)),
+    ]
 }
 
-fn edge(settings: &Settings, program: &Utf8Path) -> String {
-    let options = listeners(&settings.listeners) + &log_format(settings);
+/// Tells whether a unit of an edge is that of an edge alone.
+pub(in crate::cmd) fn is_alone(unit: &str) -> bool {
+    unit.starts_with(&format!("# Written by `{BY_EDGE}`."))
+}
+
+/// The user of the edge, as sysusers.d(5) has it.
+const EDGE_USERS_LINE: &str = "u portway-edge - \"Portway edge\" /var/lib/portway-edge -\n";
+
+fn users() -> String {
+    format!(
+        "# Written by `{BY_SERVE}`.\n\
+         u portway - \"Portway manager\" /var/lib/portway -\n{EDGE_USERS_LINE}"
+    )
+}
+
+fn edge(
+    addresses: &ListenerSettings,
+    form: LogFormat,
+    program: &Utf8Path,
+    written_by: &str,
+) -> String {
+    let options = listeners(addresses) + &log_format(form);
     let hidden = HIDDEN.map(|folder| format!("-{folder}")).join(" ");
     let start = format!(
         "{program} edge --data /var/lib/portway-edge --state /var/lib/portway-edge/state \
          --log-dir /var/log/portway-edge --control-socket /run/portway-edge/edge.sock{options}"
     );
     format!(
-        "# Written by `portway serve --install`.\n\
+        "# Written by `{written_by}`.\n\
          [Unit]\n\
          Description=Portway edge: serves sites\n\
          After=network.target nss-lookup.target\n\
@@ -110,7 +147,7 @@ fn manager(settings: &Settings, program: &Utf8Path) -> String {
     let options = [
         trusted_proxies(settings),
         listeners(&settings.listeners),
-        log_format(settings),
+        log_format(settings.log_format),
         observe_every(settings),
         node_exec(settings).to_owned(),
     ]
@@ -212,9 +249,9 @@ fn observe_every(settings: &Settings) -> String {
     }
 }
 
-fn log_format(settings: &Settings) -> String {
-    let named = settings.log_format.to_possible_value();
-    let other = named.filter(|_| settings.log_format != LogFormat::default());
+fn log_format(form: LogFormat) -> String {
+    let named = form.to_possible_value();
+    let other = named.filter(|_| form != LogFormat::default());
     other.map(|format| format!(" --log-format {}", format.get_name())).unwrap_or_default()
 }
 
