@@ -125,6 +125,11 @@ async fn node(session: &Session, command: NodeCommand) -> Outcome {
         NodeCommand::Activate { node } => node::activate(session, &node).await,
         NodeCommand::Deploy { node } => node::deploy(session, &node).await,
         NodeCommand::Stats(args) => node::stats(session, args).await,
+        NodeCommand::Pin { node, revision, message } => {
+            node::pin(session, &node, revision, message).await
+        }
+        NodeCommand::Release { node } => node::release(session, &node).await,
+        NodeCommand::Rollback { node } => node::roll_back(session, &node).await,
         NodeCommand::Check { node } => node::check(session, &node).await,
         NodeCommand::Scan { node, options } => import::scan(session, &node, &options).await,
         NodeCommand::Install { node, yes, dry_run } => {

@@ -4,6 +4,7 @@
 //! The edge's own index is the truth about what it has; it is read when the manager meets the edge
 //! and whenever the digests disagree. A change costs what the touched sites cost.
 
+mod batch;
 mod compile;
 mod meet;
 mod progress;

@@ -18,6 +18,7 @@ mod hands;
 mod install;
 mod journal;
 mod made;
+mod pin;
 mod progress;
 mod reads;
 mod release;
@@ -44,6 +45,7 @@ use tokio::sync::watch;
 pub(crate) use self::{
     connect::{Reach, ReachError},
     made::render,
+    pin::waits,
     reads::facts_kept,
     wanted::{name_of, settings_of},
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use portway_engine::{Candidate, Command, Rights};
 use portway_model::Stage;
-use portway_transport::{Content, Transport};
+use portway_transport::{Content, Mode, Transport, Upload};
 
 use crate::{Deployment, Journal, StepError, home::Home, stage, step::Node, turn};
 
@@ -37,7 +37,13 @@ pub async fn clean<T: Transport, J: Journal>(
         // The engine is kept from following a link that leads nowhere.
         links.insert(0, layout.reached_by.clone());
     }
-    if notes.is_empty() {
+    let still_named = it.engine.insists_on_entrance() && stage::candidate(it, &node).await.is_ok();
+    if still_named {
+        // The engine would refuse its whole configuration, so that it reads nothing in the meantime.
+        turn::check(&node, &home, it.owner).await?;
+        let nothing = Upload::new(&layout.reached_by, Mode::PUBLIC, Vec::new());
+        node.put(&[nothing?]).await?;
+    } else if notes.is_empty() {
         node.remove(&links).await?;
     } else {
         turn::remove(&node, &home, it.owner, &links).await?;
@@ -49,11 +55,19 @@ pub async fn clean<T: Transport, J: Journal>(
         let files = node.list(folder).await?.into_iter().map(|entry| folder.join(entry.name));
         node.remove(&files.collect::<Vec<_>>()).await?;
     }
-    let folders = [&home.objects, &home.releases, &home.turns, &layout.home];
-    let argv = ["rmdir", "--"].map(str::to_owned).into_iter();
-    let argv = argv.chain(folders.iter().map(ToString::to_string)).collect();
+    if node.transport.list(&layout.home).await?.is_none() {
+        return Ok(());
+    }
     // A folder in which somebody else put something stays.
-    node.run(&Command { argv, rights: Rights::Login, deadline: FOLDERS }).await.map(drop)
+    let argv =
+        ["find", layout.home.as_str(), "-depth", "-type", "d", "-exec", "rmdir", "--", "{}", ";"];
+    let argv = argv.map(str::to_owned).to_vec();
+    node.run(&Command { argv, rights: Rights::Login, deadline: FOLDERS }).await?;
+    if still_named {
+        let (top_level, reached_by) = (layout.top_level.clone(), layout.reached_by.clone());
+        return Err(StepError::StillNamed { top_level, reached_by });
+    }
+    Ok(())
 }
 
 async fn is_ours<T: Transport, J: Journal>(

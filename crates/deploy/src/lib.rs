@@ -17,6 +17,7 @@
 mod clean;
 mod fence;
 mod home;
+mod instance;
 mod journal;
 mod look;
 mod probe;

@@ -14,9 +14,9 @@ use tracing::warn;
 use crate::{
     ByOthers, Deployment, Journal, NodeState, StepError, fence,
     home::{self, Home},
-    look, probe,
+    instance, look, probe,
     run::{Fault, Progress},
-    step::{Node, argv, printed},
+    step::{Node, printed},
     switch::Switch,
     turn,
 };
@@ -63,10 +63,8 @@ pub(crate) async fn test<T: Transport, J: Journal>(
     node: &Node<'_, T, J>,
     _progress: &mut Progress,
 ) -> Result<(), Fault> {
-    let top_level = top_level(node, &it.facts.layout).await?;
-    let candidate =
-        it.engine.candidate(&top_level, it.release, it.facts).map_err(StepError::from)?;
-    let steps = steps(it, candidate);
+    let steps = steps(it, candidate(it, node).await?);
+    make_test_folders(it, node, steps.test.files()).await?;
     match &steps.test {
         Test::Command { files, command } => {
             node.put(&uploads(files)?).await?;
@@ -81,7 +79,7 @@ pub(crate) async fn test<T: Transport, J: Journal>(
         }
         Test::Instance { files, command, probe } => {
             node.put(&uploads(files)?).await?;
-            let result = try_instance(node, command, probe).await;
+            let result = instance::attempt(node, files, command, probe).await;
             let cleared = node.remove(&paths(files)).await;
             let problem = result?;
             cleared?;
@@ -184,6 +182,19 @@ async fn make_folders<T: Transport, J: Journal>(
     make(node, &["mkdir", "-p", "--"], of_sites.collect()).await
 }
 
+/// Makes the folders of a test that are Portway's own.
+async fn make_test_folders<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    node: &Node<'_, T, J>,
+    files: &[CandidateFile],
+) -> Result<(), StepError> {
+    let home = &it.facts.layout.home;
+    let own =
+        files.iter().filter_map(|file| file.path.parent()).filter(|path| path.starts_with(home));
+    let folders: BTreeSet<_> = own.map(ToString::to_string).collect();
+    make(node, &["mkdir", "-p", "-m", "0711", "--"], folders.into_iter().collect()).await
+}
+
 async fn make<T: Transport, J: Journal>(
     node: &Node<'_, T, J>,
     with: &[&str],
@@ -232,6 +243,15 @@ fn missing<T>(it: &Deployment<'_, T>, found: &look::Look) -> Result<Vec<Upload>,
     Ok(files)
 }
 
+/// Returns what the engine would read if the release was its own.
+pub(crate) async fn candidate<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    node: &Node<'_, T, J>,
+) -> Result<Candidate, StepError> {
+    let top_level = top_level(node, &it.facts.layout).await?;
+    Ok(it.engine.candidate(&top_level, it.release, it.facts)?)
+}
+
 async fn top_level<T: Transport, J: Journal>(
     node: &Node<'_, T, J>,
     layout: &Layout,
@@ -262,20 +282,6 @@ async fn intact<T: Transport, J: Journal>(
         }
     }
     Ok(())
-}
-
-/// Runs an instance of the engine until it answers as it should. Returns what is wrong otherwise.
-async fn try_instance<T: Transport, J: Journal>(
-    node: &Node<'_, T, J>,
-    command: &Command,
-    probe: &Probe,
-) -> Result<Option<String>, StepError> {
-    let argv = argv(command)?;
-    let running = node.transport.run(&argv, &[], command.deadline);
-    tokio::select! {
-        answered = probe::until_right(node.transport, probe) => Ok(answered.err()),
-        ended = running => Ok(Some(printed(&ended?))),
-    }
 }
 
 fn refusal<T>(it: &Deployment<'_, T>, output: String) -> Fault {

@@ -140,7 +140,7 @@ pub async fn survey<T: Transport>(
     // The first question tells whether the node can be spoken with; later ones may fail alone.
     let user = eye.user().await?;
     let authorities = eye.authorities().await;
-    let program = eye.program(program_of(node.engine)).await;
+    let program = eye.program(node).await;
     let layout = layout(node, authorities.as_ref().ok(), program.as_ref().ok());
     let is_edge = node.engine == EngineKind::Edge;
     let door = if is_edge { Some(door::see(&eye, &node.control_socket()).await) } else { None };
@@ -242,7 +242,12 @@ impl<T: Transport> Eye<'_, T> {
     }
 
     /// Returns where a program is. Configurations and rules of sudo name programs by their paths.
-    async fn program(&self, name: &str) -> Seen<Utf8PathBuf> {
+    async fn program(&self, node: &Node) -> Seen<Utf8PathBuf> {
+        if let Some(path) = &node.paths.program {
+            let is_one = self.holds(&["test", "-x", path.as_str()]).await?;
+            return if is_one { Ok(path.clone()) } else { Err(format!("{path} is no program")) };
+        }
+        let name = program_of(node.engine);
         for folder in SEARCH_PATH.split(':') {
             let path = Utf8Path::new(folder).join(name);
             if self.holds(&["test", "-x", path.as_str()]).await? {

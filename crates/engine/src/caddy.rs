@@ -130,6 +130,10 @@ impl Engine for Caddy {
         candidate::probe(release, facts)
     }
 
+    fn insists_on_entrance(&self) -> bool {
+        true
+    }
+
     fn read_test_output(&self, output: &str, release: &Release) -> Vec<Finding> {
         output::read(output, release)
     }

@@ -60,6 +60,11 @@ pub trait Engine: Send + Sync {
     /// back to it, as [`Engine::steps`] does for the one to come.
     fn probe(&self, release: Digest, facts: &EngineFacts) -> Probe;
 
+    /// Tells whether the engine refuses its own configuration while what reaches Portway's is missing.
+    fn insists_on_entrance(&self) -> bool {
+        false
+    }
+
     /// Reads what the engine's own test says, down to the field of the site where that can be known.
     fn read_test_output(&self, output: &str, release: &Release) -> Vec<Finding>;
 }

@@ -42,6 +42,15 @@ pub enum Test {
     },
 }
 
+impl Test {
+    /// Returns the files that are needed for the test.
+    pub fn files(&self) -> &[CandidateFile] {
+        match self {
+            Self::Command { files, .. } | Self::Instance { files, .. } => files,
+        }
+    }
+}
+
 /// A candidate for the engine's test: what makes it read the release without reaching what runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {

@@ -89,6 +89,8 @@ pub enum FindingCode {
     Unsupported,
     /// A site that the edge could not take.
     Held,
+    /// A version that waits because its node is pinned.
+    Pinned,
     /// Something about a node that keeps it from being used.
     NodeUnfit,
     /// A certificate that could not be made or read.

@@ -30,7 +30,7 @@ pub use self::{
     select::{NodeSelector, NodeSelectorError, OWN_EDGES, Traits},
     spec::NodeSpec,
 };
-use crate::Name;
+use crate::{Name, RevisionNumber};
 
 /// The port on which a node's engine says what it runs, for the manager alone.
 pub const PROBE_PORT: u16 = 8911;
@@ -59,6 +59,9 @@ pub struct Node {
     pub groups: BTreeSet<Name>,
     /// Whether it is brought to what it should have. An inactive one serves on what it has.
     pub active: bool,
+    /// The revision at which its sites are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<RevisionNumber>,
     /// Where its engine listens.
     pub ports: Ports,
     /// Where its files are.
@@ -103,6 +106,9 @@ pub struct NodePaths {
     /// The control socket of an edge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket: Option<Utf8PathBuf>,
+    /// The engine's program, where it is in none of the usual folders for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Utf8PathBuf>,
 }
 
 impl Default for Ports {
@@ -119,6 +125,7 @@ impl Default for NodePaths {
             include: None,
             logs: None,
             socket: None,
+            program: None,
         }
     }
 }

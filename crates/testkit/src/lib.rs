@@ -10,6 +10,7 @@ pub mod frames;
 pub mod manager;
 pub mod nginx;
 pub mod origin;
+pub mod peer;
 pub mod port;
 pub mod skip;
 pub mod soak;

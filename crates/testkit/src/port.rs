@@ -41,6 +41,20 @@ impl Port {
         bail!("no port is free")
     }
 
+    /// Takes two ports side by side.
+    pub fn take_pair() -> anyhow::Result<[Self; 2]> {
+        let mut one = Self::take()?;
+        // What does not fit is held until the end, so that it is not offered again.
+        let mut passed = Vec::new();
+        loop {
+            let other = Self::take()?;
+            if other.number == one.number + 1 {
+                return Ok([one, other]);
+            }
+            passed.push(std::mem::replace(&mut one, other));
+        }
+    }
+
     /// Returns its number.
     pub const fn number(&self) -> u16 {
         self.number

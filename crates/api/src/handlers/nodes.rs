@@ -11,7 +11,7 @@ use portway_wire::{
     Page, ProblemCode,
     node::{
         ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeCheck, NodeInstall,
-        NodeQuery, NodeStatistics, NodeView, NodesImported, RemoveNode, SshKeyView,
+        NodeQuery, NodeStatistics, NodeView, NodesImported, PinNode, RemoveNode, SshKeyView,
     },
     scan::{ScanNode, Scanned},
 };
@@ -286,6 +286,58 @@ pub(crate) async fn install_node(
 ) -> Answer<NodeInstall> {
     let operator = api.control().operator(&actor, Resource::Nodes, "node.install").await?;
     Ok(Json(operator.install_node(&node).await?))
+}
+
+/// Keeps a node's sites as they were at a revision.
+///
+/// Sites that were made since do not come; those that are removed leave. The answer comes when the node
+/// has them, or could not be brought there, and tells how in `facts`.
+#[utoipa::path(
+    post, path = "/nodes/{node}/pin", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name.")),
+    request_body = PinNode,
+    responses((status = 200, description = "The node as it is known now.", body = NodeView)),
+)]
+pub(crate) async fn pin_node(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+    Body(pin): Body<PinNode>,
+) -> Answer<NodeView> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.pin").await?;
+    Ok(Json(operator.pin_node(&node, pin).await?))
+}
+
+/// Lets a node follow what is declared again.
+#[utoipa::path(
+    post, path = "/nodes/{node}/release", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name.")),
+    responses((status = 200, description = "The node as it is known now.", body = NodeView)),
+)]
+pub(crate) async fn release_node(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+) -> Answer<NodeView> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.release").await?;
+    Ok(Json(operator.release_node(&node).await?))
+}
+
+/// Brings a node back to what it served before its last deployment, and keeps it there.
+///
+/// It is pinned at that revision until it is released.
+#[utoipa::path(
+    post, path = "/nodes/{node}/rollback", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name.")),
+    responses((status = 200, description = "The node as it is known now.", body = NodeView)),
+)]
+pub(crate) async fn roll_back_node(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+) -> Answer<NodeView> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.rollback").await?;
+    Ok(Json(operator.roll_back_node(&node).await?))
 }
 
 /// Confirms the key of a node's host.

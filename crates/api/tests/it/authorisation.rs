@@ -21,7 +21,7 @@ const OPERATED: Expected = [401, 403, 403, 403, 200];
 /// The machine does not answer.
 const MANAGED: Expected = [401, 403, 403, 403, 409];
 
-const TABLE: [(&str, Expected); 83] = [
+const TABLE: [(&str, Expected); 86] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -82,6 +82,9 @@ const TABLE: [(&str, Expected); 83] = [
     // Its engine is not the edge.
     ("GET /api/v1/nodes/{node}/install", [401, 403, 403, 403, 400]),
     ("POST /api/v1/nodes/{node}/install", [401, 403, 403, 403, 400]),
+    ("POST /api/v1/nodes/{node}/pin", OPERATED),
+    ("POST /api/v1/nodes/{node}/release", OPERATED),
+    ("POST /api/v1/nodes/{node}/rollback", [401, 403, 403, 403, 409]),
     ("GET /api/v1/ssh-key", OVERSEEN),
     ("POST /api/v1/discovery", OPERATED),
     ("POST /api/v1/discovery/import", OPERATED),
@@ -335,6 +338,7 @@ fn body(operation: &str, mark: &str, revision: i64) -> Option<Value> {
         | "PATCH /api/v1/users/{user}" => json!({}),
         "POST /api/v1/nodes" => json!({ "name": mark, "spec": node() }),
         "PUT /api/v1/nodes/{node}" => json!({ "spec": node() }),
+        "POST /api/v1/nodes/{node}/pin" => json!({ "revision": 1 }),
         "POST /api/v1/nodes/{node}/host-key" => json!({ "fingerprint": pin('A') }),
         "POST /api/v1/join" => json!({ "token": "pwj_x", "name": mark, "host_keys": [pin('A')] }),
         "POST /api/v1/join-tokens" => json!({ "engine": "nginx" }),

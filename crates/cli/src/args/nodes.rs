@@ -106,6 +106,27 @@ pub(crate) enum NodeCommand {
         #[arg(long, conflicts_with = "yes")]
         dry_run: bool,
     },
+    /// Keep a node's sites as they were at a revision, until it is released
+    Pin {
+        /// Name or id
+        node: String,
+        /// The revision; without it the one that the node has
+        #[arg(long, value_name = "NUMBER")]
+        revision: Option<i64>,
+        /// Why
+        #[arg(short, long)]
+        message: Option<String>,
+    },
+    /// Let a pinned node follow what is declared again
+    Release {
+        /// Name or id
+        node: String,
+    },
+    /// Bring a node back to what it served before its last deployment, and pin it there
+    Rollback {
+        /// Name or id
+        node: String,
+    },
     /// Confirm the key of a node's host, after comparing it with the host's own
     Confirm {
         /// Name or id
@@ -249,6 +270,9 @@ pub(crate) struct NodeOptions {
     /// The control socket of an edge there (default: `/run/portway-edge/edge.sock`)
     #[arg(long, value_name = "FILE", help_heading = "Engine")]
     pub(crate) control_socket: Option<String>,
+    /// The engine's program there, where it is in none of the usual folders for programs
+    #[arg(long, value_name = "FILE", help_heading = "Engine")]
+    pub(crate) program: Option<String>,
     /// The least that should be left of each disk, in percent (default: 10)
     #[arg(long, value_name = "PERCENT", help_heading = "Health")]
     pub(crate) least_disk: Option<u8>,

@@ -12,7 +12,7 @@ use portway_wire::{
     client::{Client, ClientError, IfMatch},
     node::{
         ConfirmHostKey, EditNode, NewNode, NodeChanged, NodeCheck, NodeHealthCheck, NodeQuery,
-        NodeState, NodeView, RemoveNode,
+        NodeState, NodeView, PinNode, RemoveNode,
     },
 };
 use uuid::Uuid;
@@ -168,7 +168,36 @@ pub(super) async fn check(session: &Session, node: &str) -> Outcome {
 /// `portway node deploy`
 pub(super) async fn deploy(session: &Session, node: &str) -> Outcome {
     let view = session.client().await?.deploy_node(node).await?;
-    session.out.show(&view, |paint| describe(&view, paint))?;
+    brought(session, &view)
+}
+
+/// `portway node pin`
+pub(super) async fn pin(
+    session: &Session,
+    node: &str,
+    revision: Option<i64>,
+    message: Option<String>,
+) -> Outcome {
+    let pin = PinNode { revision, message };
+    let view = session.client().await?.pin_node(node, &pin).await?;
+    brought(session, &view)
+}
+
+/// `portway node release`
+pub(super) async fn release(session: &Session, node: &str) -> Outcome {
+    let view = session.client().await?.release_node(node).await?;
+    brought(session, &view)
+}
+
+/// `portway node rollback`
+pub(super) async fn roll_back(session: &Session, node: &str) -> Outcome {
+    let view = session.client().await?.roll_back_node(node).await?;
+    brought(session, &view)
+}
+
+/// Tells how a node is that was to be brought to something.
+fn brought(session: &Session, view: &NodeView) -> Outcome {
+    session.out.show(view, |paint| describe(view, paint))?;
     findings::show(&session.out, &view.findings, &Sources::default())?;
     Ok(if view.state == NodeState::Ready { Exit::Ok } else { Exit::Held })
 }
@@ -301,6 +330,9 @@ fn describe(view: &NodeView, paint: Paint) -> String {
         lines.push(("health", format!("{} since {}", health.state, time(health.since))));
         let troubles = health.checks.iter().filter(|check| check.verdict != "ok");
         lines.extend(troubles.map(|check| ("", trouble(check))));
+    }
+    if let Some(pin) = view.spec.as_ref().and_then(|spec| spec.pinned) {
+        lines.push(("pinned", format!("at revision {pin}")));
     }
     if let Some(error) = &facts.error {
         let at = or_dash(facts.error_at.map(time));

@@ -231,6 +231,48 @@ async fn an_edge_that_was_away_or_lost_its_disk_catches_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_is_pinned_keeps_its_sites_until_it_is_released() {
+    let mut manager = manager().await;
+    let machine = Machine::start().await;
+    machine.add(&manager, "vm-1", &["--host-key", &machine.pin()]).await;
+    put(&manager, "one", "one.localhost", "first", &["vm-1"]).await;
+    put(&manager, "gone", "gone.localhost", "here", &["vm-1"]).await;
+    put(&manager, "one", "one.localhost", "second", &["vm-1"]).await;
+    let web = machine.web(&manager).await;
+
+    ok(&manager, &["node", "rollback", "vm-1"]).await;
+
+    assert_eq!(web.get("one.localhost", "/").send().await.text(), "first");
+    apply(&manager, "one", "one.localhost", "third", &["vm-1"], "--no-wait").await;
+    apply(&manager, "two", "two.localhost", "new", &["vm-1"], "--no-wait").await;
+    ok(&manager, &["site", "rm", "gone"]).await;
+    eventually("what is removed to leave", async || {
+        web.get("gone.localhost", "/").try_send().await.is_err().then_some(())
+    })
+    .await;
+    manager.stop().await.unwrap();
+    manager.serve().await.unwrap();
+    ok(&manager, &["node", "deploy", "vm-1"]).await;
+    assert_eq!(
+        web.get("one.localhost", "/").send().await.text(),
+        "first",
+        "deploying is no release"
+    );
+    assert!(web.get("two.localhost", "/").try_send().await.is_err(), "it was not there then");
+    let shown = json(&manager, &["node", "show", "vm-1"]).await["findings"].to_string();
+    for site in ["one", "two"] {
+        assert!(shown.contains(&format!("\"name\":\"{site}\"")), "{shown}");
+    }
+
+    ok(&manager, &["node", "release", "vm-1"]).await;
+
+    assert_eq!(web.get("one.localhost", "/").send().await.text(), "third");
+    assert_eq!(web.get("two.localhost", "/").send().await.text(), "new");
+    let shown = json(&manager, &["node", "show", "vm-1"]).await;
+    assert!(!shown["findings"].to_string().contains("pinned"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_site_that_an_edge_refuses_is_held_there_and_others_go_on() {
     let manager = manager().await;
     let machine = Machine::start().await;

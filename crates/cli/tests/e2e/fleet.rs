@@ -2,8 +2,10 @@
 //! removal.
 
 mod care;
+mod engines;
 pub(crate) mod machine;
 mod matrix;
+mod pins;
 mod plans;
 mod rollouts;
 

@@ -127,7 +127,7 @@ async fn an_import_prints_its_sites_and_changes_nothing_by_itself() {
 async fn a_node_is_scanned_and_its_sites_are_for_it() {
     let manager = manager().await;
     let machine = Machine::start();
-    let folder = machine.nginx.folder();
+    let folder = machine.engine.folder();
     let site = "server {\n  listen 80;\n  server_name old.example.org;\n  location / { proxy_pass \
                 http://127.0.0.1:1; }\n  location /in { auth_request /x; proxy_pass \
                 http://127.0.0.1:1; }\n}\n";

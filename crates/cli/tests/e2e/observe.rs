@@ -112,7 +112,7 @@ async fn a_node_whose_engine_is_killed_is_down_and_well_again_when_it_runs() {
     ok(&manager, &["site", "add", "app.example", "--to", &to, "--node", "web-1"]).await;
     health(&manager, "healthy").await;
 
-    machine.nginx.kill().unwrap();
+    machine.nginx().kill().unwrap();
     let down = health(&manager, "down").await;
     let checks = down["health"]["checks"].as_array().unwrap();
     let failed = checks.iter().find(|check| check["check"] == "probe").unwrap();
@@ -124,7 +124,7 @@ async fn a_node_whose_engine_is_killed_is_down_and_well_again_when_it_runs() {
     let listed = ok(&manager, &["node", "list"]).await.out;
     assert!(listed.contains(" down "), "{listed}");
 
-    machine.nginx.start_again().unwrap();
+    machine.nginx().start_again().unwrap();
     health(&manager, "healthy").await;
     let audit = json(&manager, &["audit"]).await;
     let told: Vec<&str> = audit

@@ -86,7 +86,7 @@ async fn a_followed_log_goes_on_over_a_rotation_and_a_lost_connection() {
     for number in 0..40 {
         assert_eq!(path(&next(&mut lines).await), format!("/{number}"));
     }
-    let folder = machine.nginx.folder().join("logs");
+    let folder = machine.engine.folder().join("logs");
     let aside = eventually("files to be put aside", async || {
         let mut sites = folder.read_dir_utf8().unwrap();
         sites.find_map(|site| {
@@ -111,7 +111,7 @@ async fn a_followed_log_goes_on_over_a_rotation_and_a_lost_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_of_the_engine_itself_is_for_administrators() {
     let (manager, machine, _origin) = bed().await;
-    let log = machine.nginx.folder().join("error.log");
+    let log = machine.engine.folder().join("error.log");
     let write = |text: &str| {
         let mut file = std::fs::File::options().append(true).open(&log).unwrap();
         std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();

@@ -13,17 +13,12 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::{
-    Done, Known, Owners, State, Sweep,
-    compile::Compiled,
+    Done, Known, State, Sweep,
+    batch::Batch,
     lock,
     target::{Target, Whose},
 };
-use crate::{
-    Control, ControlError,
-    edge_client::EdgeClientError,
-    rollout::{Choice, Kept},
-    tasks::TaskReport,
-};
+use crate::{Control, ControlError, edge_client::EdgeClientError, tasks::TaskReport};
 
 /// As many sites as go into one change: large enough to be quick, small enough to let others in.
 const BATCH: u32 = 200;
@@ -54,47 +49,6 @@ pub(crate) enum RunError {
 impl From<portway_store::StoreError> for RunError {
     fn from(error: portway_store::StoreError) -> Self {
         Self::Control(error.into())
-    }
-}
-
-/// Sites that go to the edge together.
-#[derive(Default)]
-struct Batch {
-    put: Vec<(SiteRow, Compiled)>,
-    held: Vec<(SiteRow, Vec<Finding>)>,
-    remove: Vec<Id<Site>>,
-    /// Those of `put` that are an earlier version, as rollouts have it.
-    kept: BTreeMap<Id<Site>, Kept>,
-    /// What else is to be known of sites once the edge has the batch.
-    notes: Vec<NodeSiteRow>,
-    /// What the edge has of these sites.
-    before: BTreeMap<Id<Site>, NodeSiteRow>,
-}
-
-/// A site of which the edge keeps an earlier version.
-struct Keep<'a> {
-    row: SiteRow,
-    kept: Kept,
-    /// What is known of it there.
-    noted: Option<&'a NodeSiteRow>,
-}
-
-impl Batch {
-    fn append(&mut self, more: Self) {
-        let Self { put, held, remove, kept, notes, before } = more;
-        self.put.extend(put);
-        self.held.extend(held);
-        self.remove.extend(remove);
-        self.kept.extend(kept);
-        self.notes.extend(notes);
-        self.before.extend(before);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.put.is_empty()
-            && self.held.is_empty()
-            && self.remove.is_empty()
-            && self.notes.is_empty()
     }
 }
 
@@ -296,118 +250,6 @@ impl Run<'_> {
             had.extend(self.control.known_of(self.it.node).await?.into_keys());
         }
         Ok(had.difference(seen).copied().collect())
-    }
-
-    /// Compiles sites for the edge. What it has already is left out; what it refused before is too,
-    /// unless it was `changed`.
-    async fn batch(
-        &self,
-        known: &Known,
-        ids: &[Id<Site>],
-        changed: bool,
-    ) -> Result<Batch, RunError> {
-        let mut batch = Batch::default();
-        let rows = self.control.inner.store.sites().by_ids(Visible::All, ids).await?;
-        batch.remove = ids
-            .iter()
-            .copied()
-            .filter(|id| !rows.contains_key(id) && known.index.get(*id).is_some())
-            .collect();
-        let (control, node) = (self.control, self.it.node);
-        let on_node = control.on_node(node, ids).await?;
-        // Read after the sites (see `Gates`).
-        let gates = control.gates().await?;
-        control.inner.rollouts.heard(&gates, node);
-        let mut owners = Owners::new();
-        for (id, row) in rows {
-            let is_on = self.it.is_for(&row)?;
-            if is_on || on_node.contains_key(&id) {
-                let noted = on_node.get(&id);
-                let choice = control.choice(&gates, &row, node, noted).await?;
-                if let Choice::Kept(kept) = choice {
-                    self.keep(known, &mut batch, Keep { row, kept, noted }, &mut owners).await?;
-                    continue;
-                }
-            }
-            if !is_on {
-                // It may have been here, and what is known of it here is forgotten with it.
-                if known.index.get(id).is_some() || on_node.contains_key(&id) {
-                    batch.remove.push(id);
-                }
-                continue;
-            }
-            let held = on_node.get(&id).and_then(|node| node.held);
-            if !changed && held == Some(row.revision) {
-                continue;
-            }
-            match self.compile(&row, &mut owners).await? {
-                Err(findings) => batch.held.push((row, findings)),
-                Ok(compiled) => {
-                    let there = known.index.get(id) == Some(compiled.policy.digest());
-                    let noted =
-                        on_node.get(&id).and_then(|node| node.revision) == Some(row.revision);
-                    if !there || !noted {
-                        batch.put.push((row, compiled));
-                    }
-                }
-            }
-        }
-        batch.before = on_node;
-        Ok(batch)
-    }
-
-    async fn compile(
-        &self,
-        row: &SiteRow,
-        owners: &mut Owners,
-    ) -> Result<Result<Compiled, Vec<Finding>>, ControlError> {
-        if self.it.is_own() {
-            return self.control.compile_own(row, owners).await;
-        }
-        self.control.compile_site(row, owners).await
-    }
-
-    /// Adds the earlier version that a rollout has the edge keep of a site.
-    async fn keep(
-        &self,
-        known: &Known,
-        batch: &mut Batch,
-        keep: Keep<'_>,
-        owners: &mut Owners,
-    ) -> Result<(), RunError> {
-        let Keep { row, kept, noted } = keep;
-        let is_noted =
-            noted.is_some_and(|noted| (noted.revision, noted.held) == (kept.revision, kept.held));
-        let there = known.index.get(row.id);
-        let Some(number) = kept.revision else {
-            if there.is_some() {
-                batch.remove.push(row.id);
-            }
-            if kept.held.is_some() && (there.is_some() || !is_noted) {
-                batch.notes.push(NodeSiteRow {
-                    site: row.id,
-                    revision: None,
-                    digest: None,
-                    held: kept.held,
-                    findings: kept.findings,
-                    updated_at: self.control.now(),
-                });
-            }
-            return Ok(());
-        };
-        let Some(version) = self.control.version_of(&row, number).await? else { return Ok(()) };
-        match self.compile(&version, owners).await? {
-            Ok(compiled) if there == Some(compiled.policy.digest()) && is_noted => {}
-            Ok(compiled) => {
-                batch.kept.insert(row.id, kept);
-                batch.put.push((version, compiled));
-            }
-            Err(_) => warn!(
-                site.name = %row.name,
-                "the version before cannot be made any more; the edge serves on what it has"
-            ),
-        }
-        Ok(())
     }
 
     /// Sends a batch, proves what came of it, and writes it down.

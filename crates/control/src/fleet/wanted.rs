@@ -10,6 +10,7 @@ use portway_model::{Finding, Id, Node, ResourceKind, RevisionNumber, Site};
 use portway_policy::{Digest, NodeSettings};
 use portway_store::{NodeRow, NodeSiteRow, PageRequest, SiteFilter, SiteRow, Visible};
 
+use super::pin::waits;
 use crate::{
     Control, ControlError,
     deploy::Owners,
@@ -109,8 +110,8 @@ impl Control {
         Ok(Wanted { release, sites, before, revision })
     }
 
-    /// Chooses the version of a site that a node gets: the newest, or where that one fails the one
-    /// that was proven there.
+    /// Chooses the version of a site that a node gets: the one that is due, or where that one fails the
+    /// one that was proven there.
     async fn version_for(
         &self,
         asking: &Asking<'_>,
@@ -118,28 +119,35 @@ impl Control {
         owners: &mut Owners,
     ) -> Result<(Option<Arc<Rendered>>, NodeSiteRow), ControlError> {
         let Version { row, known, choice, put_off } = *version;
-        if let Choice::Kept(kept) = choice {
+        let due = self.due(asking.node, row).await?;
+        // A node that is pinned takes no part in rollouts of what is newer.
+        if due.waits.is_none()
+            && let Choice::Kept(kept) = choice
+        {
             return self.kept_for(asking, version, kept, owners).await;
         }
-        let held = known.filter(|known| known.held == Some(row.revision));
         let mut entry = NodeSiteRow {
             site: row.id,
             revision: None,
             digest: None,
-            held: held.and_then(|known| known.held),
-            findings: held.map(|known| known.findings.clone()).unwrap_or_default(),
+            held: due.waits.as_ref().map(|_| row.revision),
+            findings: due.waits.into_iter().collect(),
             updated_at: self.now(),
         };
-        if held.is_none() && !put_off {
-            match self.make(row, owners, asking.engine, asking.facts).await? {
+        let Some(due) = due.version else { return Ok((None, entry)) };
+        let held = known.filter(|known| known.held == Some(due.revision) && !waits(known));
+        if let Some(held) = held {
+            (entry.held, entry.findings) = (held.held, held.findings.clone());
+        } else if !put_off {
+            match self.make(&due, owners, asking.engine, asking.facts).await? {
                 Ok(made) => {
-                    entry.findings.clone_from(&made.findings);
-                    entry.revision = Some(row.revision);
+                    entry.findings.extend(made.findings.iter().cloned());
+                    entry.revision = Some(due.revision);
                     entry.digest = Some(name_of(&made));
                     return Ok((Some(made), entry));
                 }
                 Err(findings) => {
-                    entry.held = Some(row.revision);
+                    entry.held = Some(due.revision);
                     entry.findings = findings;
                 }
             }

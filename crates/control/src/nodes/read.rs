@@ -1,6 +1,6 @@
 //! Reading nodes.
 
-use portway_model::{NodeSelector, ResourceKind, RevisionNumber};
+use portway_model::{FindingCode, NodeSelector, ResourceKind, RevisionNumber};
 use portway_store::{NodeFilter, NodeRow, PageRequest, Visible};
 use portway_wire::{
     Page,
@@ -52,9 +52,18 @@ impl Overseer<'_> {
 
 impl Control {
     pub(crate) async fn node_view(&self, row: &NodeRow) -> Result<NodeView, ControlError> {
-        let facts = self.inner.store.nodes().facts(&[row.id]).await?;
+        let nodes = self.inner.store.nodes();
+        let facts = nodes.facts(&[row.id]).await?;
         let observed = self.observed(&[row.id]).await?;
-        view(row, facts.get(&row.id), observed.get(&row.id).map(|seen| &**seen))
+        let observed = observed.get(&row.id).map(|seen| &**seen);
+        let mut view = view(row, facts.get(&row.id), observed)?;
+        if view.spec.as_ref().is_some_and(|spec| spec.pinned.is_some()) {
+            let request = PageRequest::first(portway_store::MAX_LIMIT);
+            let held = nodes.held(Visible::All, row.id, &request).await?.items;
+            let missed = held.into_iter().flat_map(|site| site.findings);
+            view.findings.extend(missed.filter(|finding| finding.code == FindingCode::Pinned));
+        }
+        Ok(view)
     }
 }
 

@@ -10,7 +10,7 @@ use portway_wire::node::{NodeFactsView, NodeState, NodeView};
 
 use super::spec_of;
 use crate::{
-    ControlError,
+    Control, ControlError,
     observe::{Observed, health},
 };
 
@@ -25,6 +25,7 @@ pub(super) fn view(
         Some(spec) => check(&row.name, spec),
         None => (None, Vec::new()),
     };
+    findings.extend(node.as_ref().and_then(Control::told_of_pin));
     let facts = facts.cloned().unwrap_or_default();
     findings.extend(node.as_ref().and_then(|node| newer_program(node, &facts)));
     let declared = row.declared.as_ref();

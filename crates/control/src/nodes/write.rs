@@ -116,6 +116,19 @@ impl Operator<'_> {
         self.put_node(before, spec, Precondition::Any, "node.deactivate", message).await
     }
 
+    /// Changes something of a node, whatever else somebody changed of it before.
+    pub(crate) async fn change_node(
+        &self,
+        node: &str,
+        change: impl FnOnce(NodeSpec) -> NodeSpec,
+        action: &str,
+        message: String,
+    ) -> Result<NodeChanged, ControlError> {
+        let mut before = self.control.declared_node(node).await?;
+        let spec = change(std::mem::take(&mut before.spec));
+        self.put_node(before, spec, Precondition::Any, action, message).await
+    }
+
     /// Notes the key that a node's host may have, as somebody has compared it.
     pub async fn confirm_host_key(
         &self,

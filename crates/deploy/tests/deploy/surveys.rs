@@ -102,6 +102,7 @@ fn node(bed: &Bed) -> Node {
         zone: None,
         groups: BTreeSet::new(),
         active: true,
+        pinned: None,
         ports: Ports { http: ports.http, https: ports.https, probe: ports.probe },
         paths: NodePaths {
             home: layout.home.clone(),
@@ -109,6 +110,7 @@ fn node(bed: &Bed) -> Node {
             include: Some(layout.reached_by.clone()),
             logs: Some(layout.logs.clone()),
             socket: None,
+            program: None,
         },
         trusted_proxies: Vec::new(),
         health: portway_model::node::Thresholds::default(),

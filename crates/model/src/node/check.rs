@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     FieldPath, Finding, FindingCode, Findings, Name, NameError, RemedyAction, ResourceKind,
-    did_you_mean,
+    RevisionNumber, did_you_mean,
 };
 
 /// With this the names of the managers' own edges begin.
@@ -50,6 +50,7 @@ fn read(name: &Name, spec: &NodeSpec, findings: &mut Findings) -> Checked<Node> 
     let paths = paths(spec.paths.as_ref(), &root.key("paths"), findings);
     let trusted_proxies = networks(&spec.trusted_proxies, &root.key("trusted_proxies"), findings);
     let health = health::read(spec.health.as_ref(), &root.key("health"), findings);
+    let pinned = pinned(spec.pinned, &root.key("pinned"), findings);
     own_name?;
     Ok(Node {
         name: name.clone(),
@@ -59,12 +60,29 @@ fn read(name: &Name, spec: &NodeSpec, findings: &mut Findings) -> Checked<Node> 
         zone: zone?,
         groups: groups?,
         active: spec.active.unwrap_or(true),
+        pinned: pinned?,
         ports: ports?,
         paths: paths?,
         trusted_proxies: trusted_proxies?,
         health: health?,
         description: spec.description.clone(),
     })
+}
+
+fn pinned(
+    written: Option<i64>,
+    path: &FieldPath,
+    findings: &mut Findings,
+) -> Checked<Option<RevisionNumber>> {
+    match written {
+        Some(number) if number < 1 => {
+            findings
+                .error(FindingCode::InvalidValue, path, "revisions are numbered from 1")
+                .remedy("write the number of a revision, or leave it out");
+            Err(Faulty)
+        }
+        written => Ok(written.map(RevisionNumber)),
+    }
 }
 
 /// A name must not be mistaken for the edges that managers have by themselves.
@@ -207,7 +225,7 @@ fn paths(
     findings: &mut Findings,
 ) -> Checked<NodePaths> {
     let usual = NodePaths::default();
-    let Some(NodePathsSpec { home, config, include, logs, socket }) = spec else {
+    let Some(NodePathsSpec { home, config, include, logs, socket, program }) = spec else {
         return Ok(usual);
     };
     let mut one = |name: &str, text: &Option<String>| {
@@ -218,12 +236,14 @@ fn paths(
     let include = one("include", include);
     let logs = one("logs", logs);
     let socket = one("socket", socket);
+    let program = one("program", program);
     Ok(NodePaths {
         home: home?.unwrap_or(usual.home),
         config: config?,
         include: include?,
         logs: logs?,
         socket: socket?,
+        program: program?,
     })
 }
 

@@ -35,6 +35,10 @@ pub struct NodeSpec {
     /// serves on what it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
+    /// The revision at which its sites are kept (`portway node pin`); without it they follow what is
+    /// declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<i64>,
     /// Where the engine listens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ports: Option<PortsSpec>,
@@ -186,6 +190,9 @@ pub struct NodePathsSpec {
     /// The control socket of an edge (default `/run/portway-edge/edge.sock`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket: Option<String>,
+    /// The engine's program, where it is in none of the usual folders for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
 }
 
 /// From where on something about a node deserves attention.

@@ -112,6 +112,10 @@ pub(super) fn list_outcome(
     if output.status == NOT_LISTED && is_missing {
         return Some(Ok(None));
     }
+    if output.status == NOT_LISTED && said.trim().is_empty() {
+        // The folder was made between the two looks at it.
+        return None;
+    }
     if output.status == ODD_NAME {
         let name = output.stdout_text();
         let name = name.trim_start_matches("./").to_owned();

@@ -16,7 +16,7 @@ use crate::{
     logs::{EngineLogQuery, LogLines, LogQuery},
     node::{
         ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeCheck, NodeInstall,
-        NodeQuery, NodeStatistics, NodeView, NodesImported, RemoveNode, SshKeyView,
+        NodeQuery, NodeStatistics, NodeView, NodesImported, PinNode, RemoveNode, SshKeyView,
     },
     plan::PlanQuery,
     revision::{Diff, DiffQuery, Revert, RevertSite, RevisionQuery, RevisionView},
@@ -306,6 +306,21 @@ impl Client {
         // The program is sent over whatever line there is to the node.
         let patient = self.patient(INSTALLING);
         patient.post(&node_path(node, "/install"), &serde_json::json!({})).await
+    }
+
+    /// Keeps a node's sites as they were at a revision.
+    pub async fn pin_node(&self, node: &str, pin: &PinNode) -> Answer<NodeView> {
+        self.post(&node_path(node, "/pin"), pin).await
+    }
+
+    /// Lets a node follow what is declared again.
+    pub async fn release_node(&self, node: &str) -> Answer<NodeView> {
+        self.post(&node_path(node, "/release"), &serde_json::json!({})).await
+    }
+
+    /// Brings a node back to what it served before its last deployment, and keeps it there.
+    pub async fn roll_back_node(&self, node: &str) -> Answer<NodeView> {
+        self.post(&node_path(node, "/rollback"), &serde_json::json!({})).await
     }
 
     /// Looks at a node.

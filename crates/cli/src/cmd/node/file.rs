@@ -57,7 +57,8 @@ pub(in crate::cmd) async fn export(session: &Session, file: Option<&Utf8Path>) -
     let client = session.client().await?;
     let mut nodes = IndexMap::new();
     for view in all(&client, &NodeQuery::default()).await? {
-        nodes.extend(named(&view));
+        // The numbers of revisions mean nothing elsewhere, and what a file says nothing of stays here.
+        nodes.extend(named(&view).map(|(name, spec)| (name, NodeSpec { pinned: None, ..spec })));
     }
     let text = portway_sitefile::export_nodes(&nodes);
     match file {

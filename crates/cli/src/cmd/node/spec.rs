@@ -76,8 +76,8 @@ pub(super) fn lay_over(options: &NodeOptions, spec: &mut NodeSpec) -> Result<(),
             readings: readings.or(before.readings),
         });
     }
-    let NodeOptions { home, config, include, logs, control_socket, .. } = options;
-    if [home, config, include, logs, control_socket].into_iter().any(Option::is_some) {
+    let NodeOptions { home, config, include, logs, control_socket, program, .. } = options;
+    if [home, config, include, logs, control_socket, program].into_iter().any(Option::is_some) {
         let before = spec.paths.take().unwrap_or_default();
         spec.paths = Some(NodePathsSpec {
             home: home.clone().or(before.home),
@@ -85,6 +85,7 @@ pub(super) fn lay_over(options: &NodeOptions, spec: &mut NodeSpec) -> Result<(),
             include: include.clone().or(before.include),
             logs: logs.clone().or(before.logs),
             socket: control_socket.clone().or(before.socket),
+            program: program.clone().or(before.program),
         });
     }
     Ok(())

@@ -1,12 +1,18 @@
 //! What a manager does about nodes that are not as they should be, and what it leaves to people.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use camino::Utf8PathBuf;
-use portway_testkit::origin::{Origin, Speaks};
+use portway_testkit::{
+    origin::{Origin, Speaks},
+    port::Port,
+};
 use serde_json::json;
 
-use super::machine::{Machine, put, put_without_waiting};
+use super::machine::{Machine, get, put, put_without_waiting};
 use crate::support::{eventually, json, manager, ok};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +72,6 @@ async fn a_node_that_hangs_delays_no_other() {
     hung.serves("uno.example", &(200, "")).await;
 }
 
-/// What is made of a site again reaches its nodes at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_elsewhere_costs_a_node_nothing() {
     let manager = manager().await;
@@ -85,10 +90,120 @@ async fn a_change_elsewhere_costs_a_node_nothing() {
     assert_eq!(before["facts"]["read_at"], after["facts"]["read_at"], "it was not read again");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_removed_and_cleaned_has_nothing_of_portways_and_serves_its_own() {
+    let manager = manager().await;
+    let machine = Machine::start();
+    let own = Port::take().unwrap();
+    let text = format!("server {{ listen 127.0.0.1:{}; return 200 own; }}\n", own.number());
+    std::fs::write(machine.engine.folder().join("conf.d/own.conf"), text).unwrap();
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    let to = origin.address().unwrap().to_string();
+    let site = json!({"hosts": ["one.example"], "to": to, "https": false, "nodes": ["web-1"]});
+    machine.add(&manager, "web-1", &["--host-key", &machine.pin()]).await;
+    put(&manager, "one", &site).await;
+    let before = get(own.number(), "own.example", "/").await;
+    assert_eq!(before, Some((200, "own".to_owned())));
+
+    ok(&manager, &["node", "remove", "web-1", "--clean", "--even-if-named"]).await;
+
+    let home = machine.engine.folder().join("portway");
+    eventually("Portway's folder is gone", async || (!home.exists()).then_some(())).await;
+    let left: Vec<_> = std::fs::read_dir(machine.engine.folder().join("conf.d"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["own.conf"]);
+    assert_eq!(get(own.number(), "own.example", "/").await, Some((200, "own".to_owned())));
+    eventually("the site is served no more", async || {
+        machine.get("one.example", "/").await.is_none().then_some(())
+    })
+    .await;
+
+    // It can come back, whatever numbers the turns on it had.
+    machine.add(&manager, "web-1", &["--host-key", &machine.pin()]).await;
+    machine.serves("one.example", &(200, "")).await;
+}
+
+/// The manager is killed at four points of a deployment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_that_was_killed_in_a_deployment_finishes_it_when_it_is_back() {
+    let mut manager = manager().await;
+    let machine = Machine::start();
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    let to = origin.address().unwrap().to_string();
+    let site = |host: &str| json!({"hosts": [host], "to": to, "https": false, "nodes": ["web-1"]});
+    machine.add(&manager, "web-1", &["--host-key", &machine.pin()]).await;
+    put(&manager, "one", &site("first.example")).await;
+    let mut before = "first.example";
+    for (host, point) in [
+        ("turn.example", Point::Turn),
+        ("sent.example", Point::Sent),
+        ("linked.example", Point::Linked),
+        ("served.example", Point::Served),
+    ] {
+        let seen = machine.seen();
+        put_without_waiting(&manager, "one", &site(host)).await;
+        while !machine.is_at(point, &seen, host).await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        manager.kill().await.unwrap();
+        // All of the one or all of the other.
+        let (old, new) = (machine.get(before, "/").await, machine.get(host, "/").await);
+        let serves = |answer: &Option<(u16, String)>| answer.as_ref().map(|(status, _)| *status);
+        assert!([serves(&old), serves(&new)].contains(&Some(200)), "{host}: {old:?} {new:?}");
+
+        manager.serve().await.unwrap();
+        let began = Instant::now();
+        machine.serves(host, &(200, "")).await;
+        machine.serves(before, &(404, "")).await;
+        let shown = eventually("the node is as it should be", async || {
+            let shown = json(&manager, &["node", "show", "web-1"]).await;
+            (shown["state"] == "ready").then_some(shown)
+        })
+        .await;
+        assert!(began.elapsed() < Duration::from_secs(10), "{host}: {shown}");
+        before = host;
+    }
+}
+
+/// How far a deployment is, as far as it can be seen on the machine.
+#[derive(Clone, Copy, Debug)]
+enum Point {
+    Turn,
+    Sent,
+    Linked,
+    Served,
+}
+
 impl Machine {
+    fn names_in(&self, folder: &str) -> BTreeSet<String> {
+        let path = self.engine.folder().join("portway").join(folder);
+        let Ok(entries) = path.read_dir_utf8() else { return BTreeSet::new() };
+        entries.map(|entry| entry.unwrap().file_name().to_owned()).collect()
+    }
+
+    /// Returns what is there before a deployment: notes, objects, and what is linked.
+    fn seen(&self) -> [BTreeSet<String>; 3] {
+        let link = self.engine.folder().join("portway/current.conf");
+        let linked = std::fs::read_link(link).unwrap().to_string_lossy().into_owned();
+        [self.names_in("turns"), self.names_in("objects"), [linked].into()]
+    }
+
+    /// Tells whether a deployment is at a point, or beyond it.
+    async fn is_at(&self, point: Point, before: &[BTreeSet<String>; 3], host: &str) -> bool {
+        let [turns, objects, linked] = self.seen();
+        match point {
+            Point::Turn => turns != before[0],
+            Point::Sent => objects != before[1],
+            Point::Linked => linked != before[2],
+            Point::Served => self.get(host, "/").await.is_some_and(|(status, _)| status == 200),
+        }
+    }
+
     /// Returns the object of Portway's on the machine whose text has a part.
     pub(super) fn object_with(&self, part: &str) -> Utf8PathBuf {
-        let objects = self.nginx.folder().join("portway/objects");
+        let objects = self.engine.folder().join("portway/objects");
         let mut files = objects.read_dir_utf8().unwrap().map(|entry| entry.unwrap().into_path());
         files
             .find(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains(part)))

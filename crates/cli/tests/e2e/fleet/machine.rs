@@ -1,21 +1,74 @@
-//! Machines with nginx, and what tests do with them.
+//! Machines with engines, and what tests do with them.
 
 use std::time::Duration;
 
-use portway_testkit::{manager::Manager, nginx::Nginx, sshd::Sshd};
+use camino::{Utf8Path, Utf8PathBuf};
+use portway_testkit::{manager::Manager, nginx::Nginx, peer::Peer, sshd::Sshd};
 use serde_json::{Value, json};
 
 use crate::support::{eventually, ok};
 
-/// A machine with nginx and an SSH server.
+/// A machine with an engine and an SSH server.
 pub(crate) struct Machine {
-    pub(crate) nginx: Nginx,
+    pub(crate) engine: Engine,
     pub(crate) sshd: Sshd,
+}
+
+/// What serves on a machine.
+pub(crate) enum Engine {
+    Nginx(Nginx),
+    Other(Peer),
+}
+
+impl Engine {
+    pub(crate) fn folder(&self) -> &Utf8Path {
+        match self {
+            Self::Nginx(nginx) => nginx.folder(),
+            Self::Other(peer) => peer.folder(),
+        }
+    }
+
+    pub(crate) fn http(&self) -> u16 {
+        match self {
+            Self::Nginx(nginx) => nginx.http(),
+            Self::Other(peer) => peer.http(),
+        }
+    }
+
+    pub(crate) fn top_level(&self) -> Utf8PathBuf {
+        match self {
+            Self::Nginx(nginx) => nginx.top_level(),
+            Self::Other(peer) => peer.top_level(),
+        }
+    }
+
+    /// Returns its name, its ports for HTTPS and the probe, and what reaches Portway's part.
+    fn told(&self) -> (&'static str, u16, u16, Utf8PathBuf) {
+        match self {
+            Self::Nginx(nginx) => {
+                let include = nginx.folder().join("conf.d/portway.conf");
+                ("nginx", nginx.https(), nginx.probe(), include)
+            }
+            Self::Other(peer) => (peer.name(), peer.https(), peer.probe(), peer.include()),
+        }
+    }
 }
 
 impl Machine {
     pub(crate) fn start() -> Self {
-        Self { nginx: Nginx::start().unwrap(), sshd: Sshd::run().unwrap() }
+        Self::with(Engine::Nginx(Nginx::start().unwrap()))
+    }
+
+    pub(crate) fn with(engine: Engine) -> Self {
+        Self { engine, sshd: Sshd::run().unwrap() }
+    }
+
+    /// Returns its nginx.
+    pub(crate) fn nginx(&mut self) -> &mut Nginx {
+        match &mut self.engine {
+            Engine::Nginx(nginx) => nginx,
+            Engine::Other(peer) => panic!("it has {}", peer.name()),
+        }
     }
 
     /// Declares it as a node. `more` is added to the command.
@@ -23,36 +76,26 @@ impl Machine {
         let key = ok(manager, &["node", "key"]).await.out;
         self.sshd.authorize(&key).unwrap();
         let address = format!("{}@127.0.0.1:{}", self.sshd.user(), self.sshd.port());
-        let folder = self.nginx.folder();
-        let port = |port: u16| port.to_string();
-        let (http, https) = (port(self.nginx.http()), port(self.nginx.https()));
-        let probe = port(self.nginx.probe());
-        let (config, logs) = (self.nginx.top_level(), folder.join("logs"));
-        let (home, include) = (folder.join("portway"), folder.join("conf.d/portway.conf"));
-        let words = [
-            "node",
-            "add",
-            name,
-            "--engine",
-            "nginx",
-            "--ssh",
-            &address,
-            "--http-port",
-            &http,
-            "--https-port",
-            &https,
-            "--probe-port",
-            &probe,
-            "--home",
-            home.as_str(),
-            "--config",
-            config.as_str(),
-            "--include",
-            include.as_str(),
-            "--logs",
-            logs.as_str(),
+        let (engine, https, probe, include) = self.engine.told();
+        let folder = self.engine.folder();
+        let options = [
+            ("--engine", engine.to_owned()),
+            ("--ssh", address),
+            ("--http-port", self.engine.http().to_string()),
+            ("--https-port", https.to_string()),
+            ("--probe-port", probe.to_string()),
+            ("--home", folder.join("portway").into_string()),
+            ("--config", self.engine.top_level().into_string()),
+            ("--include", include.into_string()),
+            ("--logs", folder.join("logs").into_string()),
         ];
-        ok(manager, &[&words[..], more].concat()).await;
+        let mut words = vec!["node", "add", name];
+        words.extend(options.iter().flat_map(|(option, value)| [*option, value.as_str()]));
+        if let Engine::Other(peer) = &self.engine {
+            words.extend(["--program", peer.program().as_str()]);
+        }
+        words.extend(more);
+        ok(manager, &words).await;
     }
 
     pub(crate) fn pin(&self) -> String {
@@ -61,7 +104,7 @@ impl Machine {
 
     /// Asks nginx for a page of a host. Returns status and body.
     pub(crate) async fn get(&self, host: &str, path: &str) -> Option<(u16, String)> {
-        get(self.nginx.http(), host, path).await
+        get(self.engine.http(), host, path).await
     }
 
     pub(crate) async fn serves(&self, host: &str, wanted: &(u16, &str)) {

@@ -136,7 +136,7 @@ impl Bed {
             }
             Fault::EngineTestFails => self.spoil(node),
             Fault::ReloadFails => {
-                let pid = machine.nginx.folder().join("nginx.pid");
+                let pid = machine.engine.folder().join("nginx.pid");
                 std::fs::rename(&pid, pid.with_extension("aside")).unwrap();
             }
             Fault::LinkCut | Fault::ManagerKilled => {}
@@ -175,7 +175,7 @@ impl Bed {
             Fault::Hung => machine.sshd.thaw().unwrap(),
             Fault::LoginRefused => back(machine.sshd.folder().join("authorized_keys")),
             Fault::EngineTestFails => self.mend(node),
-            Fault::ReloadFails => back(machine.nginx.folder().join("nginx.pid")),
+            Fault::ReloadFails => back(machine.engine.folder().join("nginx.pid")),
             Fault::LinkCut | Fault::ManagerKilled => {}
         }
     }

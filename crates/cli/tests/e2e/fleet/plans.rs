@@ -20,7 +20,7 @@ async fn a_plan_shows_what_a_machine_would_get_and_touches_nothing_there() {
     let to = origin.address().unwrap().to_string();
     machine.add(&manager, "web-1", &["--host-key", &machine.pin()]).await;
     put(&manager, "one", &site(&to, None)).await;
-    let own = machine.nginx.folder().join("conf.d/own.conf");
+    let own = machine.engine.folder().join("conf.d/own.conf");
     std::fs::write(&own, "# not Portway's\n").unwrap();
     let before = files_of(&machine);
 
@@ -100,9 +100,9 @@ fn sites(manager: &Manager, spec: &Value) -> String {
 fn files_of(machine: &Machine) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
     for part in ["portway", "conf.d"] {
-        read(machine.nginx.folder().join(part).as_std_path(), &mut all);
+        read(machine.engine.folder().join(part).as_std_path(), &mut all);
     }
-    let top_level = machine.nginx.top_level();
+    let top_level = machine.engine.top_level();
     all.insert(top_level.to_string(), std::fs::read(&top_level).unwrap());
     all
 }

@@ -36,13 +36,13 @@ impl Bed {
 
     /// Has the engine of a machine refuse every configuration; it goes on with the one that it read.
     pub(super) fn spoil(&self, number: usize) {
-        let folder = self.machines[number - 1].nginx.folder();
+        let folder = self.machines[number - 1].engine.folder();
         std::fs::write(folder.join("conf.d/broken.conf"), "no_such_directive on;\n").unwrap();
     }
 
     /// Takes [`Bed::spoil`] back.
     pub(super) fn mend(&self, number: usize) {
-        let folder = self.machines[number - 1].nginx.folder();
+        let folder = self.machines[number - 1].engine.folder();
         std::fs::remove_file(folder.join("conf.d/broken.conf")).unwrap();
     }
 

@@ -98,8 +98,9 @@ fn all_faults_are_found_at_once() {
         },
         "labels": {"Tier": "front", "a": "B"}, "zone": "EU", "groups": ["web", "-"],
         "ports": {"http": 0, "https": 8911},
-        "paths": {"home": "/", "config": "nginx.conf", "logs": "/var/log/../x", "include": "/a b"},
-        "trusted_proxies": ["10.0.0.0/8", "proxy"],
+        "paths": {"home": "/", "config": "nginx.conf", "logs": "/var/log/../x", "include": "/a b",
+            "program": "nginx"},
+        "trusted_proxies": ["10.0.0.0/8", "proxy"], "pinned": 0,
     });
 
     let found = errors("edge-1", spec);
@@ -123,7 +124,9 @@ fn all_faults_are_found_at_once() {
         ("paths.config", InvalidPath),
         ("paths.include", InvalidPath),
         ("paths.logs", InvalidPath),
+        ("paths.program", InvalidPath),
         ("trusted_proxies[1]", InvalidNetwork),
+        ("pinned", InvalidValue),
     ];
     assert_eq!(found, expected.map(|(path, code)| (path.to_owned(), code)));
 }

@@ -1,0 +1,87 @@
+//! Sites on machines with different engines.
+
+use portway_testkit::{
+    nginx::Nginx,
+    origin::{Origin, Speaks},
+    peer::Peer,
+};
+use serde_json::json;
+
+use super::machine::{Engine, Machine, get, put};
+use crate::support::{eventually, json, manager, ok};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_site_is_served_by_nginx_caddy_and_traefik() {
+    const TEST: &str =
+        "portway-cli::e2e fleet::engines::one_site_is_served_by_nginx_caddy_and_traefik";
+    let (Some(caddy), Some(traefik)) = (Peer::caddy(TEST).unwrap(), Peer::traefik(TEST).unwrap())
+    else {
+        return;
+    };
+    let own = caddy.own();
+    let manager = manager().await;
+    let machines = [
+        ("one", Machine::with(Engine::Nginx(Nginx::start().unwrap()))),
+        ("two", Machine::with(Engine::Other(caddy))),
+        ("three", Machine::with(Engine::Other(traefik))),
+    ];
+    for (name, machine) in &machines {
+        machine.add(&manager, name, &["--host-key", &machine.pin(), "--group", "web"]).await;
+        let seen = json(&manager, &["node", "check", name]).await;
+        assert_eq!(seen["ready"], json!(true), "{name}: {seen}");
+    }
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    let to = origin.address().unwrap().to_string();
+    let site =
+        |host: &str| json!({"hosts": [host], "to": to, "https": false, "nodes": ["group:web"]});
+
+    put(&manager, "app", &site("app.example")).await;
+    for (name, machine) in &machines {
+        let status = machine.get("app.example", "/").await.map(|(status, _)| status);
+        assert_eq!(status, Some(200), "{name}: it is there when the command returns");
+    }
+    put(&manager, "app", &site("new.example")).await;
+    for (name, machine) in &machines {
+        machine.serves("new.example", &(200, "")).await;
+        machine.serves("app.example", &(404, "")).await;
+        let shown = json(&manager, &["node", "show", name]).await;
+        assert_eq!(shown["state"], json!("ready"), "{shown}");
+    }
+    ok(&manager, &["site", "rm", "app"]).await;
+    for (_, machine) in &machines {
+        machine.serves("new.example", &(404, "")).await;
+    }
+    assert_eq!(
+        get(own, "own.example", "/").await.map(|(_, body)| body),
+        Some("its own".to_owned())
+    );
+
+    for (name, machine) in &machines {
+        ok(&manager, &["node", "remove", name, "--clean"]).await;
+        if *name == "two" {
+            drop_import(machine).await;
+        }
+        let home = machine.engine.folder().join("portway");
+        eventually(&format!("{name} is clean"), async || (!home.exists()).then_some(())).await;
+    }
+    assert_eq!(
+        get(own, "own.example", "/").await.map(|(_, body)| body),
+        Some("its own".to_owned())
+    );
+}
+
+/// Caddy insists on the file that its configuration names. When nothing but that is left, the line goes.
+async fn drop_import(machine: &Machine) {
+    let include = machine.engine.folder().join("portway/current.caddy");
+    eventually("only an empty file is left", async || {
+        std::fs::read(&include).is_ok_and(|bytes| bytes.is_empty()).then_some(())
+    })
+    .await;
+    let text = std::fs::read_to_string(machine.engine.top_level()).unwrap();
+    let kept: String = text
+        .lines()
+        .filter(|line| !line.starts_with("import "))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    std::fs::write(machine.engine.top_level(), kept).unwrap();
+}
