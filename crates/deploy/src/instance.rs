@@ -43,7 +43,7 @@ pub(crate) async fn attempt<T: Transport, J: Journal>(
     let mut running = std::pin::pin!(node.transport.run(&start_argv, &[], command.deadline));
     // Both are cancel-safe: a question is asked anew, and what runs is only borrowed.
     let answered = tokio::select! {
-        answered = probe::until_right(node.transport, probe) => answered,
+        answered = probe::until_right(node.transport, probe, probe::IN_A_ROW) => answered,
         ended = &mut running => {
             stop(node, &written, folder).await?;
             return Ok(Some(printed(&ended?)));

@@ -32,6 +32,7 @@ mod survey;
 mod switch;
 mod tools;
 mod turn;
+mod workers;
 
 pub use self::{
     clean::clean,

@@ -24,43 +24,63 @@ pub(crate) async fn ask<T: Transport>(
     probe: &Probe,
     patience: Duration,
 ) -> Result<String, String> {
+    question(transport, probe, patience).await.map(|answer| answer.text)
+}
+
+/// What an engine answered.
+struct Answer {
+    text: String,
+    /// The process that answered, where it says so.
+    worker: Option<String>,
+}
+
+async fn question<T: Transport>(
+    transport: &T,
+    probe: &Probe,
+    patience: Duration,
+) -> Result<Answer, String> {
     match timeout(patience, exchange(transport, probe)).await {
         Ok(answer) => answer,
         Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
     }
 }
 
-/// So many right answers in a row prove it: for a moment after a reload, an engine's old workers
-/// answer beside its new ones.
-const IN_A_ROW: u32 = 3;
+/// So many right answers in a row prove it where nothing else does: for a moment after a reload, an
+/// engine's old workers may answer beside its new ones.
+pub(crate) const IN_A_ROW: u32 = 3;
 
-/// Asks until the answer is the right one. Returns what came instead when time is up.
-pub(crate) async fn until_right<T: Transport>(transport: &T, probe: &Probe) -> Result<(), String> {
+/// Asks until so many answers in a row are the right one. Returns the process that gave the last one,
+/// where it says so, and what came instead when time is up.
+pub(crate) async fn until_right<T: Transport>(
+    transport: &T,
+    probe: &Probe,
+    in_a_row: u32,
+) -> Result<Option<String>, String> {
     let end = Instant::now() + probe.deadline;
     let mut pause = PAUSE;
     let mut right = 0;
     loop {
-        let answer = ask(transport, probe, QUESTION).await;
-        if answer.as_deref() == Ok(probe.answer.as_str()) {
-            right += 1;
-            if right == IN_A_ROW {
-                return Ok(());
+        let other = match question(transport, probe, QUESTION).await {
+            Ok(answer) if answer.text == probe.answer => {
+                right += 1;
+                if right >= in_a_row {
+                    return Ok(answer.worker);
+                }
+                continue;
             }
-            continue;
-        }
+            Ok(answer) => format!("it answers `{}`", answer.text),
+            Err(problem) => problem,
+        };
         right = 0;
         if Instant::now() + pause > end {
-            return Err(match answer {
-                Ok(other) => format!("it answers `{other}`"),
-                Err(problem) => problem,
-            });
+            return Err(other);
         }
         sleep(pause).await;
         pause = LONGEST.min(pause * 2);
     }
 }
 
-async fn exchange<T: Transport>(transport: &T, probe: &Probe) -> Result<String, String> {
+async fn exchange<T: Transport>(transport: &T, probe: &Probe) -> Result<Answer, String> {
     let stream = transport.dial(&Target::loopback(probe.port)).await.map_err(chain)?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(chain)?;
@@ -74,13 +94,19 @@ async fn exchange<T: Transport>(transport: &T, probe: &Probe) -> Result<String, 
         if status != probe.status {
             return Err(format!("status {status}"));
         }
-        if let Some(header) = &probe.header {
-            let value = answer.headers().get(header).and_then(|value| value.to_str().ok());
-            return value.map(str::to_owned).ok_or_else(|| format!("no header {header}"));
+        let header = |name: &str| {
+            let value = answer.headers().get(name).and_then(|value| value.to_str().ok());
+            value.map(str::to_owned)
+        };
+        let worker = probe.workers.as_ref().and_then(|workers| header(workers.header));
+        if let Some(name) = &probe.header {
+            let text = header(name).ok_or_else(|| format!("no header {name}"))?;
+            return Ok(Answer { text, worker });
         }
         let body =
             Limited::new(answer.into_body(), MOST).collect().await.map_err(|e| e.to_string())?;
-        Ok(String::from_utf8_lossy(&body.to_bytes()).trim().to_owned())
+        let text = String::from_utf8_lossy(&body.to_bytes()).trim().to_owned();
+        Ok(Answer { text, worker })
     };
     // The connection is driven from here, so that nothing outlives the question.
     tokio::select! {
@@ -92,7 +118,7 @@ async fn exchange<T: Transport>(transport: &T, probe: &Probe) -> Result<String, 
     }
 }
 
-fn chain(error: impl std::error::Error) -> String {
+pub(crate) fn chain(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

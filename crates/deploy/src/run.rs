@@ -9,7 +9,12 @@ use portway_transport::Transport;
 use tracing::warn;
 
 use crate::{
-    Journal, Look, Owner, StepError, Unwritten, look::read, stage, step::Node, switch::Switch,
+    Journal, Look, Owner, StepError, Unwritten,
+    look::read,
+    stage,
+    step::Node,
+    switch::Switch,
+    workers::Before,
 };
 
 /// What a node is to be brought to, and by whom.
@@ -104,6 +109,8 @@ pub(crate) struct Progress {
     pub(crate) switched: bool,
     /// The release that was proven before, where it is still on the node.
     pub(crate) before: Option<Digest>,
+    /// The workers that were there before the engine was last told to read anew.
+    pub(crate) workers: Before,
     /// How many files were sent.
     pub(crate) sent: usize,
 }

@@ -18,7 +18,7 @@ use crate::{
     run::{Fault, Progress},
     step::{Node, printed},
     switch::Switch,
-    turn,
+    turn, workers,
 };
 
 /// How long folders may take to be made.
@@ -97,7 +97,11 @@ pub(crate) async fn activate<T: Transport, J: Journal>(
     let steps = steps(it, Candidate { files: Vec::new() });
     let Some(switch) = &progress.switch else { return Ok(()) };
     progress.switched = true;
-    switch.apply(node, &Home::of(&it.facts.layout), it.owner).await?;
+    let home = Home::of(&it.facts.layout);
+    let (workers, applied) =
+        tokio::join!(workers::seen(node, &steps.probe), switch.apply(node, &home, it.owner));
+    applied?;
+    progress.workers = workers;
     if let Some(reload) = &steps.reload {
         node.must(reload).await?;
     }
@@ -111,7 +115,7 @@ pub(crate) async fn prove<T: Transport, J: Journal>(
     progress: &mut Progress,
 ) -> Result<(), Fault> {
     let steps = steps(it, Candidate { files: Vec::new() });
-    asked(node, &steps.probe, it.release.digest).await?;
+    asked(node, &steps.probe, it.release.digest, &progress.workers).await?;
     let home = Home::of(&it.facts.layout);
     // Proven once more, a release is not its own predecessor.
     let before = match progress.before {
@@ -143,12 +147,16 @@ pub(crate) async fn roll_back<T: Transport, J: Journal>(
         return Ok(());
     };
     let steps = steps(it, Candidate { files: Vec::new() });
-    switch.undo(node, &Home::of(&it.facts.layout), it.owner).await?;
+    let home = Home::of(&it.facts.layout);
+    let (workers, undone) =
+        tokio::join!(workers::seen(node, &steps.probe), switch.undo(node, &home, it.owner));
+    undone?;
+    progress.workers = workers;
     if let Some(reload) = &steps.reload {
         node.must(reload).await?;
     }
     if let Some(before) = progress.before {
-        asked(node, &it.engine.probe(before, it.facts), before).await?;
+        asked(node, &it.engine.probe(before, it.facts), before, &progress.workers).await?;
     }
     Ok(())
 }
@@ -292,13 +300,21 @@ async fn asked<T: Transport, J: Journal>(
     node: &Node<'_, T, J>,
     probe: &Probe,
     wanted: Digest,
+    before: &workers::Before,
 ) -> Result<(), StepError> {
     let began = std::time::Instant::now();
-    let result = probe::until_right(node.transport, probe).await;
+    let times = if probe.workers.is_some() { 1 } else { probe::IN_A_ROW };
+    let mut result = probe::until_right(node.transport, probe, times).await;
+    if let (Some(workers), Ok(process)) = (&probe.workers, &result) {
+        let process = process.clone().unwrap_or_default();
+        if workers::gone(node, workers, before, &process).await == workers::Leaving::Unknown {
+            result = probe::until_right(node.transport, probe, probe::IN_A_ROW).await;
+        }
+    }
     let action = format!("asked for release {wanted} on port {}", probe.port);
     let output = result.as_ref().err().cloned().unwrap_or_default();
     node.note(action, output, result.is_ok(), began);
-    result.map_err(|got| StepError::NotServed {
+    result.map(drop).map_err(|got| StepError::NotServed {
         wanted,
         port: probe.port,
         deadline: probe.deadline,

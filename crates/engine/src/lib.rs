@@ -40,7 +40,10 @@ pub use self::{
         Action, NoWay, Supervisor, UnknownAction, service_commands, service_name, state_command,
     },
     setting::{Bearing, Setting},
-    steps::{Candidate, CandidateError, CandidateFile, Command, Link, Probe, Rights, Steps, Test},
+    steps::{
+        Candidate, CandidateError, CandidateFile, Command, Link, Probe, Rights, Steps, Test,
+        Workers,
+    },
     support::Support,
     uses::{Use, Value, uses},
 };

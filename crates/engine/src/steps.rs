@@ -136,6 +136,21 @@ pub struct Probe {
     pub answer: String,
     /// The header whose value is the answer.
     pub header: Option<String>,
+    /// How it is seen that the engine's workers of before take no more connections; nothing where it
+    /// has none, or changes what it serves in one step.
+    pub workers: Option<Workers>,
     /// How long the engine has to answer so.
     pub deadline: Duration,
+}
+
+/// How the workers of an engine are told apart that live on beside new ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workers {
+    /// The header of the probe's answer with the number of the process that answers.
+    pub header: &'static str,
+    /// What the title of a worker begins with, as a basic regular expression that does not match
+    /// itself: the words of whoever looks for it are titles too.
+    pub title: &'static str,
+    /// What is in the title of one that takes no more connections, likewise.
+    pub leaving: &'static str,
 }

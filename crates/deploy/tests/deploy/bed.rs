@@ -15,7 +15,7 @@ use portway_deploy::{
 use portway_engine::{
     Candidate, CandidateError, CandidateFile, Command, Engine, EngineFacts, Extension, Layout,
     Link, Object, Ports, Probe, Release, RenderError, Rendered, Rights, Secrecy, Setting, Steps,
-    Support, Test, TopLevel, Version,
+    Support, Test, TopLevel, Version, nginx::Nginx,
 };
 use portway_model::{Finding, Stage};
 use portway_policy::{CertificateObject, Digest, NodeSettings, SitePolicy};
@@ -124,6 +124,14 @@ impl Bed {
         answer.lines().last()?.trim().parse().ok()
     }
 
+    /// Begins a request and does not end it: a worker of nginx lives for as long as the connection.
+    pub(crate) fn begin_a_request(&self) -> std::net::TcpStream {
+        let mut stream =
+            std::net::TcpStream::connect(("127.0.0.1", self.facts.ports.probe)).unwrap();
+        std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\nHost: ").unwrap();
+        stream
+    }
+
     /// Waits until the node serves a release.
     pub(crate) async fn serves(&self, release: Option<&Release>) -> bool {
         self.serves_one_of(&[release.map(|release| release.digest)]).await
@@ -188,7 +196,7 @@ fn free() -> u16 {
 
 fn top_level(root: &Utf8Path) -> String {
     format!(
-        "pid {root}/nginx.pid;\nerror_log {root}/error.log;\nworker_processes 1;\n\
+        "pid {root}/nginx.pid;\nerror_log {root}/error.log;\nworker_processes 3;\n\
          events {{ worker_connections 64; }}\n\
          http {{\n  access_log off;\n  client_body_temp_path {root}/tmp;\n  proxy_temp_path {root}/tmp;\n\
          \x20 fastcgi_temp_path {root}/tmp;\n  uwsgi_temp_path {root}/tmp;\n  scgi_temp_path {root}/tmp;\n\
@@ -233,7 +241,7 @@ impl Tiny {
         Release::build(Extension::Conf, &[], [object], Vec::new(), |digest| {
             format!(
                 "{broken}server {{\n  listen 127.0.0.1:{port};\n  location = /portway/digest {{\n    \
-                 return 200 \"{digest}\\n\";\n  }}\n}}\ninclude {path};\n"
+                 add_header portway-worker $pid;\n    return 200 \"{digest}\\n\";\n  }}\n}}\ninclude {path};\n"
             )
         })
     }
@@ -321,6 +329,7 @@ impl Engine for Tiny {
             status: 200,
             answer: release.to_string(),
             header: None,
+            workers: Nginx.probe(release, facts).workers,
             deadline: Duration::from_secs(2),
         }
     }

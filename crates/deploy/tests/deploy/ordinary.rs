@@ -35,6 +35,34 @@ async fn only_what_is_missing_is_sent_and_only_two_releases_are_kept() {
     assert_eq!(count(bed.facts.layout.releases()), 4, "two releases with their lists");
 }
 
+/// nginx lets its old workers take connections for 100 ms beside the new ones, and lets them live for as
+/// long as somebody holds on to them.
+#[tokio::test]
+async fn who_comes_right_after_a_deployment_gets_what_was_deployed() {
+    let bed = Bed::start().await;
+    let began = std::time::Instant::now();
+    let mut held = Vec::new();
+    for turn in 1..=50 {
+        let word = format!("release {turn}");
+        let (ended, notes) = bed.deploy_by(&Local::new(), &bed.release(&word), turn).await;
+        assert!(matches!(ended, Ended::Live { .. }), "{ended:?}");
+        for _ in 0..12 {
+            let served = bed.served();
+            assert_eq!(served, Some(bed.release(&word).digest), "{turn}: {:?}", notes.steps);
+        }
+        let waited = "waited until no worker of before takes connections";
+        let steps = notes.steps.lock().unwrap();
+        let waited = steps.iter().find(|step| step.action == waited).unwrap();
+        assert!(waited.ok && waited.output.is_empty(), "{waited:?}");
+        held.push(bed.begin_a_request());
+    }
+    let took = began.elapsed();
+    assert!(
+        took < std::time::Duration::from_secs(60),
+        "nobody waits for old connections: {took:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_configuration_that_the_engine_refuses_is_never_switched_to() {
     let bed = Bed::start().await;

@@ -81,6 +81,7 @@ pub(super) fn probe(release: Digest, facts: &EngineFacts) -> Probe {
         status: 200,
         answer: release.to_string(),
         header: None,
+        workers: None,
         deadline: PROBE_DEADLINE,
     }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Candidate, CandidateError, CandidateFile, Command, EngineFacts, Layout, Link, Probe, Release,
-    Rights, Secrecy, Steps, Test, TopLevel,
+    Rights, Secrecy, Steps, Test, TopLevel, Workers,
 };
 
 /// The name of the copy.
@@ -25,6 +25,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long the first worker of a new release may take to answer.
 const PROBE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A worker that was told to leave says so in its title, and closes its listening sockets next.
+const WORKERS: Workers =
+    Workers { header: WORKER, title: "^nginx: w[o]rker process", leaving: "is shutting d[o]wn" };
+
+/// The header in which a worker says which process it is.
+pub(super) const WORKER: &str = "portway-worker";
 
 pub(super) fn of(
     top_level: &TopLevel,
@@ -178,6 +185,7 @@ pub(super) fn probe(release: portway_policy::Digest, facts: &EngineFacts) -> Pro
         status: 200,
         answer: release.to_string(),
         header: None,
+        workers: Some(WORKERS),
         deadline: PROBE_PATIENCE,
     }
 }

@@ -11,6 +11,7 @@ use portway_model::{
 use portway_policy::{CertificateObject, Digest, NodeSettings};
 
 use super::{
+    candidate::WORKER,
     common,
     syntax::{Directive, line, print},
 };
@@ -127,7 +128,11 @@ fn unknown_tls(facts: &EngineFacts) -> Vec<Directive> {
 /// Tells which release is served, and how busy nginx is, to this machine alone.
 fn probe(facts: &EngineFacts, digest: &str) -> Directive {
     let digest_text = format!("{digest}\n");
-    let answer = vec![line!("default_type", "text/plain"), line!("return", "200", digest_text)];
+    let answer = vec![
+        line!("default_type", "text/plain"),
+        line!("add_header", WORKER, "$pid"),
+        line!("return", "200", digest_text),
+    ];
     let mut block = vec![
         line!("listen", format!("127.0.0.1:{}", facts.ports.probe)),
         line!("server_name", ""),

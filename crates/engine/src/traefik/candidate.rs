@@ -70,6 +70,7 @@ pub(super) fn steps(candidate: Candidate, release: &Release, facts: &EngineFacts
                 status: 200,
                 answer: "1".to_owned(),
                 header: Some("X-Next-Page".to_owned()),
+                workers: None,
                 deadline: TEST_DEADLINE,
             },
         },
@@ -88,6 +89,7 @@ pub(super) fn probe(release: Digest, facts: &EngineFacts) -> Probe {
         status: 418,
         answer: release.to_string(),
         header: Some(DIGEST_HEADER.to_owned()),
+        workers: None,
         deadline: PROBE_DEADLINE,
     }
 }
