@@ -5,7 +5,7 @@ use std::time::Duration;
 use portway_model::Finding;
 use portway_wire::{
     client::Client,
-    deploy::{RevisionProgress, WaitQuery},
+    deploy::{MissingNode, RevisionProgress, WaitQuery},
     rollout::RolloutView,
     site::{Changed, SiteView},
 };
@@ -15,12 +15,13 @@ use crate::{
     args::Waiting,
     exit::{Exit, Failure, Outcome},
     findings::{self, Sources},
+    out::clean_line,
     session::Session,
     urls,
 };
 
 /// How long one question waits for its answer; then it is asked again.
-const SECONDS_PER_QUESTION: u64 = 20;
+const SECONDS_PER_QUESTION: u64 = 4;
 
 /// What a change came to, for programs.
 #[derive(Debug, Serialize)]
@@ -77,7 +78,8 @@ pub(crate) fn made(view: &SiteView) -> Changed {
     }
 }
 
-/// Waits until every node carries out a revision, or holds what failed, or its rollout rests.
+/// Waits until every node carries out a revision, or holds what failed, or is in trouble, or until its
+/// rollout rests.
 pub(crate) async fn wait(
     session: &Session,
     client: &Client,
@@ -88,7 +90,7 @@ pub(crate) async fn wait(
     let waiting = async {
         loop {
             let answer = client.progress(revision, &query).await?;
-            if answer.done {
+            if answer.done || answer.rests {
                 return Ok(answer);
             }
             // A manager that answers early is not asked without a pause.
@@ -108,7 +110,8 @@ fn report(
     let held = progress.map(|progress| progress.findings.as_slice()).unwrap_or_default();
     let rollout = progress.and_then(|progress| progress.rollout.as_ref());
     let rests_early = rollout.is_some_and(|rollout| !has_arrived(&rollout.state));
-    let is_held = rests_early || held.iter().any(Finding::is_error);
+    let missing = progress.map(|progress| progress.missing.as_slice()).unwrap_or_default();
+    let is_held = rests_early || !missing.is_empty() || held.iter().any(Finding::is_error);
     let all: Vec<Finding> = changed.findings.iter().chain(held).cloned().collect();
     if session.out.is_json() {
         let sites = &changed.sites;
@@ -125,6 +128,8 @@ fn report(
         findings::show(&session.out, &all, sources)?;
         if let Some(rollout) = rollout.filter(|_| rests_early) {
             session.out.note(&rollout_told(session, rollout))?;
+        } else if let (Some(revision), [_, ..]) = (changed.revision, missing) {
+            session.out.note(&missing_told(session, revision, missing))?;
         } else if let Some(revision) = changed.revision {
             session.out.note(&told(
                 session,
@@ -176,6 +181,24 @@ fn rollout_told(session: &Session, rollout: &RolloutView) -> String {
         counts.nodes,
         counts.failed,
     )
+}
+
+/// Says which nodes do not have a revision yet, why, and what comes next.
+fn missing_told(session: &Session, revision: i64, missing: &[MissingNode]) -> String {
+    let paint = &session.out.paint_err;
+    let mut lines = vec![format!(
+        "{} revision {revision} is not on {}; it comes there by itself once that is mended",
+        paint.warn("not everywhere:"),
+        if missing.len() == 1 { "one node".to_owned() } else { format!("{} nodes", missing.len()) },
+    )];
+    lines.extend(missing.iter().map(|missing| {
+        let trouble = missing.trouble.as_deref().unwrap_or("it is being carried out");
+        format!("  {}: {}", missing.node, clean_line(trouble))
+    }));
+    if let Some(first) = missing.iter().find(|missing| missing.since.is_some()) {
+        lines.push(format!("`portway node check {}` tells more", first.node));
+    }
+    lines.join("\n")
 }
 
 fn told(session: &Session, revision: i64, sites: &[String], waited: bool, held: bool) -> String {

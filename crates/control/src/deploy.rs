@@ -124,6 +124,11 @@ impl Deploy {
         tokio::time::timeout(patience, wait).await.is_ok_and(|result| result.is_ok())
     }
 
+    /// Tells whether the edge has a revision, as far as it can have it.
+    pub(crate) fn has(&self, revision: RevisionNumber) -> bool {
+        *self.reached.borrow() >= revision
+    }
+
     /// Returns what went wrong when the edge was last spoken to, if anything did.
     pub(crate) fn fault(&self) -> Option<String> {
         lock(&self.fault).clone()

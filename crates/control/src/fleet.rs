@@ -95,6 +95,11 @@ impl Fleet {
         self.edges.look_at(sites);
     }
 
+    /// Tells whether a node has a revision, as far as it can have it.
+    pub(crate) fn has(&self, node: Id<NodeRow>, revision: RevisionNumber) -> bool {
+        self.reached.borrow().get(&node).is_some_and(|so_far| *so_far >= revision)
+    }
+
     fn look_at_all(&self) {
         self.made.forget_all();
         self.freshness.touch_all();

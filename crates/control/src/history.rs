@@ -94,7 +94,10 @@ impl History<'_> {
         let findings = self.control.held_of(visible, revision.number).await?;
         let deployments = self.control.deployments_of(visible, revision.number).await?;
         let rollout = self.control.rollout_seen(visible, revision.number).await?;
-        Ok(RevisionProgress { done, deployments, findings, rollout })
+        let lacking = if done { Vec::new() } else { self.control.lacking(revision.number).await? };
+        let rests = done || self.control.rests(&lacking, revision.created_at);
+        let missing = if visible == Visible::All { lacking } else { Vec::new() };
+        Ok(RevisionProgress { done, deployments, findings, rollout, missing, rests })
     }
 }
 

@@ -49,7 +49,10 @@ pub(crate) async fn send<T: Transport, J: Journal>(
         // What was proven is the way back, whatever an earlier deployment left linked.
         found.target = Some(entry_path(layout, before, it.release));
     }
-    progress.switch = Some(Switch::plan(node, layout, &steps.activate, &found).await?);
+    progress.switch = Some(
+        Switch::plan(node, layout, &steps.activate, &found, it.engine.insists_on_entrance())
+            .await?,
+    );
     let files = missing(it, &found)?;
     node.put(&files).await?;
     progress.sent = files.len();

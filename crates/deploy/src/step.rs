@@ -160,7 +160,7 @@ impl<T: Transport, J: Journal> Node<'_, T, J> {
         Err(StepError::Command {
             command: command.argv.join(" "),
             status: output.status.to_string(),
-            output: printed(&output),
+            output: essence(&printed(&output)),
         })
     }
 
@@ -274,4 +274,41 @@ pub(crate) fn printed(output: &Output) -> String {
     let from = text.len().saturating_sub(MOST_OUTPUT);
     let from = (from..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
     text.get(from..).unwrap_or_default().to_owned()
+}
+
+/// Returns of what a command printed what tells why it failed: of lines that are records of a log in
+/// JSON, as those of Caddy and Traefik are, the words of its errors alone; of other text all of it.
+fn essence(text: &str) -> String {
+    let errors: Vec<String> = text.lines().filter_map(error_of_record).collect();
+    if errors.is_empty() { text.to_owned() } else { errors.join("; ") }
+}
+
+fn error_of_record(line: &str) -> Option<String> {
+    let record: serde_json::Value = serde_json::from_str(line).ok()?;
+    let field = |name: &str| record.get(name).and_then(serde_json::Value::as_str);
+    if !matches!(field("level"), Some("error" | "fatal" | "panic")) {
+        return None;
+    }
+    let words: Vec<&str> =
+        [field("msg").or(field("message")), field("error")].into_iter().flatten().collect();
+    (!words.is_empty()).then(|| words.join(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_log_in_json_its_errors_are_told() {
+        let text = concat!(
+            r#"{"level":"info","msg":"using config from file"}"#,
+            "\n",
+            r#"{"level":"error","msg":"sending configuration","error":"connection refused"}"#,
+        );
+        assert_eq!(essence(text), "sending configuration: connection refused");
+        let plain = "nginx: [emerg] unknown directive\nnginx: test failed";
+        assert_eq!(essence(plain), plain);
+        let quiet = r#"{"level":"info","msg":"using config from file"}"#;
+        assert_eq!(essence(quiet), quiet, "better too much than nothing");
+    }
 }

@@ -6,6 +6,7 @@
 mod door;
 mod engine;
 mod judge;
+mod service;
 mod sockets;
 
 use std::time::{Duration, Instant};
@@ -71,6 +72,8 @@ pub struct Survey {
     pub state: Seen<Option<NodeState>>,
     /// The authorities that the machine trusts.
     pub authorities: Seen<Utf8PathBuf>,
+    /// What says that the engine does not run; nothing where it does.
+    pub stopped: Seen<Option<String>>,
     /// What lies where an edge's control socket should be; nothing of other engines.
     pub door: Option<Seen<Door>>,
 }
@@ -150,6 +153,7 @@ pub async fn survey<T: Transport>(
         system: eye.system().await,
         engine: engine::see(&eye, node.engine, &layout).await,
         test: eye.test(node.engine, &layout).await,
+        stopped: service::see(&eye, node, &layout.program).await,
         clock: eye.clock(&now).await,
         free: eye.free(&layout.home).await,
         home: eye.home(&layout.home).await,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use portway_engine::{Command, Layout, Link, Rights};
-use portway_transport::{Content, Transport};
+use portway_transport::{Content, Mode, Transport, Upload};
 
 use crate::{Journal, Look, Owner, StepError, fence, home::Home, step::Node, turn};
 
@@ -15,6 +15,8 @@ const RENAME: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Switch {
     changes: Vec<Change>,
+    /// Whether the engine refuses its whole configuration where nothing lies at the link.
+    insists: bool,
 }
 
 #[derive(Debug)]
@@ -32,6 +34,7 @@ impl Switch {
         layout: &Layout,
         link: &Link,
         look: &Look,
+        insists: bool,
     ) -> Result<Self, StepError> {
         let first = Change {
             link: link.link.clone(),
@@ -42,7 +45,7 @@ impl Switch {
         if layout.reached_by != link.link {
             changes.extend(entrance(node, &layout.reached_by, &link.link).await?);
         }
-        Ok(Self { changes })
+        Ok(Self { changes, insists })
     }
 
     pub(crate) async fn apply<T: Transport, J: Journal>(
@@ -67,6 +70,10 @@ impl Switch {
         for change in self.changes.iter().rev() {
             match &change.before {
                 Some(before) => lead(node, home, owner, &change.link, before).await?,
+                None if self.insists => {
+                    turn::hold(node, home, owner).await?;
+                    node.put(&[Upload::new(&change.link, Mode::PUBLIC, Vec::new())?]).await?;
+                }
                 None => {
                     turn::remove(node, home, owner, std::slice::from_ref(&change.link)).await?;
                 }

@@ -81,4 +81,25 @@ pub struct RevisionProgress {
     /// How far its rollout is, where it has one. It is `done` when that rests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutView>,
+    /// Nodes that do not have it yet; for administrators and viewers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<MissingNode>,
+    /// Whether nobody need wait any longer: it is done, or what is missing are nodes in trouble. They
+    /// get it when they are out of that.
+    #[serde(default)]
+    pub rests: bool,
+}
+
+/// A node that does not have a revision yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MissingNode {
+    /// The node.
+    pub node: String,
+    /// What was in the way the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// When that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
 }

@@ -53,10 +53,13 @@ async fn the_printed_rules_are_enough_for_all_that_is_done_and_for_nothing_else(
     let rules = json(&manager, &["node", "sudoers", "web-1"]).await;
     assert_eq!((&rules["user"], &rules["path"]), (&json!(USER), &json!("/etc/sudoers.d/portway")));
     write_rules(&bed, rules["text"].as_str().unwrap());
-    let with = json(&manager, &["node", "check", "web-1"]).await;
-    assert_eq!(with["ready"], json!(true), "{with}");
+    let stopped = ends(&manager, &["node", "check", "web-1"], 3).await;
+    assert!(stopped.err.contains("nginx does not run on the node"), "{}", stopped.err);
+    assert!(stopped.err.contains("1 error"), "and nothing else: {}", stopped.err);
 
     let started = json(&manager, &["node", "start", "web-1"]).await;
+    let with = json(&manager, &["node", "check", "web-1"]).await;
+    assert_eq!(with["ready"], json!(true), "{with}");
     let states = |told: &Value| (told["before"]["runs"].clone(), told["after"]["runs"].clone());
     assert_eq!(states(&started), (json!(false), json!(true)), "{started}");
     let origin = Origin::tcp(Speaks::Http1).await.unwrap();

@@ -67,6 +67,12 @@ impl Judge<'_> {
                 }
             }
         }
+        if self.survey.engine.is_ok() {
+            self.stopped();
+        } else if name != EngineKind::Edge {
+            // What it would say for itself cannot be known either.
+            return;
+        }
         match &self.survey.test {
             Ok(None) => {}
             Ok(Some(words)) => {
@@ -82,6 +88,15 @@ impl Judge<'_> {
                 self.error("connection", text, remedy);
             }
         }
+    }
+
+    /// An engine that does not run would be given its sites, and serve none of them.
+    fn stopped(&mut self) {
+        let Ok(Some(said)) = &self.survey.stopped else { return };
+        let (engine, name) = (self.node.engine, &self.node.name);
+        let text = format!("{engine} does not run on the node: {said}");
+        let remedy = format!("`portway node start {name}` starts it, or start it there");
+        self.error("engine", text, remedy);
     }
 
     /// Says why the edge of the node cannot be spoken with, and how it comes to be there.

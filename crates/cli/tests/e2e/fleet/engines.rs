@@ -8,7 +8,7 @@ use portway_testkit::{
 use serde_json::json;
 
 use super::machine::{Engine, Machine, get, put};
-use crate::support::{eventually, json, manager, ok};
+use crate::support::{ends, eventually, file, json, manager, ok};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_site_is_served_by_nginx_caddy_and_traefik() {
@@ -68,6 +68,35 @@ async fn one_site_is_served_by_nginx_caddy_and_traefik() {
         get(own, "own.example", "/").await.map(|(_, body)| body),
         Some("its own".to_owned())
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caddy_that_cannot_be_told_keeps_a_configuration_that_it_can_read() {
+    const TEST: &str = "portway-cli::e2e fleet::engines::a_caddy_that_cannot_be_told_keeps_a_configuration_that_it_can_read";
+    let Some(caddy) = Peer::caddy(TEST).unwrap() else { return };
+    let manager = manager().await;
+    let machine = Machine::with(Engine::Other(caddy));
+    let folder = machine.engine.folder().to_owned();
+    let usual = std::fs::read_to_string(machine.engine.top_level()).unwrap();
+    let (there, elsewhere) = (format!("{folder}/admin.sock"), format!("{folder}/nobody.sock"));
+    std::fs::write(machine.engine.top_level(), usual.replace(&there, &elsewhere)).unwrap();
+    machine.add(&manager, "web-1", &["--host-key", &machine.pin()]).await;
+    let site = json!({
+        "hosts": ["app.example"], "respond": {"body": "here"}, "https": false, "nodes": ["web-1"],
+    });
+    let sites = file(&manager, "app.yaml", &json!({"sites": {"app": site}}).to_string());
+
+    let ended = ends(&manager, &["apply", "-f", &sites], 8).await;
+
+    assert!(ended.err.contains("not everywhere"), "{}", ended.err);
+    assert!(ended.err.contains("nobody.sock"), "what Caddy said is told: {}", ended.err);
+    assert!(!ended.err.contains("\"level\""), "without its log: {}", ended.err);
+    let include = folder.join("portway/current.caddy");
+    assert_eq!(std::fs::read_to_string(&include).unwrap(), "", "it insists on that file");
+
+    std::fs::write(machine.engine.top_level(), usual).unwrap();
+    ok(&manager, &["node", "deploy", "web-1"]).await;
+    machine.serves("app.example", &(200, "here")).await;
 }
 
 /// Caddy insists on the file that its configuration names. When nothing but that is left, the line goes.
