@@ -8,6 +8,7 @@ mod prepare;
 mod read;
 mod seal;
 mod seal_keys;
+mod snippets;
 mod taken;
 mod view;
 mod write;

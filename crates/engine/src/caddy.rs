@@ -94,6 +94,10 @@ impl Engine for Caddy {
         support::support_of(used, facts)
     }
 
+    fn snippet<'a>(&self, site: &'a SitePolicy) -> Option<&'a str> {
+        site.snippets.caddy.as_deref()
+    }
+
     fn render_site(
         &self,
         site: &SitePolicy,

@@ -27,6 +27,11 @@ pub trait Engine: Send + Sync {
         self.support(used.setting, facts)
     }
 
+    /// Returns the directives of its own that a site brings for it.
+    fn snippet<'a>(&self, _: &'a SitePolicy) -> Option<&'a str> {
+        None
+    }
+
     /// Renders a site. Equal input gives equal bytes.
     fn render_site(
         &self,

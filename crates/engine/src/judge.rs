@@ -3,7 +3,7 @@
 use portway_model::{Finding, FindingCode, Location, Remedy, ResourceKind, ResourceRef, Severity};
 use portway_policy::SitePolicy;
 
-use crate::{Bearing, Engine, EngineFacts, Support, Use, uses};
+use crate::{Bearing, Engine, EngineFacts, Support, Use, snippet, uses};
 
 /// Returns everything that an engine does not carry out exactly, in the order of the site's fields.
 ///
@@ -11,7 +11,7 @@ use crate::{Bearing, Engine, EngineFacts, Support, Use, uses};
 /// warning otherwise. What is emulated is good to know. Of settings that nobody chose, only errors are
 /// told of.
 pub fn judge(engine: &dyn Engine, site: &SitePolicy, facts: &EngineFacts) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings = snippet::told(engine, site);
     for used in uses(site) {
         let support = engine.support_of(&used, facts);
         let finding = finding(engine, site, &used, &support);

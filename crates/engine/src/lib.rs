@@ -23,6 +23,7 @@ mod own_log;
 mod path;
 mod service;
 mod setting;
+mod snippet;
 mod steps;
 mod support;
 pub mod traefik;
@@ -40,6 +41,7 @@ pub use self::{
         Action, NoWay, Supervisor, UnknownAction, service_commands, service_name, state_command,
     },
     setting::{Bearing, Setting},
+    snippet::{not_carried_out, review_snippets},
     steps::{
         Candidate, CandidateError, CandidateFile, Command, Link, Probe, Rights, Steps, Test,
         Workers,

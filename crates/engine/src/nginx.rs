@@ -86,6 +86,10 @@ impl Engine for Nginx {
         support::of_use(used, facts)
     }
 
+    fn snippet<'a>(&self, site: &'a SitePolicy) -> Option<&'a str> {
+        site.snippets.nginx.as_deref()
+    }
+
     fn render_site(
         &self,
         site: &SitePolicy,

@@ -57,6 +57,8 @@ pub fn uses(site: &SitePolicy) -> Vec<Use<'_>> {
         routes,
         limits,
         paths,
+        // Not a setting that could be carried out otherwise; see `snippet`.
+        snippets: _,
         blocked,
         guard,
     } = site;

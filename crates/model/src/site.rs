@@ -4,6 +4,7 @@ pub mod bounds;
 mod check;
 pub mod defaults;
 mod limits;
+mod snippets;
 pub mod spec;
 mod traffic;
 mod upstream;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     check::check,
     limits::{Limits, PathRules, Spelling},
+    snippets::Snippets,
     spec::SiteSpec,
     traffic::{Mirror, Side, SideRule, Split, Wanted},
     upstream::{
@@ -53,6 +55,9 @@ pub struct Site {
     pub paths: PathRules,
     /// What happens to which requests; at least one, in the order in which they are tried.
     pub routes: Vec<Route>,
+    /// What it brings in the languages of engines.
+    #[serde(default, skip_serializing_if = "Snippets::is_empty")]
+    pub snippets: Snippets,
 }
 
 /// How HTTPS is served.

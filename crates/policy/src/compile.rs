@@ -57,6 +57,7 @@ pub fn compile(id: Id<Site>, site: &Site, input: &CompileInput) -> (SitePolicy, 
         routes,
         limits: site.limits.clone(),
         paths: site.paths,
+        snippets: site.snippets.clone(),
         blocked: input.blocked.clone(),
         guard: input.guard.clone(),
     };

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use portway_model::{
     HostPattern, Id, Name, Site,
-    site::{Action, Limits, LogSettings, PathRules, Route, TlsVersion, Upstream},
+    site::{Action, Limits, LogSettings, PathRules, Route, Snippets, TlsVersion, Upstream},
 };
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,9 @@ pub struct SitePolicy {
     /// Which spellings of a path are taken.
     #[serde(default, skip_serializing_if = "PathRules::are_usual")]
     pub paths: PathRules,
+    /// What goes as it is to engines that are not Portway's own; an edge has nothing of it.
+    #[serde(default, skip_serializing_if = "Snippets::is_empty")]
+    pub snippets: Snippets,
     /// Set while an administrator keeps the site from being used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<Blocked>,

@@ -8,6 +8,7 @@ mod matrix;
 mod pins;
 mod plans;
 mod rollouts;
+mod snippets;
 
 use portway_testkit::origin::{Origin, Speaks};
 use serde_json::{Value, json};

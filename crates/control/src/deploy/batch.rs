@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use portway_engine::not_carried_out;
 use portway_model::{Finding, Id, Site};
 use portway_store::{NodeSiteRow, SiteRow, Visible};
 use tracing::warn;
@@ -139,15 +140,22 @@ impl Run<'_> {
         }))
     }
 
+    /// Compiles a site for the edge, which has nothing of what is for other engines.
     async fn compile(
         &self,
         row: &SiteRow,
         owners: &mut Owners,
     ) -> Result<Result<Compiled, Vec<Finding>>, ControlError> {
-        if self.it.is_own() {
-            return self.control.compile_own(row, owners).await;
+        let mut outcome = if self.it.is_own() {
+            self.control.compile_own(row, owners).await?
+        } else {
+            self.control.compile_site(row, owners).await?
+        };
+        if let Ok(compiled) = &mut outcome {
+            let snippets = std::mem::take(&mut compiled.policy.snippets);
+            compiled.findings = not_carried_out("the edge", &snippets, row.name.as_str());
         }
-        self.control.compile_site(row, owners).await
+        Ok(outcome)
     }
 
     /// Adds the earlier version that a rollout has the edge keep of a site.

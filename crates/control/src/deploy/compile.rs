@@ -17,6 +17,8 @@ pub(crate) const TO_COME: &str = "made when it is applied:";
 pub(crate) struct Compiled {
     pub(crate) policy: SitePolicy,
     pub(crate) certificate: Option<CertificateObject>,
+    /// What an edge does not carry out.
+    pub(crate) findings: Vec<Finding>,
 }
 
 /// A site as it would be given to a node.
@@ -119,7 +121,8 @@ impl Control {
         if findings.iter().any(Finding::is_error) {
             return Ok(Err(findings));
         }
-        Ok(Ok(Compiled { policy, certificate: certificate.map(|(_, object)| object) }))
+        let certificate = certificate.map(|(_, object)| object);
+        Ok(Ok(Compiled { policy, certificate, findings: Vec::new() }))
     }
 
     async fn guard_of(

@@ -393,10 +393,11 @@ impl Run<'_> {
                 revision: Some(row.revision),
                 digest: Some(compiled.policy.digest().to_string()),
                 held: batch.kept.get(&row.id).and_then(|kept| kept.held),
-                findings: batch
-                    .kept
-                    .get(&row.id)
-                    .map_or_else(Vec::new, |kept| kept.findings.clone()),
+                findings: {
+                    let kept = batch.kept.get(&row.id).map(|kept| kept.findings.clone());
+                    let also = compiled.findings.iter().cloned();
+                    kept.into_iter().flatten().chain(also).collect()
+                },
                 updated_at: now,
             },
         });

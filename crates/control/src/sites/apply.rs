@@ -22,6 +22,7 @@ use super::{
     planned::touched_site,
     prepare::{Owner, Owners, Prepared, Sent},
     seal::NewSecret,
+    snippets::Snippets,
     view::spec_of,
     write::{Draft, commit_error, limit},
 };
@@ -312,7 +313,8 @@ impl<C: Collect> Comparison<'_, C> {
         for (name, spec) in batch {
             let row = rows.get(name);
             let id = row.map_or_else(|| Id::from_uuid(Uuid::now_v7()), |row| row.id);
-            let site = control.read_site(Sent { id, name, spec, owner: self.owner_of(row) });
+            let (owner, snippets) = (self.owner_of(row), Snippets::for_actor(self.actor, row)?);
+            let site = control.read_site(Sent { id, name, spec, owner, snippets });
             if let Some(site) = &site.site {
                 self.claims.claim(site)?;
             }

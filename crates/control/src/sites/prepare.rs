@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portway_engine::review_snippets;
 use portway_model::{
     FieldPath, Finding, FindingCode, Findings, Id, Location, Name, ResourceKind, Role, Site,
     SiteSpec, User, site::check,
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     seal::{KnownSecrets, NewSecret, Password},
+    snippets::Snippets,
     view::checked,
 };
 use crate::{Control, ControlError, actor::Actor, bounds};
@@ -35,6 +37,8 @@ pub(super) struct Sent<'a> {
     pub(super) name: &'a Name,
     pub(super) spec: &'a Value,
     pub(super) owner: Owner,
+    /// What whoever sent it may write as its snippets.
+    pub(super) snippets: Snippets,
 }
 
 /// A site that was read, and judged alone.
@@ -136,6 +140,8 @@ impl Control {
         if let Some(spec) = &spec {
             let (checked, found) = check(sent.name, spec);
             findings.extend(found);
+            findings.extend(sent.snippets.judge(sent.name, spec));
+            findings.extend(checked.as_ref().map(review_snippets).unwrap_or_default());
             if let (Some(site), Some(client)) = (&checked, &sent.owner.client) {
                 findings.extend(bounds::judge(site, &client.bounds, &self.own_addresses()));
             }

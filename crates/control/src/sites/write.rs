@@ -14,7 +14,10 @@ use portway_wire::{
 };
 use uuid::Uuid;
 
-use super::prepare::{Owner, Sent};
+use super::{
+    prepare::{Owner, Sent},
+    snippets::Snippets,
+};
 use crate::{
     Control, ControlError,
     actor::{Actor, Identity},
@@ -58,7 +61,8 @@ impl Editor<'_> {
         let owner = control.owner_of_new(self.actor, new.owner.as_deref()).await?;
         let name = name_of(&new)?;
         let id = Id::from_uuid(Uuid::now_v7());
-        let sent = Sent { id, name: &name, spec: &new.spec, owner: owner.clone() };
+        let snippets = Snippets::for_actor(self.actor, None)?;
+        let sent = Sent { id, name: &name, spec: &new.spec, owner: owner.clone(), snippets };
         let prepared = control.prepare_one(sent).await?;
         let change = ChangeDraft::site(id, Expected::New, prepared.version(owner.id, Origin::Api)?);
         let secrets = control.seal_passwords(prepared.passwords).await?;
@@ -88,7 +92,8 @@ impl Editor<'_> {
         let expected = precondition.judge(&row)?;
         let owner = control.owner_of(&row).await?;
         let owner_id = owner.id;
-        let sent = Sent { id: row.id, name: &row.name, spec: &edit.spec, owner };
+        let snippets = Snippets::for_actor(self.actor, Some(&row))?;
+        let sent = Sent { id: row.id, name: &row.name, spec: &edit.spec, owner, snippets };
         let prepared = control.prepare_one(sent).await?;
         let version = prepared.version(owner_id, row.origin.clone())?;
         if version.spec == row.spec {

@@ -13,4 +13,5 @@ mod deploy;
 mod history;
 mod managers;
 mod nodes;
+mod snippets;
 mod support;

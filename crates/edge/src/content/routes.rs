@@ -312,6 +312,7 @@ mod tests {
                 routes: routes.iter().map(|(path, methods)| route(path, methods)).collect(),
                 limits: portway_model::site::Limits::default(),
                 paths: portway_model::site::PathRules::default(),
+                snippets: portway_model::site::Snippets::default(),
                 blocked: None,
                 guard: None,
             };

@@ -272,6 +272,7 @@ pub(crate) fn site(name: &str, hosts: &[&str], routes: Vec<Route>) -> SitePolicy
         routes,
         limits: Limits::default(),
         paths: PathRules::default(),
+        snippets: portway_model::site::Snippets::default(),
         blocked: None,
         guard: None,
     }

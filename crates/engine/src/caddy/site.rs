@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use portway_model::{
-    FieldPath, Finding, FindingCode, Findings, HostPattern, Id, ResourceKind, Site,
+    EngineKind, FieldPath, Finding, FindingCode, Findings, HostPattern, Id, ResourceKind, Site,
     site::{LogSettings, TlsVersion},
 };
 use portway_policy::{CertificateObject, Digest, HttpsPolicy, SitePolicy};
@@ -186,8 +186,15 @@ fn write_body(
     door: Door,
 ) -> Result<Arc<Object>, Unwritable> {
     let site = ground.site;
+    let is_served = site.blocked.is_none() && door == Door::Serve;
+    let snippet = if is_served { snippet(lines, site) } else { None };
     lines.begin();
     lines.open(&[Word::ours("route")])?;
+    if let Some(path) = snippet {
+        lines.from(&crate::snippet::field(EngineKind::Caddy));
+        lines.put(Directive::new([Word::ours("import"), Word::from(path)]))?;
+        lines.from(&FieldPath::root());
+    }
     for directive in prelude() {
         lines.put(directive)?;
     }
@@ -211,6 +218,14 @@ fn write_body(
     }
     lines.close();
     Ok(lines.end())
+}
+
+/// Keeps what the site brings of its own. No two sites share it, so that what Caddy says of it is said of
+/// this one.
+fn snippet(lines: &mut Lines<'_>, site: &SitePolicy) -> Option<String> {
+    let text = site.snippets.caddy.as_deref()?;
+    let text = format!("# Portway: a snippet of the site {} ({})\n{text}", site.name, site.id);
+    Some(lines.object(Extension::Caddy, Secrecy::Open, &text))
 }
 
 /// 301 lets caches remember; 308 makes clients repeat other methods than GET and HEAD.

@@ -8,7 +8,7 @@ use portway_model::FieldPath;
 use portway_policy::{CertificateObject, Digest, SitePolicy};
 
 use super::syntax::{Directive, line};
-use crate::{EngineFacts, Extension, Object, RenderError, Secrecy};
+use crate::{EngineFacts, Extension, Object, Place, RenderError, Secrecy};
 
 /// A site under construction.
 pub(super) struct Draft<'a> {
@@ -71,6 +71,14 @@ impl<'a> Draft<'a> {
         bytes: Vec<u8>,
     ) -> Utf8PathBuf {
         let object = Object::new(extension, secrecy, bytes);
+        let path = object.path(&self.facts.layout);
+        self.objects.insert(object.file_name(), Arc::new(object));
+        path
+    }
+
+    /// Keeps a text with the fields of its lines and returns its path on the node.
+    pub(super) fn keep_text(&mut self, text: String, places: Vec<Place>) -> Utf8PathBuf {
+        let object = Object::text(Extension::Conf, text, places);
         let path = object.path(&self.facts.layout);
         self.objects.insert(object.file_name(), Arc::new(object));
         path

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portway_model::{
-    FieldPath, Finding, FindingCode, Findings, HostPattern, ResourceKind,
+    EngineKind, FieldPath, Finding, FindingCode, Findings, HostPattern, ResourceKind,
     site::{LogFormat, TlsVersion},
 };
 use portway_policy::{CertificateObject, Digest, HttpsPolicy, SitePolicy};
@@ -94,7 +94,8 @@ fn servers(draft: &mut Draft<'_>) -> Result<Vec<Vec<Directive>>, RenderError> {
     for (index, route) in site.routes.iter().enumerate() {
         answers::carry_out(draft, index, route);
     }
-    let locations = std::mem::take(&mut draft.locations);
+    let mut locations = std::mem::take(&mut draft.locations);
+    locations.extend(snippet(draft));
     if site.https.is_none() {
         let plain = server(draft, Doors::PLAIN, locations)?;
         return Ok(vec![plain, nobody_by_tls(draft)]);
@@ -119,6 +120,18 @@ fn nobody_by_tls(draft: &Draft<'_>) -> Vec<Directive> {
     block.push(line!("location", "^~", "/").with(vec![line!("return", "404")]));
     block.push(line!("location", routes::NONE).with(vec![line!("return", "404")]));
     block
+}
+
+/// What the site brings of its own is a file of its own, which nginx reads as a whole: a brace too many
+/// is its end, and not that of the server. No two sites share it, so that what nginx says of it is said of
+/// this one.
+fn snippet(draft: &mut Draft<'_>) -> Option<Directive> {
+    let site = draft.site;
+    let text = site.snippets.nginx.as_deref()?;
+    let field = crate::snippet::field(EngineKind::Nginx);
+    let text = format!("# Portway: a snippet of the site {} ({})\n{text}", site.name, site.id);
+    let path = draft.keep_text(text, vec![Place { line: 1, field: field.clone() }]);
+    Some(line!("include", path).from_field(&field))
 }
 
 fn names(site: &SitePolicy) -> Vec<String> {

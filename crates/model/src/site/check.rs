@@ -9,6 +9,7 @@ mod nodes;
 mod order;
 mod route;
 mod settings;
+mod snippets;
 mod target;
 mod traffic;
 mod upstream;
@@ -75,6 +76,7 @@ fn read(name: &Name, spec: &SiteSpec, findings: &mut Findings) -> Checked<Site> 
     let paths = limits::paths(spec.paths.as_ref(), &root.key("paths"), findings);
     let nodes = nodes::read(spec.nodes.as_deref(), &root.key("nodes"), findings);
     let routes = route::read_all(name, spec, findings);
+    let snippets = snippets::read(spec.snippets.as_ref(), &root.key("snippets"), findings);
 
     let (log_name, log) = log?;
     let shared = Shared {
@@ -96,6 +98,7 @@ fn read(name: &Name, spec: &SiteSpec, findings: &mut Findings) -> Checked<Site> 
         limits: limits?,
         paths: paths?,
         routes: finish(routes?, &shared, findings),
+        snippets: snippets?,
     })
 }
 

@@ -2,6 +2,7 @@
 //! beyond its shape; [`super::check()`] turns it into a [`super::Site`].
 
 mod limits;
+mod snippets;
 mod traffic;
 mod upstream;
 
@@ -11,7 +12,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::{limits::*, traffic::*, upstream::*};
+pub use self::{limits::*, snippets::*, traffic::*, upstream::*};
 use crate::FieldPath;
 
 /// A site. Two facts make one: a host and a target. Exactly one of `to`, `split`, `files`,
@@ -73,6 +74,10 @@ pub struct SiteSpec {
     /// `local` for the managers' own edges (default `[local]`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Vec<String>>,
+    /// Directives in the languages of engines, which go as they are into what the engine is given.
+    /// Only administrators may write or change them; Portway does not understand them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snippets: Option<SnippetsSpec>,
     /// What the site is, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
