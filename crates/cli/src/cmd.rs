@@ -103,7 +103,7 @@ async fn site(session: &Session, command: SiteCommand) -> Outcome {
         SiteCommand::Add(args) => Box::pin(site::add(session, *args)).await,
         SiteCommand::List(args) => site::list(session, args).await,
         SiteCommand::Show { site } => site::show(session, &site).await,
-        SiteCommand::Edit(args) => edit::edit(session, args).await,
+        SiteCommand::Edit(args) => Box::pin(edit::edit(session, args)).await,
         SiteCommand::Rm { site, waiting } => site::remove(session, &site, waiting).await,
         SiteCommand::Block { site, reason, waiting } => {
             site::block(session, &site, reason, waiting).await

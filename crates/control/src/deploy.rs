@@ -8,6 +8,7 @@ mod batch;
 mod compile;
 mod meet;
 mod progress;
+mod proof;
 mod run;
 mod target;
 

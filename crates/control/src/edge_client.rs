@@ -8,11 +8,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
+use portway_deploy::{Answers, Doors, Proof, after, before};
 use portway_policy::{
     Digest, Owner,
     bundle::{Change, ChangeReport, Conflict, IndexListing, SUCCEEDED, Status, Trial, TrialReport},
 };
-use portway_transport::{Target, Transport as _, TransportError};
+use portway_transport::{Local, Target, Transport as _, TransportError};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -118,6 +119,22 @@ impl EdgeClient {
     pub async fn metrics(&self) -> Result<String, EdgeClientError> {
         let body = self.exchange(Method::GET, "/v1/metrics", Bytes::new()).await?;
         String::from_utf8(body.into()).map_err(broken)
+    }
+
+    /// Asks probes of sites at the doors of the edge's machine, before a change.
+    pub(crate) async fn probe_before(&self, doors: &Doors, proofs: &[Proof]) -> Answers {
+        match &self.reach {
+            Some(reach) => Box::pin(before(&**reach, doors, proofs)).await,
+            None => Box::pin(before(&Local::new(), doors, proofs)).await,
+        }
+    }
+
+    /// Does the same after a change.
+    pub(crate) async fn probe_after(&self, doors: &Doors, proofs: &[Proof]) -> Answers {
+        match &self.reach {
+            Some(reach) => Box::pin(after(&**reach, doors, proofs)).await,
+            None => Box::pin(after(&Local::new(), doors, proofs)).await,
+        }
     }
 
     /// Asks the edge to finish what it does and end.

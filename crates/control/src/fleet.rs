@@ -20,6 +20,7 @@ mod journal;
 mod made;
 mod pin;
 mod progress;
+mod proof;
 mod reads;
 mod release;
 mod round;
@@ -46,6 +47,7 @@ pub(crate) use self::{
     connect::{Reach, ReachError},
     made::render,
     pin::waits,
+    proof::{OnEdge, probes_of, proof_of},
     reads::facts_kept,
     wanted::{name_of, settings_of},
 };

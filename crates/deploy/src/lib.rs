@@ -21,6 +21,7 @@ mod instance;
 mod journal;
 mod look;
 mod probe;
+mod proof;
 mod recover;
 mod run;
 mod service;
@@ -38,6 +39,7 @@ pub use self::{
     clean::clean,
     journal::{Journal, JournalError, StepRecord, Unwritten},
     look::{Look, Owner, Standing},
+    proof::{Answers, Asked, Doors, Proof, Verdict, after, before, compare},
     recover::{Resume, resume},
     run::{ByOthers, Deployment, Ended, deploy, look},
     service::{Acted, Ran, ServiceError, ServiceState, act},

@@ -11,6 +11,7 @@ use tracing::warn;
 use crate::{
     Journal, Look, Owner, StepError, Unwritten,
     look::read,
+    proof::{Answers, Proof},
     stage,
     step::Node,
     switch::Switch,
@@ -31,6 +32,8 @@ pub struct Deployment<'a, T> {
     pub owner: &'a Owner,
     /// What becomes of what somebody else changed of Portway's on the node.
     pub by_others: ByOthers,
+    /// What must be no worse afterwards.
+    pub proofs: &'a [Proof],
 }
 
 /// What becomes of what somebody else changed of Portway's on a node.
@@ -49,6 +52,8 @@ pub enum Ended {
     Live {
         /// How many files were sent.
         sent: usize,
+        /// What should be known of its sites: warnings.
+        told: Vec<Finding>,
     },
     /// The engine's own test refused the release; nothing was switched.
     Refused {
@@ -113,6 +118,10 @@ pub(crate) struct Progress {
     pub(crate) workers: Before,
     /// How many files were sent.
     pub(crate) sent: usize,
+    /// What sites answered before.
+    pub(crate) answers: Answers,
+    /// What should be known of them.
+    pub(crate) told: Vec<Finding>,
 }
 
 /// Brings a node to a release, or leaves it as it was. Gone on with in the same way: what another
@@ -130,7 +139,7 @@ pub async fn deploy<T: Transport, J: Journal>(it: &Deployment<'_, T>, journal: &
         }
         match stage.next(outcome) {
             Some(next) if !next.is_end() => stage = next,
-            _ => return ended(fault, undo, &progress),
+            _ => return ended(fault, undo, progress),
         }
     }
 }
@@ -171,8 +180,10 @@ async fn attempt<T: Transport, J: Journal>(
     }
 }
 
-fn ended(fault: Option<Fault>, undo: Option<Fault>, progress: &Progress) -> Ended {
-    let Some(fault) = fault else { return Ended::Live { sent: progress.sent } };
+fn ended(fault: Option<Fault>, undo: Option<Fault>, progress: Progress) -> Ended {
+    let Some(fault) = fault else {
+        return Ended::Live { sent: progress.sent, told: progress.told };
+    };
     match (fault, undo) {
         (fault, Some(undo)) => Ended::Stuck { error: fault.into_error(), undo: undo.into_error() },
         (fault, None) if progress.switched => Ended::RolledBack(fault.into_error()),

@@ -8,13 +8,14 @@ use portway_engine::{
     TopLevel,
 };
 use portway_policy::Digest;
-use portway_transport::{Content, Mode, Transport, Upload};
+use portway_transport::{Content, Mode, Target, Transport, Upload};
 use tracing::warn;
 
 use crate::{
     ByOthers, Deployment, Journal, NodeState, StepError, fence,
     home::{self, Home},
     instance, look, probe,
+    proof::{self, Doors},
     run::{Fault, Progress},
     step::{Node, printed},
     switch::Switch,
@@ -99,6 +100,11 @@ pub(crate) async fn activate<T: Transport, J: Journal>(
 ) -> Result<(), Fault> {
     let steps = steps(it, Candidate { files: Vec::new() });
     let Some(switch) = &progress.switch else { return Ok(()) };
+    if !it.proofs.is_empty() {
+        let began = std::time::Instant::now();
+        progress.answers = proof::before(it.transport, &doors(it), it.proofs).await;
+        progress.answers.note(node, it.proofs, began);
+    }
     progress.switched = true;
     let home = Home::of(&it.facts.layout);
     let (workers, applied) =
@@ -119,6 +125,16 @@ pub(crate) async fn prove<T: Transport, J: Journal>(
 ) -> Result<(), Fault> {
     let steps = steps(it, Candidate { files: Vec::new() });
     asked(node, &steps.probe, it.release.digest, &progress.workers).await?;
+    if !it.proofs.is_empty() {
+        let began = std::time::Instant::now();
+        let answers = proof::after(it.transport, &doors(it), it.proofs).await;
+        answers.note(node, it.proofs, began);
+        let verdict = proof::compare(it.proofs, &progress.answers, &answers);
+        if !verdict.worse.is_empty() {
+            return Err(StepError::Worse { findings: verdict.worse }.into());
+        }
+        progress.told = verdict.told;
+    }
     let home = Home::of(&it.facts.layout);
     // Proven once more, a release is not its own predecessor.
     let before = match progress.before {
@@ -162,6 +178,17 @@ pub(crate) async fn roll_back<T: Transport, J: Journal>(
         asked(node, &it.engine.probe(before, it.facts), before, &progress.workers).await?;
     }
     Ok(())
+}
+
+/// Returns where sites are served on the node.
+fn doors<T>(it: &Deployment<'_, T>) -> Doors {
+    let ports = &it.facts.ports;
+    let host = match ports.addresses.first() {
+        Some(address) if !address.is_unspecified() => address.to_string(),
+        Some(_) | None => "127.0.0.1".to_owned(),
+    };
+    let door = |port| Target::Tcp { host: host.clone(), port };
+    Doors { http: door(ports.http), https: door(ports.https) }
 }
 
 pub(crate) fn steps<T>(it: &Deployment<'_, T>, candidate: Candidate) -> Steps {

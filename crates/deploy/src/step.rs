@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use portway_engine::{CandidateError, Command, Rights};
-use portway_model::Stage;
+use portway_model::{Finding, Location, Stage};
 use portway_policy::Digest;
 use portway_transport::{Argv, Entry, Output, Status, Transport, TransportError, Upload};
 
@@ -125,9 +125,22 @@ pub enum StepError {
         /// What it answered last.
         got: String,
     },
+    /// What sites answer is worse than it was.
+    #[error("{}", .findings.iter().map(told).collect::<Vec<_>>().join("; "))]
+    Worse {
+        /// What, probe by probe.
+        findings: Vec<Finding>,
+    },
     /// The deployment cannot be noted.
     #[error(transparent)]
     Journal(#[from] JournalError),
+}
+
+fn told(finding: &Finding) -> String {
+    match &finding.at {
+        Location::Field { resource, .. } => format!("site {}: {}", resource.name, finding.text),
+        Location::Source(_) | Location::Host(_) | Location::Installation => finding.text.clone(),
+    }
 }
 
 /// A node as the steps of one stage see it.

@@ -91,6 +91,8 @@ pub enum FindingCode {
     Held,
     /// A version that waits because its node is pinned.
     Pinned,
+    /// A probe of a site that did not get the answer that it should.
+    ProbeFailed,
     /// Something about a node that keeps it from being used.
     NodeUnfit,
     /// A certificate that could not be made or read.

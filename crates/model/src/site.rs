@@ -4,6 +4,7 @@ pub mod bounds;
 mod check;
 pub mod defaults;
 mod limits;
+mod probes;
 mod snippets;
 pub mod spec;
 mod traffic;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     check::check,
     limits::{Limits, PathRules, Spelling},
+    probes::SiteProbe,
     snippets::Snippets,
     spec::SiteSpec,
     traffic::{Mirror, Side, SideRule, Split, Wanted},
@@ -55,6 +57,9 @@ pub struct Site {
     pub paths: PathRules,
     /// What happens to which requests; at least one, in the order in which they are tried.
     pub routes: Vec<Route>,
+    /// What its deployments are proven by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<SiteProbe>,
     /// What it brings in the languages of engines.
     #[serde(default, skip_serializing_if = "Snippets::is_empty")]
     pub snippets: Snippets,

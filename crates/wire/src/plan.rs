@@ -43,6 +43,9 @@ pub struct NodeEffect {
     #[schema(value_type = Vec<FindingSchema>)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// What the deployment is proven by, before and after: the probes of the site, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<String>,
     /// What else should be known: that what is there was written by another version of Portway, for
     /// example.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@ pub(crate) mod machine;
 mod matrix;
 mod pins;
 mod plans;
+mod probes;
 mod rollouts;
 mod snippets;
 

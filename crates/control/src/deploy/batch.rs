@@ -141,7 +141,7 @@ impl Run<'_> {
     }
 
     /// Compiles a site for the edge, which has nothing of what is for other engines.
-    async fn compile(
+    pub(super) async fn compile(
         &self,
         row: &SiteRow,
         owners: &mut Owners,

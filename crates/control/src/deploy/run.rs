@@ -1,6 +1,6 @@
 //! One run of the deployer on one edge.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use portway_model::{Finding, Id, RevisionNumber, Site, Stage};
 use portway_policy::{
@@ -16,6 +16,7 @@ use super::{
     Done, Known, State, Sweep,
     batch::Batch,
     lock,
+    proof::{Judged, Said},
     target::{Target, Whose},
 };
 use crate::{Control, ControlError, edge_client::EdgeClientError, tasks::TaskReport};
@@ -280,9 +281,9 @@ impl Run<'_> {
         if !batch.is_empty() {
             deployments.record(&deployment).await?;
         }
-        let outcome = self.activate(known, &batch).await;
-        let report = match outcome {
-            Ok(report) => report,
+        let outcome = self.carried_out(known, &batch).await;
+        let (report, judged) = match outcome {
+            Ok(done) => done,
             Err(error) => {
                 deployment.stage = Stage::Rejected;
                 deployment.finished_at = Some(self.control.now());
@@ -293,10 +294,11 @@ impl Run<'_> {
                 return Err(error);
             }
         };
-        let refused: BTreeMap<_, _> =
-            report.refused.into_iter().map(|refused| (refused.site, refused.findings)).collect();
-        let rows = self.outcome_rows(&batch, &refused);
-        let (digest, now) = (report.digest.to_string(), self.control.now());
+        let mut refused = refused_by(&report);
+        refused.extend(judged.worse);
+        let rows = self.outcome_rows(&batch, &refused, &judged.told);
+        let digest = judged.digest.unwrap_or(report.digest);
+        let (digest, now) = (digest.to_string(), self.control.now());
         let nodes = self.control.inner.store.nodes();
         nodes.deployed(self.it.node, to, &digest, &rows, &batch.remove, now).await?;
         if batch.is_empty() {
@@ -309,10 +311,23 @@ impl Run<'_> {
         deployment.findings = rows.iter().flat_map(|row| row.findings.iter().cloned()).collect();
         deployment.stage = Stage::Live;
         deployment.finished_at = Some(self.control.now());
-        deployment.digest = Some(report.digest.to_string());
+        deployment.digest = Some(digest);
         deployments.record(&deployment).await?;
         self.control.count_deployment(DeploymentOutcome::Live);
         Ok(())
+    }
+
+    /// Has the edge take a batch, and back what its sites' probes say is worse for it.
+    async fn carried_out(
+        &self,
+        known: &mut Known,
+        batch: &Batch,
+    ) -> Result<(ChangeReport, Judged), RunError> {
+        let asked = self.ask_before(batch).await?;
+        let report = self.activate(known, batch).await?;
+        let Some(asked) = asked else { return Ok((report, Judged::default())) };
+        let judged = self.judge(known, batch, asked, &refused_by(&report)).await?;
+        Ok((report, judged))
     }
 
     /// Holds the node on, where it is one's for a turn only.
@@ -326,7 +341,11 @@ impl Run<'_> {
     }
 
     /// Has the edge take a batch, and compares what it serves now with what it should.
-    async fn activate(&self, known: &mut Known, batch: &Batch) -> Result<ChangeReport, RunError> {
+    pub(super) async fn activate(
+        &self,
+        known: &mut Known,
+        batch: &Batch,
+    ) -> Result<ChangeReport, RunError> {
         let there = |id: &Id<Site>| known.index.get(*id).is_some();
         let remove: Vec<_> = batch.remove.iter().copied().filter(there).collect();
         if batch.put.is_empty() && remove.is_empty() {
@@ -368,11 +387,7 @@ impl Run<'_> {
         Ok(report)
     }
 
-    fn outcome_rows(
-        &self,
-        batch: &Batch,
-        refused: &BTreeMap<Id<Site>, Vec<Finding>>,
-    ) -> Vec<NodeSiteRow> {
+    fn outcome_rows(&self, batch: &Batch, refused: &Said, told: &Said) -> Vec<NodeSiteRow> {
         let now = self.control.now();
         let held = |row: &SiteRow, findings: &[Finding]| {
             warn!(node.name = %self.it.name, site.name = %row.name, "the edge holds the site at its version before");
@@ -395,7 +410,8 @@ impl Run<'_> {
                 held: batch.kept.get(&row.id).and_then(|kept| kept.held),
                 findings: {
                     let kept = batch.kept.get(&row.id).map(|kept| kept.findings.clone());
-                    let also = compiled.findings.iter().cloned();
+                    let told = told.get(&row.id).into_iter().flatten();
+                    let also = compiled.findings.iter().chain(told).cloned();
                     kept.into_iter().flatten().chain(also).collect()
                 },
                 updated_at: now,
@@ -404,6 +420,10 @@ impl Run<'_> {
         let not_sent = batch.held.iter().map(|(row, findings)| held(row, findings));
         sent.chain(not_sent).chain(batch.notes.iter().cloned()).collect()
     }
+}
+
+fn refused_by(report: &ChangeReport) -> Said {
+    report.refused.iter().map(|refused| (refused.site, refused.findings.clone())).collect()
 }
 
 pub(super) fn proven(index: &Index, report: &ChangeReport) -> Result<(), RunError> {

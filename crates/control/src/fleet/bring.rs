@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long a node is held; each stage of a deployment holds it for as long again. The longest stage
-/// takes two minutes.
+/// takes three minutes.
 const LEASE: SignedDuration = SignedDuration::from_mins(5);
 /// How old what is known of a node's machine may be.
 const SURVEY_AGE: SignedDuration = SignedDuration::from_mins(10);

@@ -59,6 +59,7 @@ impl Control {
                 release: &release,
                 owner: &owner,
                 by_others: ByOthers::Overwrite,
+                proofs: &[],
             };
             clean(&it, &Unwritten).await?;
             self.inner.store.nodes().cleaned(removal.id).await?;

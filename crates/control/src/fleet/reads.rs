@@ -74,6 +74,7 @@ impl Control {
             release: &release,
             owner: &owner,
             by_others: ByOthers::Respect,
+            proofs: &[],
         };
         let look = look(&it).await?;
         let gone = gone(&reach, &facts, &look).await?;

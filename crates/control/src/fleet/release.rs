@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use portway_deploy::{ByOthers, Deployment, Ended, Standing, StepError, Survey, deploy, look};
+use portway_deploy::{
+    ByOthers, Deployment, Ended, Proof, Standing, StepError, Survey, deploy, look,
+};
 use portway_engine::Release;
-use portway_model::{Finding, Id, Location, ResourceKind, Site, Stage};
+use portway_model::{Finding, FindingCode, Id, Location, ResourceKind, Site, Stage};
 use portway_store::{DeploymentRow, NodeSiteRow};
 use portway_telemetry::DeploymentOutcome;
 use tracing::{info, warn};
@@ -14,6 +16,7 @@ use uuid::Uuid;
 use super::{
     bring::{BringError, Held, about},
     journal::Noting,
+    proof::on_node,
     wanted::{Asking, Wanted, held},
 };
 use crate::{Control, fleet::Reach};
@@ -23,7 +26,11 @@ impl Held<'_> {
         Asking { row: self.row, node: self.node, engine: self.engine, facts: &self.facts }
     }
 
-    fn deployment<'a>(&'a self, release: &'a Release) -> Deployment<'a, Reach> {
+    fn deployment<'a>(
+        &'a self,
+        release: &'a Release,
+        proofs: &'a [Proof],
+    ) -> Deployment<'a, Reach> {
         Deployment {
             transport: &*self.reach,
             engine: self.engine,
@@ -31,6 +38,7 @@ impl Held<'_> {
             release,
             owner: &self.owner,
             by_others: self.by_others,
+            proofs,
         }
     }
 
@@ -51,14 +59,14 @@ impl Control {
         let asking = it.asking();
         let mut wanted = self.wanted(&asking, &BTreeSet::new()).await?;
         let mut groups = vec![wanted.changed()];
-        self.close_cut_off(&it.deployment(&wanted.release), it.row).await?;
+        self.close_cut_off(&it.deployment(&wanted.release, &[]), it.row).await?;
         let mut is_first = true;
         while let Some(group) = groups.pop() {
             if !std::mem::take(&mut is_first) {
                 let put_off = groups.iter().flatten().copied().collect();
                 wanted = self.wanted(&asking, &put_off).await?;
             }
-            match self.deploy_release(it, &wanted).await? {
+            match self.deploy_release(it, &wanted, &group).await? {
                 None | Some(Ended::Live { .. }) => {}
                 Some(Ended::Refused { findings, output }) => {
                     let blamed = blamed(&wanted, &group, &findings);
@@ -73,6 +81,13 @@ impl Control {
                     } else {
                         groups.extend(halves(&group));
                     }
+                }
+                Some(Ended::RolledBack(StepError::Worse { findings })) if !group.is_empty() => {
+                    let findings = on_node(&it.row.name, findings);
+                    let named = blamed(&wanted, &group, &findings);
+                    let blamed = if named.is_empty() { group.clone() } else { named };
+                    self.hold(it, &wanted, &blamed, &findings, "").await?;
+                    groups.push(group.difference(&blamed).copied().collect());
                 }
                 Some(Ended::RolledBack(error)) if !group.is_empty() => {
                     self.hold(it, &wanted, &group, &[], &error.to_string()).await?;
@@ -98,13 +113,15 @@ impl Control {
         &self,
         it: &Held<'_>,
         wanted: &Wanted,
+        group: &BTreeSet<Id<Site>>,
     ) -> Result<Option<Ended>, BringError> {
         let nodes = self.inner.store.nodes();
         let known = nodes.facts(&[it.row.id]).await?.remove(&it.row.id).unwrap_or_default();
         let digest = wanted.release.digest.to_string();
-        let deployment = it.deployment(&wanted.release);
+        let proofs = self.proofs(wanted, group).await?;
+        let deployment = it.deployment(&wanted.release, &proofs);
         if self.has_it(it, wanted, known.digest.as_deref()).await? {
-            self.note_sites(it, wanted).await?;
+            self.note_sites(it, wanted, &[]).await?;
             return Ok(None);
         }
         let mut row = self.new_deployment(it, wanted, known.digest.clone());
@@ -119,9 +136,9 @@ impl Control {
         row.stage = stage_of(&ended);
         row.finished_at = Some(self.now());
         row.findings = findings_of(it, wanted, &ended);
-        if matches!(ended, Ended::Live { .. }) {
+        if let Ended::Live { told, .. } = &ended {
             row.digest = Some(digest);
-            self.note_sites(it, wanted).await?;
+            self.note_sites(it, wanted, &on_node(&it.row.name, told.clone())).await?;
             self.keep_proven(it.row, wanted.release.digest).await?;
         }
         self.inner.store.deployments().record(&row).await?;
@@ -149,7 +166,7 @@ impl Control {
         {
             return Ok(false);
         }
-        let look = look(&it.deployment(release)).await?;
+        let look = look(&it.deployment(release, &[])).await?;
         self.keep_look(it.row, &look, &BTreeSet::new()).await?;
         match look.standing(release) {
             Standing::Serves => Ok(true),
@@ -181,13 +198,29 @@ impl Control {
     }
 
     /// Notes what the node has, proven.
-    async fn note_sites(&self, it: &Held<'_>, wanted: &Wanted) -> Result<(), BringError> {
+    /// `told` is what its deployment said of its sites beside that.
+    async fn note_sites(
+        &self,
+        it: &Held<'_>,
+        wanted: &Wanted,
+        told: &[Finding],
+    ) -> Result<(), BringError> {
         let digest = wanted.release.digest.to_string();
+        let with_told = |row: &NodeSiteRow| {
+            let mut row = row.clone();
+            if told.is_empty() {
+                return row;
+            }
+            row.findings.retain(|finding| finding.code != FindingCode::ProbeFailed);
+            let own = told.iter().filter(|finding| is_about(wanted, finding, row.site));
+            row.findings.extend(own.cloned());
+            row
+        };
         let rows: Vec<_> = wanted
             .sites
             .values()
+            .map(with_told)
             .filter(|row| wanted.before.get(&row.site).is_none_or(|before| !is_same(before, row)))
-            .cloned()
             .collect();
         let (removed, now) = (wanted.removed(), self.now());
         let nodes = self.inner.store.nodes();
@@ -252,9 +285,11 @@ impl Control {
 fn findings_of(it: &Held<'_>, wanted: &Wanted, ended: &Ended) -> Vec<Finding> {
     let about_node = |text: String| vec![about(ResourceKind::Node, it.row.name.as_str(), text)];
     match ended {
-        Ended::Live { .. } => {
-            wanted.sites.values().flat_map(|row| row.findings.iter().cloned()).collect()
+        Ended::Live { told, .. } => {
+            let of_sites = wanted.sites.values().flat_map(|row| row.findings.iter().cloned());
+            of_sites.chain(on_node(&it.row.name, told.clone())).collect()
         }
+        Ended::RolledBack(StepError::Worse { findings }) => on_node(&it.row.name, findings.clone()),
         Ended::Refused { findings, output } if findings.is_empty() => about_node(output.clone()),
         Ended::Refused { findings, .. } => findings.clone(),
         Ended::Failed(error) | Ended::RolledBack(error) => about_node(error.to_string()),

@@ -10,7 +10,7 @@ use portway_model::{Finding, Id, Node, ResourceKind, RevisionNumber, Site};
 use portway_policy::{Digest, NodeSettings};
 use portway_store::{NodeRow, NodeSiteRow, PageRequest, SiteFilter, SiteRow, Visible};
 
-use super::pin::waits;
+use super::{pin::waits, proof::still_told};
 use crate::{
     Control, ControlError,
     deploy::Owners,
@@ -144,6 +144,8 @@ impl Control {
                     entry.findings.extend(made.findings.iter().cloned());
                     entry.revision = Some(due.revision);
                     entry.digest = Some(name_of(&made));
+                    let told = known.map(|known| still_told(known, entry.digest.as_deref()));
+                    entry.findings.extend(told.unwrap_or_default());
                     return Ok((Some(made), entry));
                 }
                 Err(findings) => {

@@ -13,7 +13,7 @@ use super::{
     touched::TouchedSite,
     world::{Known, World},
 };
-use crate::{Control, ControlError};
+use crate::{Control, ControlError, fleet};
 
 /// What is asked of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +102,7 @@ impl Control {
     ) -> Result<Vec<NodeEffect>, ControlError> {
         let mut all = Vec::new();
         for site in touched {
+            let probes = probes(site)?;
             let mut cases: BTreeMap<Case<'_>, Vec<&Known>> = BTreeMap::new();
             for node in &world.nodes {
                 if let Some(case) = case(world, site, node, looking) {
@@ -110,16 +111,26 @@ impl Control {
             }
             let mut versions = site.rows.as_ref().map(|rows| Versions::new(self, rows));
             for (case, nodes) in cases {
-                let effect = match &mut versions {
+                let mut effect = match &mut versions {
                     _ if case.is_held => held(world, site, &case, &nodes),
                     Some(versions) => of_case(site, &case, &nodes, versions).await?,
                     None => NodeEffect { shortened: true, ..bare(site, &case, &nodes) },
                 };
+                if matches!(effect.action, EffectAction::Add | EffectAction::Change) {
+                    effect.probes.clone_from(&probes);
+                }
                 all.push(effect);
             }
         }
         Ok(together(all))
     }
+}
+
+/// Returns in words what a site's deployment is proven by.
+fn probes(site: &TouchedSite) -> Result<Vec<String>, ControlError> {
+    let after = site.rows.as_ref().and_then(|rows| rows.after.as_ref());
+    let probes = after.map(fleet::probes_of).transpose()?.unwrap_or_default();
+    Ok(probes.iter().map(ToString::to_string).collect())
 }
 
 /// Returns what becomes of a site, without what is written for it.
@@ -141,6 +152,7 @@ fn bare(site: &TouchedSite, case: &Case<'_>, nodes: &[&Known]) -> NodeEffect {
         hidden: Vec::new(),
         certificates: Vec::new(),
         findings: Vec::new(),
+        probes: Vec::new(),
         note: None,
         shortened: false,
     }
@@ -236,6 +248,7 @@ fn together(effects: Vec<NodeEffect>) -> Vec<NodeEffect> {
             && effect.hidden.is_empty()
             && effect.certificates.is_empty()
             && effect.findings.is_empty()
+            && effect.probes.is_empty()
             && effect.note.is_none();
         if !is_bare {
             all.push(effect);

@@ -117,6 +117,25 @@ async fn what_an_engine_refuses_is_told_with_its_remedy_before_anything_is_writt
 }
 
 #[tokio::test]
+async fn a_plan_says_what_a_deployment_is_proven_by() {
+    let bed = Bed::new().await;
+    bed.node("web-1", "nginx").await;
+    bed.saw("web-1").await;
+    let mut spec = site("shop.example", &["web-1", "local"]);
+    spec["probes"] = json!(["/health", {"url": "http://shop.example/", "status": 301}]);
+
+    let plan = bed.plan(&file(&[("shop", spec)])).await;
+
+    assert_eq!(plan.effects.len(), 2, "{:#?}", plan.effects);
+    for effect in &plan.effects {
+        assert_eq!(
+            effect.probes,
+            ["http://shop.example/health answers 200-399", "http://shop.example/ answers 301"]
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_plan_never_shows_a_secret_whatever_the_engine() {
     let bed = Bed::new().await;
     for engine in ["nginx", "caddy", "traefik"] {

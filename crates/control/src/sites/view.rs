@@ -62,6 +62,10 @@ pub(super) fn view(row: &SiteRow, context: &Context<'_>) -> Result<SiteView, Con
             findings.extend(about.into_vec());
         }
     }
+    if let Some(live) = context.deployed.get(&row.id).filter(|node| !is_held(row, node)) {
+        let is_of_probe = |finding: &&Finding| finding.code == FindingCode::ProbeFailed;
+        findings.extend(live.findings.iter().filter(is_of_probe).cloned());
+    }
     Ok(SiteView {
         summary: summary(row, &spec, context),
         spec,

@@ -104,6 +104,7 @@ impl Bed {
             release,
             owner: &owner,
             by_others: ByOthers::Respect,
+            proofs: &[],
         };
         deploy(&it, notes).await
     }

@@ -57,6 +57,7 @@ async fn a_node_of_another_installation_is_left_alone() {
         release: &release,
         owner: &stranger,
         by_others: ByOthers::Respect,
+        proofs: &[],
     };
 
     let ended = deploy(&it, &Notes::default()).await;

@@ -12,7 +12,7 @@ async fn the_first_release_is_reached_tested_and_proven() {
 
     let (ended, notes) = bed.deploy_by(&Local::new(), &bed.release("one"), 1).await;
 
-    assert!(matches!(ended, Ended::Live { sent: 3 }), "{ended:?}");
+    assert!(matches!(ended, Ended::Live { sent: 3, .. }), "{ended:?}");
     assert!(bed.serves(Some(&bed.release("one"))).await);
     let stages = notes.stages.lock().unwrap().clone();
     assert_eq!(stages, [Stage::Staging, Stage::Testing, Stage::Activating, Stage::Probing]);
@@ -25,11 +25,11 @@ async fn the_first_release_is_reached_tested_and_proven() {
 async fn only_what_is_missing_is_sent_and_only_two_releases_are_kept() {
     let bed = Bed::start().await;
     for (fence, word) in (1..).zip(["one", "two", "three"]) {
-        assert!(matches!(bed.deploy(word, fence).await, Ended::Live { sent: 3 }));
+        assert!(matches!(bed.deploy(word, fence).await, Ended::Live { sent: 3, .. }));
     }
     let again = bed.deploy("three", 4).await;
 
-    assert!(matches!(again, Ended::Live { sent: 0 }), "{again:?}");
+    assert!(matches!(again, Ended::Live { sent: 0, .. }), "{again:?}");
     let count = |folder| std::fs::read_dir(folder).unwrap().count();
     assert_eq!(count(bed.facts.layout.objects()), 2);
     assert_eq!(count(bed.facts.layout.releases()), 4, "two releases with their lists");
@@ -146,6 +146,7 @@ async fn what_somebody_changed_is_told_and_overwritten_only_when_that_is_asked_f
         release: &release,
         owner: &owner,
         by_others: ByOthers::Respect,
+        proofs: &[],
     };
     let objects = bed.facts.layout.objects();
     let entry = release.path(&bed.facts.layout);
@@ -191,6 +192,7 @@ async fn a_file_that_is_gone_is_told_and_one_that_no_release_had_is_not() {
         release: &release,
         owner: &owner,
         by_others: ByOthers::Respect,
+        proofs: &[],
     };
     assert_eq!(look(&it).await.unwrap().standing(&release), Standing::Behind);
     bed.deploy("one", 1).await;
@@ -218,6 +220,7 @@ async fn a_node_that_is_cleaned_has_nothing_of_portways_and_serves_on() {
         release: &release,
         owner: &owner,
         by_others: ByOthers::Respect,
+        proofs: &[],
     };
 
     for _ in 0..2 {

@@ -7,6 +7,7 @@ mod headers;
 mod limits;
 mod nodes;
 mod order;
+mod probes;
 mod route;
 mod settings;
 mod snippets;
@@ -77,6 +78,13 @@ fn read(name: &Name, spec: &SiteSpec, findings: &mut Findings) -> Checked<Site> 
     let nodes = nodes::read(spec.nodes.as_deref(), &root.key("nodes"), findings);
     let routes = route::read_all(name, spec, findings);
     let snippets = snippets::read(spec.snippets.as_ref(), &root.key("snippets"), findings);
+    let probes = match (&hosts, &https) {
+        (Ok(hosts), Ok(https)) => {
+            let site = probes::Asked { hosts, https: https.as_ref() };
+            probes::read(&spec.probes, site, &root.key("probes"), findings)
+        }
+        _ => Err(Faulty),
+    };
 
     let (log_name, log) = log?;
     let shared = Shared {
@@ -98,6 +106,7 @@ fn read(name: &Name, spec: &SiteSpec, findings: &mut Findings) -> Checked<Site> 
         limits: limits?,
         paths: paths?,
         routes: finish(routes?, &shared, findings),
+        probes: probes?,
         snippets: snippets?,
     })
 }

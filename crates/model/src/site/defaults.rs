@@ -38,6 +38,11 @@ pub const HEALTH_FALL: u32 = 3;
 /// Statuses of a target that is well.
 pub const HEALTHY: StatusRange = StatusRange::from_to(200, 399);
 
+/// How long an answer may take by which a deployment is proven.
+pub const PROBE_TIMEOUT: Seconds = Seconds(5);
+/// How often it is asked for.
+pub const PROBE_TRIES: u32 = 3;
+
 /// Failures that take a target out.
 pub const EJECT_FAILURES: u32 = 5;
 /// The time within which they count.

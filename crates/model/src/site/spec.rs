@@ -2,6 +2,7 @@
 //! beyond its shape; [`super::check()`] turns it into a [`super::Site`].
 
 mod limits;
+mod probes;
 mod snippets;
 mod traffic;
 mod upstream;
@@ -12,7 +13,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::{limits::*, snippets::*, traffic::*, upstream::*};
+pub use self::{limits::*, probes::*, snippets::*, traffic::*, upstream::*};
 use crate::FieldPath;
 
 /// A site. Two facts make one: a host and a target. Exactly one of `to`, `split`, `files`,
@@ -74,6 +75,10 @@ pub struct SiteSpec {
     /// `local` for the managers' own edges (default `[local]`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Vec<String>>,
+    /// Requests by which each deployment of the site is proven: asked before and after. What is worse
+    /// afterwards takes the site back to what it was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeSpec>,
     /// Directives in the languages of engines, which go as they are into what the engine is given.
     /// Only administrators may write or change them; Portway does not understand them.
     #[serde(skip_serializing_if = "Option::is_none")]

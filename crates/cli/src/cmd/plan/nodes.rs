@@ -114,6 +114,9 @@ fn describe_effect(effect: &NodeEffect, lengths: Lengths, paint: Paint) -> Strin
     for finding in &effect.findings {
         text.push_str(&describe_finding(finding, paint));
     }
+    for probe in &effect.probes {
+        push(&mut text, 4, &paint.dim(&clean_line(&format!("proven by: {probe}"))));
+    }
     if let Some(note) = &effect.note {
         push(&mut text, 4, &paint.dim(&clean_line(note)));
     }
@@ -263,6 +266,7 @@ mod tests {
             hidden: Vec::new(),
             certificates: Vec::new(),
             findings: Vec::new(),
+            probes: Vec::new(),
             note: None,
             shortened: false,
         }

@@ -2,7 +2,7 @@
 
 mod balance;
 mod capacity;
-mod health;
+pub(super) mod health;
 mod resilience;
 mod tls;
 

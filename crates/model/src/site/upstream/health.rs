@@ -77,6 +77,21 @@ pub struct StatusRange {
 #[error("`{0}` is not a status or range of statuses; write for example 200 or 200-399")]
 pub struct StatusRangeError(String);
 
+impl BodyMatch {
+    /// Tells whether a body has it. An expression that cannot be read is in none.
+    pub fn is_in(&self, body: &[u8]) -> bool {
+        match self {
+            Self::Contains(text) => {
+                let text = text.as_bytes();
+                text.is_empty() || body.windows(text.len()).any(|part| part == text)
+            }
+            Self::Regex(pattern) => {
+                regex::bytes::Regex::new(pattern).is_ok_and(|expression| expression.is_match(body))
+            }
+        }
+    }
+}
+
 impl Health {
     /// Returns a check by a request with every default.
     pub fn http(path: impl Into<String>) -> Self {

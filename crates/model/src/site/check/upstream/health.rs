@@ -148,7 +148,11 @@ fn http(
     })
 }
 
-fn probe_path(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<String> {
+pub(in crate::site::check) fn probe_path(
+    text: &str,
+    path: &FieldPath,
+    findings: &mut Findings,
+) -> Checked<String> {
     let is_path = text.starts_with('/')
         && text.bytes().all(|b| b.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(&b));
     if is_path {
@@ -164,7 +168,11 @@ fn probe_path(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<
     Err(Faulty)
 }
 
-fn body(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<BodyMatch> {
+pub(in crate::site::check) fn body(
+    text: &str,
+    path: &FieldPath,
+    findings: &mut Findings,
+) -> Checked<BodyMatch> {
     let problem = match text.strip_prefix('~') {
         None if text.is_empty() => "every body has the empty text".to_owned(),
         None => return Ok(BodyMatch::Contains(text.to_owned())),
