@@ -2,6 +2,7 @@
 //! what was last seen of the nodes. What is shown holds no secret.
 
 mod basis;
+mod clash;
 mod effects;
 mod pending;
 mod refresh;

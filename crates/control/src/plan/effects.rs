@@ -8,6 +8,7 @@ use portway_store::NodeSiteRow;
 use portway_wire::plan::{EffectAction, NodeEffect, PlannedCertificate};
 
 use super::{
+    clash::{Clash, Clashes},
     side::{Side, Versions},
     text::Shown,
     touched::TouchedSite,
@@ -101,21 +102,31 @@ impl Control {
         looking: Looking,
     ) -> Result<Vec<NodeEffect>, ControlError> {
         let mut all = Vec::new();
+        let clashes = match looking {
+            Looking::Ahead => self.clashes(touched).await?,
+            Looking::Behind => Clashes::default(),
+        };
         for site in touched {
             let probes = probes(site)?;
-            let mut cases: BTreeMap<Case<'_>, Vec<&Known>> = BTreeMap::new();
+            let mut cases: BTreeMap<(Case<'_>, Option<String>), Vec<&Known>> = BTreeMap::new();
             for node in &world.nodes {
                 if let Some(case) = case(world, site, node, looking) {
-                    cases.entry(case).or_default().push(node);
+                    let clash = clashes.of(site, node).filter(|_| case.will);
+                    let text = clash.map(|clash| clash.finding.text);
+                    cases.entry((case, text)).or_default().push(node);
                 }
             }
             let mut versions = site.rows.as_ref().map(|rows| Versions::new(self, rows));
-            for (case, nodes) in cases {
+            for ((case, _), nodes) in cases {
                 let mut effect = match &mut versions {
                     _ if case.is_held => held(world, site, &case, &nodes),
                     Some(versions) => of_case(site, &case, &nodes, versions).await?,
                     None => NodeEffect { shortened: true, ..bare(site, &case, &nodes) },
                 };
+                let clash = nodes.first().and_then(|node| clashes.of(site, node));
+                if let Some(clash) = clash.filter(|_| case.will) {
+                    told(&mut effect, clash);
+                }
                 if matches!(effect.action, EffectAction::Add | EffectAction::Change) {
                     effect.probes.clone_from(&probes);
                 }
@@ -124,6 +135,16 @@ impl Control {
         }
         Ok(together(all))
     }
+}
+
+/// What a host that another site has means for a site.
+fn told(effect: &mut NodeEffect, clash: Clash) {
+    if clash.is_held {
+        effect.action = EffectAction::Hold;
+        (effect.files, effect.hidden) = (Vec::new(), Vec::new());
+        effect.certificates = Vec::new();
+    }
+    effect.findings.push(clash.finding);
 }
 
 /// Returns in words what a site's deployment is proven by.

@@ -117,6 +117,44 @@ async fn what_an_engine_refuses_is_told_with_its_remedy_before_anything_is_writt
 }
 
 #[tokio::test]
+async fn a_host_that_two_sites_have_on_one_node_is_told_before_it_is_applied() {
+    let bed = Bed::new().await;
+    for engine in ["nginx", "caddy", "traefik"] {
+        bed.node(engine, engine).await;
+        bed.saw(engine).await;
+    }
+    let all = ["nginx", "caddy", "traefik", "local"];
+    let routed = |path: &str, nodes: &[&str]| {
+        json!({
+            "hosts": ["shop.example"], "nodes": nodes,
+            "routes": [{"path": path, "to": "127.0.0.1:5000"}],
+        })
+    };
+    bed.apply(&file(&[("shop", routed("/a", &all))])).await.unwrap();
+
+    let younger = bed.plan(&file(&[("wiki", routed("/b", &all))])).await;
+    let elsewhere = bed.plan(&file(&[("wiki", routed("/b", &["local"]))])).await;
+
+    for engine in ["nginx", "caddy", "traefik"] {
+        let told = younger.effects.iter().find(|effect| effect.nodes == [engine]).unwrap();
+        assert_eq!(told.action, EffectAction::Hold, "{told:#?}");
+        let text = &told.findings.last().unwrap().text;
+        assert!(text.contains("`shop` has it") && text.contains("shop.example"), "{text}");
+    }
+    let edge = younger.effects.iter().find(|effect| effect.engine == "edge").unwrap();
+    assert_eq!((edge.action, edge.findings.len()), (EffectAction::Add, 0), "{edge:#?}");
+    assert!(elsewhere.effects.iter().all(|effect| effect.findings.is_empty()));
+
+    // The older site comes to where the younger one is.
+    bed.apply(&file(&[("shop", routed("/a", &["local"]))])).await.unwrap();
+    bed.apply(&file(&[("wiki", routed("/b", &all))])).await.unwrap();
+    let older = bed.plan(&file(&[("shop", routed("/a", &["nginx"]))])).await;
+    let told = older.effects.iter().find(|effect| effect.nodes == ["nginx"]).unwrap();
+    assert_eq!(told.action, EffectAction::Add, "{told:#?}");
+    assert!(told.findings.iter().any(|finding| finding.text.contains("`wiki`")), "{told:#?}");
+}
+
+#[tokio::test]
 async fn a_plan_says_what_a_deployment_is_proven_by() {
     let bed = Bed::new().await;
     bed.node("web-1", "nginx").await;
