@@ -48,9 +48,7 @@ pub async fn clean<T: Transport, J: Journal>(
     } else {
         turn::remove(&node, &home, it.owner, &links).await?;
     }
-    if let Some(reload) = &steps.reload {
-        node.must(reload).await?;
-    }
+    node.reload(steps.reload.as_ref()).await?;
     for folder in [&home.objects, &home.releases, &home.turns] {
         let files = node.list(folder).await?.into_iter().map(|entry| folder.join(entry.name));
         node.remove(&files.collect::<Vec<_>>()).await?;

@@ -8,7 +8,8 @@ use portway_engine::{CandidateFile, Command, Probe, Rights};
 use portway_transport::{Transport, TransportError};
 
 use crate::{
-    Journal, StepError, probe,
+    Journal, StepError,
+    probe::{self, Silent},
     step::{Node, argv, printed},
 };
 
@@ -51,7 +52,11 @@ pub(crate) async fn attempt<T: Transport, J: Journal>(
     };
     stop(node, &written, folder).await?;
     running.await.map(drop)?;
-    Ok(answered.err())
+    match answered {
+        Ok(_) => Ok(None),
+        Err(Silent::Engine(problem)) => Ok(Some(problem)),
+        Err(Silent::Away(error)) => Err(error.into()),
+    }
 }
 
 async fn stop<T: Transport, J: Journal>(

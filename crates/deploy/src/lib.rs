@@ -41,7 +41,7 @@ pub use self::{
     look::{Look, Owner, Standing},
     proof::{Answers, Asked, Doors, Proof, Verdict, after, before, compare},
     recover::{Resume, resume},
-    run::{ByOthers, Deployment, Ended, deploy, look},
+    run::{ByOthers, Deployment, Ended, deploy, look, rehearse},
     service::{Acted, Ran, ServiceError, ServiceState, act},
     state::{FORMAT, NodeState},
     step::StepError,

@@ -146,7 +146,7 @@ pub(crate) async fn read<T: Transport, J: Journal>(
             Ok(digest) => (Some(digest), None),
             Err(_) => (None, Some(format!("it answers `{answer}`"))),
         },
-        Err(problem) => (None, Some(problem)),
+        Err(problem) => (None, Some(problem.to_string())),
     };
     let objects = digests(node.list(&home.objects).await?);
     let releases = digests(node.list(&home.releases).await?);

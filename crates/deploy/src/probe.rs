@@ -7,7 +7,7 @@ use http::Request;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use portway_engine::Probe;
-use portway_transport::{Target, Transport};
+use portway_transport::{Target, Transport, TransportError};
 use tokio::time::{Instant, sleep, timeout};
 
 /// The most an answer may have.
@@ -18,12 +18,29 @@ const QUESTION: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(5);
 const LONGEST: Duration = Duration::from_millis(250);
 
+/// Why there is no right answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Silent {
+    /// The question did not come to the node, which says nothing of the engine.
+    #[error(transparent)]
+    Away(TransportError),
+    /// The engine answered otherwise, or not.
+    #[error("{0}")]
+    Engine(String),
+}
+
+impl From<String> for Silent {
+    fn from(problem: String) -> Self {
+        Self::Engine(problem)
+    }
+}
+
 /// Asks once. Returns what was answered, or why there is no answer.
 pub(crate) async fn ask<T: Transport>(
     transport: &T,
     probe: &Probe,
     patience: Duration,
-) -> Result<String, String> {
+) -> Result<String, Silent> {
     question(transport, probe, patience).await.map(|answer| answer.text)
 }
 
@@ -38,10 +55,10 @@ async fn question<T: Transport>(
     transport: &T,
     probe: &Probe,
     patience: Duration,
-) -> Result<Answer, String> {
+) -> Result<Answer, Silent> {
     match timeout(patience, exchange(transport, probe)).await {
         Ok(answer) => answer,
-        Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
+        Err(_) => Err(format!("no answer within {} s", patience.as_secs()).into()),
     }
 }
 
@@ -55,7 +72,7 @@ pub(crate) async fn until_right<T: Transport>(
     transport: &T,
     probe: &Probe,
     in_a_row: u32,
-) -> Result<Option<String>, String> {
+) -> Result<Option<String>, Silent> {
     let end = Instant::now() + probe.deadline;
     let mut pause = PAUSE;
     let mut right = 0;
@@ -68,7 +85,7 @@ pub(crate) async fn until_right<T: Transport>(
                 }
                 continue;
             }
-            Ok(answer) => format!("it answers `{}`", answer.text),
+            Ok(answer) => format!("it answers `{}`", answer.text).into(),
             Err(problem) => problem,
         };
         right = 0;
@@ -80,8 +97,8 @@ pub(crate) async fn until_right<T: Transport>(
     }
 }
 
-async fn exchange<T: Transport>(transport: &T, probe: &Probe) -> Result<Answer, String> {
-    let stream = transport.dial(&Target::loopback(probe.port)).await.map_err(chain)?;
+async fn exchange<T: Transport>(transport: &T, probe: &Probe) -> Result<Answer, Silent> {
+    let stream = transport.dial(&Target::loopback(probe.port)).await.map_err(undialled)?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(chain)?;
     let request = Request::get(&probe.path)
@@ -109,13 +126,22 @@ async fn exchange<T: Transport>(transport: &T, probe: &Probe) -> Result<Answer, 
         Ok(Answer { text, worker })
     };
     // The connection is driven from here, so that nothing outlives the question.
-    tokio::select! {
+    let answer: Result<Answer, String> = tokio::select! {
         answer = talk => answer,
         ended = connection => match ended {
             Ok(()) => Err("the connection was closed".to_owned()),
             Err(error) => Err(chain(error)),
         },
+    };
+    Ok(answer?)
+}
+
+/// Nobody who listens is the engine's affair; whatever else keeps a question from the node is not.
+fn undialled(error: TransportError) -> Silent {
+    if matches!(error, TransportError::Refused { .. }) {
+        return Silent::Engine(chain(error));
     }
+    Silent::Away(error)
 }
 
 pub(crate) fn chain(error: impl std::error::Error) -> String {

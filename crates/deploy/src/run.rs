@@ -144,6 +144,24 @@ pub async fn deploy<T: Transport, J: Journal>(it: &Deployment<'_, T>, journal: &
     }
 }
 
+/// Has the engine of a node test a release beside what runs, and switches nothing.
+///
+/// # Errors
+/// How a deployment of it would have ended.
+pub async fn rehearse<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    journal: &J,
+) -> Result<(), Ended> {
+    let mut progress = Progress::default();
+    for stage in [Stage::Staging, Stage::Testing] {
+        let done = attempt(it, journal, stage, &mut progress).await;
+        if let Err(fault) = done {
+            return Err(ended(Some(fault), None, progress));
+        }
+    }
+    Ok(())
+}
+
 /// Reads what a node has, and changes nothing.
 ///
 /// # Errors

@@ -14,7 +14,8 @@ use tracing::warn;
 use crate::{
     ByOthers, Deployment, Journal, NodeState, StepError, fence,
     home::{self, Home},
-    instance, look, probe,
+    instance, look,
+    probe::{self, Silent},
     proof::{self, Doors},
     run::{Fault, Progress},
     step::{Node, printed},
@@ -111,10 +112,7 @@ pub(crate) async fn activate<T: Transport, J: Journal>(
         tokio::join!(workers::seen(node, &steps.probe), switch.apply(node, &home, it.owner));
     applied?;
     progress.workers = workers;
-    if let Some(reload) = &steps.reload {
-        node.must(reload).await?;
-    }
-    Ok(())
+    Ok(node.reload(steps.reload.as_ref()).await?)
 }
 
 /// Asks the engine until it serves the release, and notes that it does.
@@ -171,9 +169,7 @@ pub(crate) async fn roll_back<T: Transport, J: Journal>(
         tokio::join!(workers::seen(node, &steps.probe), switch.undo(node, &home, it.owner));
     undone?;
     progress.workers = workers;
-    if let Some(reload) = &steps.reload {
-        node.must(reload).await?;
-    }
+    node.reload(steps.reload.as_ref()).await?;
     if let Some(before) = progress.before {
         asked(node, &it.engine.probe(before, it.facts), before, &progress.workers).await?;
     }
@@ -342,13 +338,13 @@ async fn asked<T: Transport, J: Journal>(
         }
     }
     let action = format!("asked for release {wanted} on port {}", probe.port);
-    let output = result.as_ref().err().cloned().unwrap_or_default();
+    let output = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
     node.note(action, output, result.is_ok(), began);
-    result.map(drop).map_err(|got| StepError::NotServed {
-        wanted,
-        port: probe.port,
-        deadline: probe.deadline,
-        got,
+    result.map(drop).map_err(|silent| match silent {
+        Silent::Away(error) => error.into(),
+        Silent::Engine(got) => {
+            StepError::NotServed { wanted, port: probe.port, deadline: probe.deadline, got }
+        }
     })
 }
 

@@ -107,6 +107,16 @@ pub enum StepError {
         /// What it printed last.
         output: String,
     },
+    /// The engine was told to read what is linked, and would not.
+    #[error("the engine does not read it: `{command}` failed ({status}): {output}")]
+    NotRead {
+        /// What was run.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// What it printed last.
+        output: String,
+    },
     /// The engine's own test refused it.
     #[error("the engine's own test refuses it: {output}")]
     Refused {
@@ -143,6 +153,31 @@ fn told(finding: &Finding) -> String {
     }
 }
 
+impl StepError {
+    /// Tells whether the engine would not have the release. All else tells of the node, of the way to
+    /// it or of this manager, and nothing of the release.
+    pub const fn is_verdict(&self) -> bool {
+        match self {
+            Self::NotRead { .. }
+            | Self::Refused { .. }
+            | Self::NotServed { .. }
+            | Self::Worse { .. } => true,
+            Self::Transport(_)
+            | Self::Foreign { .. }
+            | Self::Fenced { .. }
+            | Self::TurnGone { .. }
+            | Self::Note { .. }
+            | Self::Changed { .. }
+            | Self::InTheWay { .. }
+            | Self::StillNamed { .. }
+            | Self::Candidate(_)
+            | Self::CandidateChanged { .. }
+            | Self::Command { .. }
+            | Self::Journal(_) => false,
+        }
+    }
+}
+
 /// A node as the steps of one stage see it.
 pub(crate) struct Node<'a, T, J> {
     pub(crate) transport: &'a T,
@@ -175,6 +210,17 @@ impl<T: Transport, J: Journal> Node<'_, T, J> {
             status: output.status.to_string(),
             output: essence(&printed(&output)),
         })
+    }
+
+    /// Has the engine read what is linked.
+    pub(crate) async fn reload(&self, command: Option<&Command>) -> Result<(), StepError> {
+        let Some(command) = command else { return Ok(()) };
+        match self.must(command).await {
+            Err(StepError::Command { command, status, output }) => {
+                Err(StepError::NotRead { command, status, output })
+            }
+            done => done.map(drop),
+        }
     }
 
     pub(crate) async fn put(&self, files: &[Upload]) -> Result<(), StepError> {

@@ -55,7 +55,7 @@ pub(super) enum BringError {
     #[error(transparent)]
     Step(#[from] StepError),
     #[error("{error}; and it could not be undone: {undo}")]
-    Stuck { error: StepError, undo: StepError },
+    Stuck { error: Box<StepError>, undo: Box<StepError> },
     #[error(transparent)]
     Edge(#[from] RunError),
     #[error(transparent)]

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use portway_deploy::{
-    ByOthers, Deployment, Ended, Proof, Standing, StepError, Survey, deploy, look,
+    ByOthers, Deployment, Ended, Proof, Standing, StepError, Survey, Unwritten, deploy, look,
+    rehearse,
 };
 use portway_engine::Release;
 use portway_model::{Finding, FindingCode, Id, Location, ResourceKind, Site, Stage};
@@ -45,6 +46,51 @@ impl Held<'_> {
     fn changed(&self, what: String) -> BringError {
         BringError::Changed { what, node: self.row.name.to_string() }
     }
+
+    /// Returns what the engine says against a release; nothing where it serves it.
+    ///
+    /// # Errors
+    /// Where the engine had no part in it: a connection that was lost says nothing of a site.
+    fn verdict(&self, ended: Ended) -> Result<Option<Verdict>, BringError> {
+        match ended {
+            Ended::Live { .. } => Ok(None),
+            Ended::Refused { findings, output } => {
+                Ok(Some(Verdict { findings, output, rolled_back: None }))
+            }
+            Ended::RolledBack(StepError::Worse { findings }) => Ok(Some(Verdict {
+                findings: on_node(&self.row.name, findings.clone()),
+                output: String::new(),
+                rolled_back: Some(StepError::Worse { findings }),
+            })),
+            Ended::RolledBack(error) if error.is_verdict() => Ok(Some(Verdict {
+                findings: Vec::new(),
+                output: error.to_string(),
+                rolled_back: Some(error),
+            })),
+            Ended::Failed(StepError::Changed { what }) => Err(self.changed(what)),
+            Ended::RolledBack(error) | Ended::Failed(error) => Err(error.into()),
+            Ended::Stuck { error, undo } => {
+                Err(BringError::Stuck { error: Box::new(error), undo: Box::new(undo) })
+            }
+        }
+    }
+}
+
+/// What an engine says against a release.
+struct Verdict {
+    findings: Vec<Finding>,
+    output: String,
+    /// Why it was switched back; nothing where the engine's test refused it.
+    rolled_back: Option<StepError>,
+}
+
+impl From<Verdict> for BringError {
+    fn from(verdict: Verdict) -> Self {
+        match verdict.rolled_back {
+            Some(error) => error.into(),
+            None => Self::Refused(verdict.output),
+        }
+    }
 }
 
 impl Control {
@@ -60,52 +106,65 @@ impl Control {
         let mut wanted = self.wanted(&asking, &BTreeSet::new()).await?;
         let mut groups = vec![wanted.changed()];
         self.close_cut_off(&it.deployment(&wanted.release, &[]), it.row).await?;
-        let mut is_first = true;
+        let (mut is_first, mut is_sure) = (true, false);
         while let Some(group) = groups.pop() {
+            let put_off: BTreeSet<_> = groups.iter().flatten().copied().collect();
             if !std::mem::take(&mut is_first) {
-                let put_off = groups.iter().flatten().copied().collect();
                 wanted = self.wanted(&asking, &put_off).await?;
             }
-            match self.deploy_release(it, &wanted, &group).await? {
-                None | Some(Ended::Live { .. }) => {}
-                Some(Ended::Refused { findings, output }) => {
-                    let blamed = blamed(&wanted, &group, &findings);
-                    if group.is_empty() {
-                        return Err(BringError::Refused(output));
-                    } else if !blamed.is_empty() {
-                        self.hold(it, &wanted, &blamed, &findings, &output).await?;
-                        groups.push(group.difference(&blamed).copied().collect());
-                    } else if group.len() == 1 {
-                        self.hold(it, &wanted, &group, &findings, &output).await?;
-                        groups.push(BTreeSet::new());
-                    } else {
-                        groups.extend(halves(&group));
-                    }
+            let Some(ended) = self.deploy_release(it, &wanted, &group).await? else { continue };
+            let Some(verdict) = it.verdict(ended)? else { continue };
+            if group.is_empty() {
+                return Err(verdict.into());
+            }
+            let Verdict { findings, output, rolled_back } = verdict;
+            let blamed = blamed(&wanted, &group, &findings);
+            if !blamed.is_empty() {
+                self.hold(it, &wanted, &blamed, &findings, &output).await?;
+                groups.push(group.difference(&blamed).copied().collect());
+                continue;
+            }
+            if !std::mem::replace(&mut is_sure, true) {
+                let put_off = put_off.union(&group).copied().collect();
+                Box::pin(self.make_sure(it, &put_off)).await?;
+                if rolled_back.is_none() {
+                    // What broke a test in passing, such as a want of memory, may be over.
+                    groups.push(group);
+                    continue;
                 }
-                Some(Ended::RolledBack(StepError::Worse { findings })) if !group.is_empty() => {
-                    let findings = on_node(&it.row.name, findings);
-                    let named = blamed(&wanted, &group, &findings);
-                    let blamed = if named.is_empty() { group.clone() } else { named };
-                    self.hold(it, &wanted, &blamed, &findings, "").await?;
-                    groups.push(group.difference(&blamed).copied().collect());
-                }
-                Some(Ended::RolledBack(error)) if !group.is_empty() => {
-                    self.hold(it, &wanted, &group, &[], &error.to_string()).await?;
-                    groups.push(BTreeSet::new());
-                }
-                Some(Ended::Failed(StepError::Changed { what })) => return Err(it.changed(what)),
-                Some(Ended::RolledBack(error) | Ended::Failed(error)) => {
-                    return Err(error.into());
-                }
-                Some(Ended::Stuck { error, undo }) => {
-                    return Err(BringError::Stuck { error, undo });
-                }
+            }
+            if group.len() == 1 {
+                self.hold(it, &wanted, &group, &findings, &output).await?;
+                groups.push(BTreeSet::new());
+            } else {
+                groups.extend(halves(&group));
             }
         }
         self.note_read(it, &wanted, survey).await?;
         self.inner.fleet.freshness.brought(it.row.id, wanted.revision, generation);
         self.inner.fleet.reached(it.row.id, wanted.revision);
         Ok(())
+    }
+
+    /// Makes sure that the engine still takes what is proven on the node: where it does not, somebody
+    /// changed something else there, and no site is at fault. Sites that are `put_off` stay as they are
+    /// there.
+    async fn make_sure(
+        &self,
+        it: &Held<'_>,
+        put_off: &BTreeSet<Id<Site>>,
+    ) -> Result<(), BringError> {
+        let proven = self.wanted(&it.asking(), put_off).await?;
+        let ended = match self.deploy_release(it, &proven, &BTreeSet::new()).await? {
+            Some(ended) => ended,
+            None => {
+                match Box::pin(rehearse(&it.deployment(&proven.release, &[]), &Unwritten)).await {
+                    Ok(()) => return Ok(()),
+                    Err(ended) => ended,
+                }
+            }
+        };
+        it.verdict(ended)?.map_or(Ok(()), |verdict| Err(verdict.into()))
     }
 
     /// Deploys a release, unless the node is known to serve it. Returns how that ended.

@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     LoginRefused,
     /// The link is cut: the operation is done, and nobody hears of it or of anything after it.
     Cut,
+    /// The link is cut and there again: the operation is done, and nobody hears of it.
+    Blinks,
     /// Nothing can be written, from this operation on.
     DiskFull,
     /// A command fails, this one only.
@@ -118,14 +120,14 @@ impl Faulty {
                 tried: Vec::new(),
                 takes: Vec::new(),
             }),
-            Fault::Cut if number == self.at => Fate::Lost,
+            Fault::Cut | Fault::Blinks if number == self.at => Fate::Lost,
             Fault::Cut => Fate::Fails(lost(what)),
             Fault::DiskFull if writes => {
                 Fate::Fails(TransportError::DiskFull { path: "/var".to_owned() })
             }
             Fault::CommandFails if number == self.at => Fate::ExitsWithFailure,
             Fault::Frozen if number == self.at => Fate::Freezes,
-            Fault::DiskFull | Fault::CommandFails | Fault::Frozen => Fate::Fine,
+            Fault::Blinks | Fault::DiskFull | Fault::CommandFails | Fault::Frozen => Fate::Fine,
             Fault::KilledBefore => Fate::Dies { done: false },
             Fault::KilledAfter => Fate::Dies { done: true },
         }

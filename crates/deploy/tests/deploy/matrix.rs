@@ -31,6 +31,11 @@ async fn a_link_that_is_cut() {
 }
 
 #[tokio::test]
+async fn a_link_that_is_cut_for_a_moment() {
+    at_every_operation(Fault::Blinks).await;
+}
+
+#[tokio::test]
 async fn a_disk_that_is_full() {
     at_every_operation(Fault::DiskFull).await;
 }
@@ -70,6 +75,11 @@ async fn at_every_operation(fault: Fault) {
             () = killed(&faulty) => None,
         };
         check(&bed, &cell, ended.as_ref(), &serving, &wanted).await;
+        if let Some(Ended::RolledBack(error)) = &ended
+            && fault != Fault::CommandFails
+        {
+            assert!(!error.is_verdict(), "{cell}: the release is not at fault: {error}");
+        }
 
         let (ended, _) = bed.deploy_by(&Local::new(), &wanted, fence + 1).await;
         assert!(matches!(ended, Ended::Live { .. }), "{cell}, the next: {ended:?}");

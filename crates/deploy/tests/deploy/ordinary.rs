@@ -1,6 +1,8 @@
 //! What happens when nothing else goes wrong.
 
-use portway_deploy::{ByOthers, Deployment, Ended, Standing, StepError, clean, deploy, look};
+use portway_deploy::{
+    ByOthers, Deployment, Ended, Standing, StepError, clean, deploy, look, rehearse,
+};
 use portway_model::Stage;
 use portway_transport::Local;
 
@@ -77,6 +79,34 @@ async fn a_configuration_that_the_engine_refuses_is_never_switched_to() {
 }
 
 #[tokio::test]
+async fn a_rehearsal_tells_what_the_engine_says_now_and_switches_nothing() {
+    let bed = Bed::start().await;
+    bed.deploy("good", 1).await;
+    let (local, owner) = (Local::new(), owner(2));
+    let (good, new) = (bed.release("good"), bed.release("new"));
+    let it = |release| Deployment {
+        transport: &local,
+        engine: &Tiny,
+        facts: &bed.facts,
+        release,
+        owner: &owner,
+        by_others: ByOthers::Respect,
+        proofs: &[],
+    };
+    assert!(rehearse(&it(&new), &Notes::default()).await.is_ok());
+    assert_eq!(bed.linked(), Some(good.digest));
+
+    let top_level = &bed.facts.layout.top_level;
+    let text = std::fs::read_to_string(top_level).unwrap();
+    std::fs::write(top_level, format!("no_such_directive;\n{text}")).unwrap();
+    let refused = rehearse(&it(&good), &Notes::default()).await;
+
+    let Err(Ended::Refused { output, .. }) = refused else { panic!("{refused:?}") };
+    assert!(output.contains("no_such_directive"), "{output}");
+    assert_eq!(bed.linked(), Some(good.digest));
+}
+
+#[tokio::test]
 async fn a_release_that_is_not_served_is_switched_back() {
     let bed = Bed::start().await;
     bed.deploy("good", 1).await;
@@ -85,7 +115,8 @@ async fn a_release_that_is_not_served_is_switched_back() {
 
     let ended = bed.deploy(&word, 2).await;
 
-    assert!(matches!(ended, Ended::RolledBack(StepError::NotServed { .. })), "{ended:?}");
+    let Ended::RolledBack(error @ StepError::NotServed { .. }) = ended else { panic!("{ended:?}") };
+    assert!(error.is_verdict());
     assert_eq!(bed.linked(), Some(bed.release("good").digest));
     assert!(bed.serves(Some(&bed.release("good"))).await);
     assert!(matches!(bed.deploy("better", 3).await, Ended::Live { .. }), "and the node goes on");

@@ -118,7 +118,7 @@ async fn a_node_that_fails_does_what_the_rollout_says() {
     bed.spoil(2);
 
     // The canary fails: nobody else gets it, and it waits for somebody to decide.
-    let ran = bed.apply("canary", &[MORE], &["--canary", "web-2"]).await;
+    let ran = bed.apply("canary", &[MORE], &["--canary", "web-2", "--patience", "20s"]).await;
     assert_eq!(ran.code, 8, "{}{}", ran.out, ran.err);
     assert!(ran.err.contains("paused, because a node failed"), "{}", ran.err);
     assert!(ran.err.contains("rollout resume"), "{}", ran.err);
@@ -129,7 +129,7 @@ async fn a_node_that_fails_does_what_the_rollout_says() {
     assert_eq!(bed.serve().await, ["old", "old", "old"]);
 
     // All or nothing, in the second wave.
-    let flags = ["--canary", "web-1", "--waves", "100%", "--all-or-nothing"];
+    let flags = ["--canary", "web-1", "--waves", "100%", "--all-or-nothing", "--patience", "20s"];
     let ran = bed.apply("all", &[MORE], &flags).await;
     assert_eq!(ran.code, 8, "{}{}", ran.out, ran.err);
     let undone = bed.newest().await;
@@ -139,7 +139,8 @@ async fn a_node_that_fails_does_what_the_rollout_says() {
     assert!(ran.err.contains("went back"), "{}", ran.err);
 
     // As far as it goes.
-    let ran = bed.apply("most", &[MORE], &["--waves", "1,2", "--best-effort"]).await;
+    let flags = ["--waves", "1,2", "--best-effort", "--patience", "20s"];
+    let ran = bed.apply("most", &[MORE], &flags).await;
     assert_eq!(ran.code, 8, "{}{}", ran.out, ran.err);
     let partial = bed.newest().await;
     assert_eq!(partial["state"], json!("partial"), "{partial}");
