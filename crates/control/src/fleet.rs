@@ -15,6 +15,7 @@ mod cut_off;
 mod edge;
 mod exec;
 mod hands;
+mod hold;
 mod install;
 mod journal;
 mod made;

@@ -7,9 +7,9 @@ use jiff::SignedDuration;
 use portway_deploy::{ByOthers, Owner, StepError, Survey, preflight, survey};
 use portway_engine::{Engine, EngineFacts};
 use portway_model::{
-    Finding, FindingCode, Id, Location, Node, Remedy, ResourceKind, ResourceRef, Severity,
+    Finding, FindingCode, Location, Node, Remedy, ResourceKind, ResourceRef, Severity,
 };
-use portway_store::{Lease, NodeRow};
+use portway_store::NodeRow;
 use portway_transport::TransportError;
 use uuid::Uuid;
 
@@ -24,9 +24,6 @@ use crate::{
     nodes,
 };
 
-/// How long a node is held; each stage of a deployment holds it for as long again. The longest stage
-/// takes three minutes.
-const LEASE: SignedDuration = SignedDuration::from_mins(5);
 /// How old what is known of a node's machine may be.
 const SURVEY_AGE: SignedDuration = SignedDuration::from_mins(10);
 
@@ -122,7 +119,7 @@ impl Control {
             Err(ReachError::Elsewhere(_)) => return Ok(Brought::Busy),
             reach => reach?,
         };
-        let Some(fence) = self.take(row).await? else { return Ok(Brought::Busy) };
+        let Some(taken) = self.take(row.id).await? else { return Ok(Brought::Busy) };
         let brought = async {
             let survey = self.surveyed(row, &node, &reach).await?;
             let unfit: Vec<_> =
@@ -131,13 +128,13 @@ impl Control {
                 lock(&self.inner.fleet.surveys).remove(&row.id);
                 return Err(BringError::Unfit(in_one_line(&unfit)));
             };
-            let owner = self.owner(fence).await?;
+            let owner = self.owner(taken.fence()).await?;
             let held = Held { row, node: &node, reach, facts, owner, engine, by_others };
             self.bring_files(&held, &survey).await?;
             Ok(Brought::Here)
         }
         .await;
-        self.inner.store.nodes().let_go(row.id, fence, self.now()).await?;
+        taken.let_go().await?;
         brought
     }
 
@@ -155,29 +152,6 @@ impl Control {
         let row = found
             .ok_or_else(|| ControlError::internal("finding the installation", "it is gone"))?;
         Ok(row.id)
-    }
-
-    /// Takes a node for this manager. Returns the number of the turn, unless another one has it.
-    pub(super) async fn take(&self, row: &NodeRow) -> Result<Option<i64>, BringError> {
-        let now = self.now();
-        let name = self.inner.manager.name.to_string();
-        let lease = Lease {
-            holder: self.inner.manager.id,
-            manager: &name,
-            until: now.saturating_add(LEASE).unwrap_or(now),
-        };
-        Ok(self.inner.store.nodes().hold(row.id, lease, now).await?)
-    }
-
-    /// Holds a node on for another while. Fails when another manager has it.
-    pub(crate) async fn keep_hold(&self, node: Id<NodeRow>, fence: i64) -> Result<(), String> {
-        let now = self.now();
-        let until = now.saturating_add(LEASE).unwrap_or(now);
-        match self.inner.store.nodes().hold_on(node, fence, until).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err("another manager has taken the node over".to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
     }
 
     async fn surveyed(

@@ -41,7 +41,7 @@ impl Control {
             return self.clean_edge(removal, &row, &node).await;
         };
         let reach = self.reach(&row, &node).await?;
-        let Some(fence) = self.take(&row).await? else { return Ok(false) };
+        let Some(hold) = self.take(row.id).await? else { return Ok(false) };
         let cleaned = async {
             let survey = survey(&*reach, &node, || self.now()).await?;
             let Some(facts) = survey.facts(&node) else {
@@ -51,7 +51,7 @@ impl Control {
             let release = engine
                 .render_node(&[], &NodeSettings::default(), &BTreeMap::new(), &facts)
                 .map_err(|error| ControlError::internal("writing an empty release", error))?;
-            let owner = self.owner(fence).await?;
+            let owner = self.owner(hold.fence()).await?;
             let it = Deployment {
                 transport: &*reach,
                 engine,
@@ -67,7 +67,7 @@ impl Control {
             Ok(true)
         }
         .await;
-        self.inner.store.nodes().let_go(row.id, fence, self.now()).await?;
+        hold.let_go().await?;
         cleaned
     }
 

@@ -110,7 +110,8 @@ impl Control {
         if self.inner.fleet.edges.heed(row.id, self.gates().await?.of_node(row.id)) {
             deploy.look_at(self.known_of(row.id).await?.into_keys());
         }
-        let Some(fence) = self.take(row).await? else { return Ok(Brought::Busy) };
+        let Some(hold) = self.take(row.id).await? else { return Ok(Brought::Busy) };
+        let fence = hold.fence();
         let client = EdgeClient::there(reach, node.control_socket());
         let brought = async {
             self.close_cut_off_changes(row).await?;
@@ -126,7 +127,7 @@ impl Control {
             Ok(Brought::Here)
         };
         let brought = Box::pin(brought).await;
-        self.inner.store.nodes().let_go(row.id, fence, self.now()).await?;
+        hold.let_go().await?;
         brought
     }
 
@@ -189,7 +190,7 @@ impl Control {
         node: &Node,
     ) -> Result<bool, BringError> {
         let reach = self.reach(row, node).await?;
-        let Some(fence) = self.take(row).await? else { return Ok(false) };
+        let Some(hold) = self.take(row.id).await? else { return Ok(false) };
         let cleaned = async {
             let client = EdgeClient::there(Arc::clone(&reach), node.control_socket());
             if self.empty_edge(row, &client).await? {
@@ -200,7 +201,7 @@ impl Control {
             Ok(true)
         };
         let cleaned = Box::pin(cleaned).await;
-        self.inner.store.nodes().let_go(row.id, fence, self.now()).await?;
+        hold.let_go().await?;
         cleaned
     }
 

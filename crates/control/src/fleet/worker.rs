@@ -77,6 +77,11 @@ impl Workers {
         }
     }
 
+    /// Returns who waits for workers, once they were started.
+    pub(super) fn tracker(&self) -> Option<&TaskTracker> {
+        self.running.get().map(|running| &running.tracker)
+    }
+
     /// Tells whether the manager is to stop, so that nothing is begun that can be left.
     pub(super) fn are_stopping(&self) -> bool {
         self.running.get().is_some_and(|running| running.stop.is_cancelled())
