@@ -6,11 +6,32 @@ use camino::Utf8PathBuf;
 use portway_engine::{Candidate, Command, Rights};
 use portway_model::Stage;
 use portway_transport::{Content, Mode, Transport, Upload};
+use uuid::Uuid;
 
 use crate::{Deployment, Journal, StepError, home::Home, stage, step::Node, turn};
 
 /// How long empty folders may take to go.
 const FOLDERS: Duration = Duration::from_secs(10);
+
+/// What became of a node that was to be cleaned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cleaned {
+    /// Nothing of Portway's is there any more.
+    Wholly,
+    /// An empty file is left, because the engine's own configuration names it, and the engine would
+    /// refuse that otherwise.
+    ButEntrance {
+        /// The engine's own configuration.
+        top_level: Utf8PathBuf,
+        /// The file.
+        reached_by: Utf8PathBuf,
+    },
+    /// Another node was declared there since, and has what lies there: nothing was touched.
+    Another {
+        /// The other node.
+        node: Uuid,
+    },
+}
 
 /// Takes Portway's away from a node: first what makes the engine read it, then, when the engine has
 /// read what is left, the files. The release of the deployment says only how the engine is made to
@@ -21,13 +42,17 @@ const FOLDERS: Duration = Duration::from_secs(10);
 pub async fn clean<T: Transport, J: Journal>(
     it: &Deployment<'_, T>,
     journal: &J,
-) -> Result<(), StepError> {
+) -> Result<Cleaned, StepError> {
     let node = Node { transport: it.transport, journal, stage: Stage::Activating };
     let layout = &it.facts.layout;
     let home = Home::of(layout);
-    // A node that was cleaned before has no notes, and nobody's turn can be on it.
-    let notes = node.list(&home.turns).await?;
-    if !notes.is_empty() {
+    let is_there = node.transport.list(&layout.home).await?.is_some();
+    if is_there {
+        if let Some(other) = turn::other_node(&node, &home, it.owner).await? {
+            return Ok(Cleaned::Another { node: other });
+        }
+        // All that follows is done in a turn, which needs its note.
+        stage::make_turns(&node, &home).await?;
         turn::take(&node, &home, it.owner).await?;
     }
     let steps = it.engine.steps(Candidate { files: Vec::new() }, it.release, it.facts);
@@ -37,24 +62,27 @@ pub async fn clean<T: Transport, J: Journal>(
         // The engine is kept from following a link that leads nowhere.
         links.insert(0, layout.reached_by.clone());
     }
-    let still_named = it.engine.insists_on_entrance() && stage::candidate(it, &node).await.is_ok();
+    let still_named =
+        is_there && it.engine.insists_on_entrance() && stage::candidate(it, &node).await.is_ok();
     if still_named {
         // The engine would refuse its whole configuration, so that it reads nothing in the meantime.
-        turn::check(&node, &home, it.owner).await?;
+        turn::hold(&node, &home, it.owner).await?;
         let nothing = Upload::new(&layout.reached_by, Mode::PUBLIC, Vec::new());
         node.put(&[nothing?]).await?;
-    } else if notes.is_empty() {
-        node.remove(&links).await?;
-    } else {
+    } else if is_there {
         turn::remove(&node, &home, it.owner, &links).await?;
+    } else {
+        // Without the folder there are no turns, and what leads to it leads nowhere.
+        node.remove(&links).await?;
     }
     node.reload(steps.reload.as_ref()).await?;
+    if !is_there {
+        return Ok(Cleaned::Wholly);
+    }
+    // The notes last: until then they tell whose the rest is.
     for folder in [&home.objects, &home.releases, &home.turns] {
         let files = node.list(folder).await?.into_iter().map(|entry| folder.join(entry.name));
-        node.remove(&files.collect::<Vec<_>>()).await?;
-    }
-    if node.transport.list(&layout.home).await?.is_none() {
-        return Ok(());
+        turn::remove(&node, &home, it.owner, &files.collect::<Vec<_>>()).await?;
     }
     // A folder in which somebody else put something stays.
     let argv =
@@ -63,9 +91,9 @@ pub async fn clean<T: Transport, J: Journal>(
     node.run(&Command { argv, rights: Rights::Login, deadline: FOLDERS }).await?;
     if still_named {
         let (top_level, reached_by) = (layout.top_level.clone(), layout.reached_by.clone());
-        return Err(StepError::StillNamed { top_level, reached_by });
+        return Ok(Cleaned::ButEntrance { top_level, reached_by });
     }
-    Ok(())
+    Ok(Cleaned::Wholly)
 }
 
 async fn is_ours<T: Transport, J: Journal>(

@@ -36,7 +36,7 @@ mod turn;
 mod workers;
 
 pub use self::{
-    clean::clean,
+    clean::{Cleaned, clean},
     journal::{Journal, JournalError, StepRecord, Unwritten},
     look::{Look, Owner, Standing},
     proof::{Answers, Asked, Doors, Proof, Verdict, after, before, compare},

@@ -24,6 +24,8 @@ const ASK: Duration = Duration::from_secs(3);
 pub struct Owner {
     /// The installation.
     pub installation: Uuid,
+    /// The node, as the installation calls it. One that was declared anew is another one.
+    pub node: Uuid,
     /// The manager, for people.
     pub manager: String,
     /// The number of its turn on this node: greater than that of every turn before.

@@ -216,6 +216,14 @@ async fn make_folders<T: Transport, J: Journal>(
     make(node, &["mkdir", "-p", "--"], of_sites.collect()).await
 }
 
+/// Makes the folder of notes.
+pub(crate) async fn make_turns<T: Transport, J: Journal>(
+    node: &Node<'_, T, J>,
+    home: &Home,
+) -> Result<(), StepError> {
+    make(node, &["mkdir", "-p", "-m", "0711", "--"], vec![home.turns.to_string()]).await
+}
+
 /// Makes the folders of a test that are Portway's own.
 async fn make_test_folders<T: Transport, J: Journal>(
     it: &Deployment<'_, T>,

@@ -14,6 +14,9 @@ pub struct NodeState {
     pub format: u32,
     /// The installation whose node it is.
     pub installation: Uuid,
+    /// The node, as that installation calls it. Earlier versions did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Uuid>,
     /// The manager that wrote it, for people.
     pub manager: String,
     /// The number of the writer's turn. Whoever finds a greater one than their own has lost the node.
@@ -62,6 +65,7 @@ mod tests {
         NodeState {
             format: FORMAT,
             installation: Uuid::nil(),
+            node: Some(Uuid::nil()),
             manager: "box".to_owned(),
             fence: 7,
             release: Some(Digest::of(b"new")),
@@ -73,6 +77,13 @@ mod tests {
     #[test]
     fn a_note_is_read_as_it_was_written() {
         assert_eq!(NodeState::read(&note().write()).unwrap(), note());
+    }
+
+    #[test]
+    fn a_note_of_an_earlier_version_names_no_node() {
+        let text = r#"{"format": 1, "installation": "00000000-0000-0000-0000-000000000000",
+            "manager": "box", "fence": 7, "release": null, "before": null}"#;
+        assert_eq!(NodeState::read(text.as_bytes()).unwrap().node, None);
     }
 
     #[test]

@@ -76,16 +76,6 @@ pub enum StepError {
         /// What is there.
         what: String,
     },
-    /// The engine's own configuration names a file of Portway's that is to go.
-    #[error(
-        "nothing of Portway's is served any more, but {top_level} still names {reached_by}; remove that line, and the rest goes with the next try"
-    )]
-    StillNamed {
-        /// The engine's own configuration.
-        top_level: Utf8PathBuf,
-        /// What it names.
-        reached_by: Utf8PathBuf,
-    },
     /// The engine's own configuration does not lead to Portway's.
     #[error(transparent)]
     Candidate(#[from] CandidateError),
@@ -169,7 +159,6 @@ impl StepError {
             | Self::Note { .. }
             | Self::Changed { .. }
             | Self::InTheWay { .. }
-            | Self::StillNamed { .. }
             | Self::Candidate(_)
             | Self::CandidateChanged { .. }
             | Self::Command { .. }

@@ -3,6 +3,7 @@
 
 use camino::Utf8PathBuf;
 use portway_transport::{Mode, Transport, Upload};
+use uuid::Uuid;
 
 use crate::{FORMAT, Journal, NodeState, Owner, StepError, fence::Turn, home::Home, step::Node};
 
@@ -33,6 +34,17 @@ pub(crate) async fn state<T: Transport, J: Journal>(
     }
     let problem = "it is gone each time it is read".to_owned();
     Err(StepError::Note { path: home.turns.clone(), problem })
+}
+
+/// Returns the node whose turn the last one was, where the note says that it is not the owner's.
+pub(crate) async fn other_node<T: Transport, J: Journal>(
+    node: &Node<'_, T, J>,
+    home: &Home,
+    owner: &Owner,
+) -> Result<Option<Uuid>, StepError> {
+    let state = state(node, home).await?;
+    let state = state.filter(|state| state.installation == owner.installation);
+    Ok(state.and_then(|state| state.node).filter(|node| *node != owner.node))
 }
 
 async fn read<T: Transport, J: Journal>(
@@ -116,6 +128,7 @@ pub(crate) fn blank(owner: &Owner) -> NodeState {
     NodeState {
         format: FORMAT,
         installation: owner.installation,
+        node: Some(owner.node),
         manager: owner.manager.clone(),
         fence: owner.fence,
         release: None,

@@ -77,6 +77,17 @@ pub struct Node {
     pub description: Option<String>,
 }
 
+impl Node {
+    /// Tells whether two nodes are one place: the same engine on the same machine, reached in the same
+    /// way, with Portway's files in the same folder. That two addresses lead to one machine is not
+    /// known.
+    pub fn is_in_place_of(&self, other: &Self) -> bool {
+        self.engine == other.engine
+            && self.paths.home == other.paths.home
+            && self.connection.leads_where(&other.connection)
+    }
+}
+
 /// Where an engine listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports {

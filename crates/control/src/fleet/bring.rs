@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use portway_deploy::{ByOthers, Owner, StepError, Survey, preflight, survey};
 use portway_engine::{Engine, EngineFacts};
 use portway_model::{
-    Finding, FindingCode, Location, Node, Remedy, ResourceKind, ResourceRef, Severity,
+    Finding, FindingCode, Id, Location, Node, Remedy, ResourceKind, ResourceRef, Severity,
 };
 use portway_store::NodeRow;
 use portway_transport::TransportError;
@@ -128,7 +128,7 @@ impl Control {
                 lock(&self.inner.fleet.surveys).remove(&row.id);
                 return Err(BringError::Unfit(in_one_line(&unfit)));
             };
-            let owner = self.owner(taken.fence()).await?;
+            let owner = self.owner(row.id, taken.fence()).await?;
             let held = Held { row, node: &node, reach, facts, owner, engine, by_others };
             self.bring_files(&held, &survey).await?;
             Ok(Brought::Here)
@@ -139,8 +139,9 @@ impl Control {
     }
 
     /// Returns whose turn it is on a node that was [taken](Self::take).
-    pub(super) async fn owner(&self, fence: i64) -> Result<Owner, BringError> {
+    pub(super) async fn owner(&self, node: Id<NodeRow>, fence: i64) -> Result<Owner, BringError> {
         Ok(Owner {
+            node: node.uuid(),
             installation: self.installation_id().await?,
             manager: self.inner.manager.name.to_string(),
             fence: u64::try_from(fence).unwrap_or(0),

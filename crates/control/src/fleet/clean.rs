@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portway_deploy::{ByOthers, Deployment, Unwritten, clean, survey};
+use portway_deploy::{ByOthers, Cleaned, Deployment, Unwritten, clean, survey};
 use portway_model::{Node, node::check};
 use portway_policy::NodeSettings;
 use portway_store::{NodeRemoval, NodeRow, PageRequest};
@@ -51,7 +51,7 @@ impl Control {
             let release = engine
                 .render_node(&[], &NodeSettings::default(), &BTreeMap::new(), &facts)
                 .map_err(|error| ControlError::internal("writing an empty release", error))?;
-            let owner = self.owner(hold.fence()).await?;
+            let owner = self.owner(row.id, hold.fence()).await?;
             let it = Deployment {
                 transport: &*reach,
                 engine,
@@ -61,9 +61,8 @@ impl Control {
                 by_others: ByOthers::Overwrite,
                 proofs: &[],
             };
-            clean(&it, &Unwritten).await?;
+            tell(removal, &clean(&it, &Unwritten).await?);
             self.inner.store.nodes().cleaned(removal.id).await?;
-            info!(node.name = %removal.name, "took Portway's away from the node");
             Ok(true)
         }
         .await;
@@ -82,6 +81,21 @@ impl Control {
             updated_at: self.now(),
             declared: None,
         }
+    }
+}
+
+fn tell(removal: &NodeRemoval, cleaned: &Cleaned) {
+    let name = &removal.name;
+    match cleaned {
+        Cleaned::Wholly => info!(node.name = %name, "took Portway's away from the node"),
+        Cleaned::ButEntrance { top_level, reached_by } => info!(
+            node.name = %name,
+            "took Portway's away from the node, all but the empty file {reached_by}, which {top_level} names; remove that line, then the file"
+        ),
+        Cleaned::Another { node } => warn!(
+            node.name = %name,
+            "the node is not cleaned: node {node} was declared in its place, and has what lies there"
+        ),
     }
 }
 

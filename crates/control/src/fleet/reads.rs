@@ -66,7 +66,7 @@ impl Control {
             .render_node(&[], &NodeSettings::default(), &BTreeMap::new(), &facts)
             .map_err(|error| ControlError::internal("writing an empty release", error))?;
         // Nobody's turn: nothing is changed.
-        let owner = self.owner(0).await?;
+        let owner = self.owner(row.id, 0).await?;
         let it = Deployment {
             transport: &*reach,
             engine,

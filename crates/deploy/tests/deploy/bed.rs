@@ -188,7 +188,8 @@ impl Drop for Bed {
 }
 
 pub(crate) fn owner(fence: u64) -> Owner {
-    Owner { installation: Uuid::from_u128(1), manager: "box".to_owned(), fence }
+    let (installation, node) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    Owner { installation, node, manager: "box".to_owned(), fence }
 }
 
 fn free() -> u16 {

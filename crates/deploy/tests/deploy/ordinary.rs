@@ -1,7 +1,7 @@
 //! What happens when nothing else goes wrong.
 
 use portway_deploy::{
-    ByOthers, Deployment, Ended, Standing, StepError, clean, deploy, look, rehearse,
+    ByOthers, Cleaned, Deployment, Ended, Owner, Standing, StepError, clean, deploy, look, rehearse,
 };
 use portway_model::Stage;
 use portway_transport::Local;
@@ -255,10 +255,59 @@ async fn a_node_that_is_cleaned_has_nothing_of_portways_and_serves_on() {
     };
 
     for _ in 0..2 {
-        clean(&it, &Notes::default()).await.unwrap();
+        assert_eq!(clean(&it, &Notes::default()).await.unwrap(), Cleaned::Wholly);
         assert!(!bed.facts.layout.home.exists());
         assert!(!bed.facts.layout.reached_by.is_symlink());
         assert!(bed.serves(None).await);
     }
     assert!(matches!(bed.deploy("one", 3).await, Ended::Live { .. }), "and it can come back");
+}
+
+#[tokio::test]
+async fn what_another_node_has_is_not_cleaned_by_the_one_before_it() {
+    let bed = Bed::start().await;
+    let (local, release) = (Local::new(), bed.release("one"));
+    let gone = owner(1);
+    let new = Owner { node: uuid::Uuid::from_u128(3), ..owner(2) };
+    // The later turn is the cleaning one's.
+    let late = Owner { fence: 9, ..gone.clone() };
+    let it = |owner| Deployment {
+        transport: &local,
+        engine: &Tiny,
+        facts: &bed.facts,
+        release: &release,
+        owner,
+        by_others: ByOthers::Respect,
+    };
+    for owner in [&gone, &new] {
+        assert!(matches!(deploy(&it(owner), &Notes::default()).await, Ended::Live { .. }));
+    }
+
+    let cleaned = clean(&it(&late), &Notes::default()).await.unwrap();
+
+    assert_eq!(cleaned, Cleaned::Another { node: new.node });
+    assert!(bed.serves(Some(&release)).await);
+    assert_eq!(look(&it(&new)).await.unwrap().standing(&release), Standing::Serves);
+}
+
+#[tokio::test]
+async fn who_cleans_removes_nothing_when_the_turn_is_over() {
+    let bed = Bed::start().await;
+    let (local, release) = (Local::new(), bed.release("one"));
+    bed.deploy("one", 5).await;
+    let late = owner(4);
+    let it = Deployment {
+        transport: &local,
+        engine: &Tiny,
+        facts: &bed.facts,
+        release: &release,
+        owner: &late,
+        by_others: ByOthers::Respect,
+    };
+
+    let cleaned = clean(&it, &Notes::default()).await;
+
+    assert!(matches!(cleaned, Err(StepError::Fenced { .. })), "{cleaned:?}");
+    assert!(bed.serves(Some(&release)).await);
+    assert_eq!(bed.linked(), Some(release.digest));
 }

@@ -102,6 +102,20 @@ pub struct HostKeyPin(String);
 #[error("`{0}` is not a fingerprint: `SHA256:` and 43 letters, digits, `+` and `/`")]
 pub struct HostKeyPinError(String);
 
+impl Connection {
+    /// Tells whether two connections lead to the same machine, as far as addresses tell.
+    pub fn leads_where(&self, other: &Self) -> bool {
+        let hops = |ssh: &Ssh| -> Vec<HostPort> {
+            ssh.jump.iter().chain([&ssh.to]).map(|hop| hop.address.clone()).collect()
+        };
+        match (self, other) {
+            (Self::Local(one), Self::Local(other)) => one == other,
+            (Self::Ssh(one), Self::Ssh(other)) => hops(one) == hops(other),
+            (Self::Local(_), Self::Ssh(_)) | (Self::Ssh(_), Self::Local(_)) => false,
+        }
+    }
+}
+
 impl SshUser {
     /// Returns the name as text.
     pub fn as_str(&self) -> &str {

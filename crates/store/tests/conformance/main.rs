@@ -118,6 +118,7 @@ conformance! {
         a_site_names_only_nodes_that_are_there,
         a_node_that_sites_name_stays,
         a_node_is_remembered_until_it_is_cleaned,
+        a_node_that_is_declared_again_is_not_cleaned,
         what_was_read_on_a_node_is_kept_apart,
         the_last_reading_of_a_node_is_kept,
         what_was_seen_of_a_node_is_kept_with_its_time,

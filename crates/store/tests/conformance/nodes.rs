@@ -228,10 +228,38 @@ pub(crate) async fn a_node_is_remembered_until_it_is_cleaned(db: &TestDb) {
         (node, &web.name, &web.spec)
     );
     // The name is free again at once.
-    add(store, web).await;
+    let elsewhere = NodeVersion { spec: json!({ "engine": "caddy" }), ..web };
+    add(store, elsewhere).await;
     assert!(store.nodes().cleaned(node).await.unwrap());
     assert!(!store.nodes().cleaned(node).await.unwrap());
     assert!(store.nodes().removals(&page()).await.unwrap().items.is_empty());
+}
+
+/// What was to be taken away would be taken from the new node.
+pub(crate) async fn a_node_that_is_declared_again_is_not_cleaned(db: &TestDb) {
+    let store = &db.store;
+    let at = |name: &str, address: &str, home: &str| NodeVersion {
+        spec: json!({ "engine": "caddy", "ssh": address, "paths": { "home": home } }),
+        ..version(name, EngineKind::Caddy, &[])
+    };
+    let deletion = NodeDeletion { even_if_named: false, clean: true };
+    let mut gone = Vec::new();
+    for (name, address, home) in [
+        ("one", "root@192.0.2.1", "/srv/portway"),
+        ("two", "root@192.0.2.2", "/srv/portway"),
+        ("three", "root@192.0.2.1", "/srv/other"),
+    ] {
+        let node = add(store, at(name, address, home)).await;
+        commit(store, vec![ChangeDraft::delete_node(node, Expected::Any, deletion)]).await.unwrap();
+        gone.push(node);
+    }
+
+    // By another name and login, with the port that is meant anyway.
+    add(store, at("again", "deploy@192.0.2.1:22", "/srv/portway")).await;
+
+    let removals = store.nodes().removals(&page()).await.unwrap().items;
+    let left: Vec<_> = removals.iter().map(|removal| removal.id).collect();
+    assert_eq!(left, gone[1..]);
 }
 
 pub(crate) async fn what_was_read_on_a_node_is_kept_apart(db: &TestDb) {

@@ -1,11 +1,15 @@
 //! Sites on machines with different engines.
 
+use std::os::unix::fs::PermissionsExt as _;
+
+use camino::Utf8Path;
 use portway_testkit::{
+    manager::Manager,
     nginx::Nginx,
     origin::{Origin, Speaks},
     peer::Peer,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::machine::{Engine, Machine, get, put};
 use crate::support::{ends, eventually, file, json, manager, ok};
@@ -57,11 +61,17 @@ async fn one_site_is_served_by_nginx_caddy_and_traefik() {
     );
 
     for (name, machine) in &machines {
+        let home = machine.engine.folder().join("portway");
+        for folder in ["objects", "releases"] {
+            let mode = std::fs::metadata(home.join(folder)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o007, 0, "{name}: {folder} is closed to other users");
+        }
         ok(&manager, &["node", "remove", name, "--clean"]).await;
         if *name == "two" {
-            drop_import(machine).await;
+            only_an_empty_file_is_left(&home).await;
+            comes_back(&manager, machine, &site).await;
+            continue;
         }
-        let home = machine.engine.folder().join("portway");
         eventually(&format!("{name} is clean"), async || (!home.exists()).then_some(())).await;
     }
     assert_eq!(
@@ -99,18 +109,23 @@ async fn a_caddy_that_cannot_be_told_keeps_a_configuration_that_it_can_read() {
     machine.serves("app.example", &(200, "here")).await;
 }
 
-/// Caddy insists on the file that its configuration names. When nothing but that is left, the line goes.
-async fn drop_import(machine: &Machine) {
-    let include = machine.engine.folder().join("portway/current.caddy");
+/// Caddy insists on the file that its configuration names.
+async fn only_an_empty_file_is_left(home: &Utf8Path) {
     eventually("only an empty file is left", async || {
-        std::fs::read(&include).is_ok_and(|bytes| bytes.is_empty()).then_some(())
+        let names: Vec<_> = std::fs::read_dir(home).unwrap().flatten().collect();
+        let [only] = names.as_slice() else { return None };
+        std::fs::read(only.path()).is_ok_and(|bytes| bytes.is_empty()).then_some(())
     })
     .await;
-    let text = std::fs::read_to_string(machine.engine.top_level()).unwrap();
-    let kept: String = text
-        .lines()
-        .filter(|line| !line.starts_with("import "))
-        .flat_map(|line| [line, "\n"])
-        .collect();
-    std::fs::write(machine.engine.top_level(), kept).unwrap();
+}
+
+/// A node that is declared anew where one was cleaned keeps what it gets.
+async fn comes_back(manager: &Manager, machine: &Machine, site: &impl Fn(&str) -> Value) {
+    machine.add(manager, "back", &["--host-key", &machine.pin()]).await;
+    let mut there = site("back.example");
+    there["nodes"] = json!(["back"]);
+    put(manager, "back", &there).await;
+    machine.serves("back.example", &(200, "")).await;
+    ok(manager, &["node", "deploy", "back"]).await;
+    machine.serves("back.example", &(200, "")).await;
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use portway_model::RevisionNumber;
+use portway_model::{Node, NodeSpec, RevisionNumber, node::check};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, sea_query::OnConflict};
 use uuid::Uuid;
 
@@ -44,6 +44,41 @@ pub(super) async fn put(
             .await
             .map_err(failed(DOING))?;
         put_traits(transaction, versions).await?;
+    }
+    keep_what_is_back(transaction, versions).await
+}
+
+/// Forgets what was to be taken away from machines that are declared again: it would be taken from the
+/// new node.
+async fn keep_what_is_back(
+    transaction: &Transaction,
+    versions: &[(Uuid, &NodeVersion)],
+) -> Result<(), StoreError> {
+    let removals = node_removals::Entity::find().all(transaction).await.map_err(failed(DOING))?;
+    if removals.is_empty() {
+        return Ok(());
+    }
+    let checked = |name: &str, spec: Result<NodeSpec, serde_json::Error>| -> Option<Node> {
+        check(&name.parse().ok()?, &spec.ok()?).0
+    };
+    let declared: Vec<Node> = versions
+        .iter()
+        .filter_map(|(_, version)| {
+            checked(version.name.as_str(), serde_json::from_value(version.spec.clone()))
+        })
+        .collect();
+    let is_back = |removal: &node_removals::Model| {
+        checked(&removal.name, serde_json::from_str(&removal.spec))
+            .is_some_and(|gone| declared.iter().any(|node| node.is_in_place_of(&gone)))
+    };
+    let back: Vec<Uuid> =
+        removals.iter().filter(|row| is_back(row)).map(|row| row.node_id).collect();
+    for ids in back.chunks(CHUNK) {
+        node_removals::Entity::delete_many()
+            .filter(node_removals::Column::NodeId.is_in(ids.iter().copied()))
+            .exec(transaction)
+            .await
+            .map_err(failed(DOING))?;
     }
     Ok(())
 }
