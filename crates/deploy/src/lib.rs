@@ -14,6 +14,7 @@
 //! This crate deliberately knows no store, no clock and no user: it is given the release, and tells
 //! how it ended.
 
+mod access;
 mod clean;
 mod fence;
 mod home;
@@ -36,6 +37,7 @@ mod turn;
 mod workers;
 
 pub use self::{
+    access::Access,
     clean::{Cleaned, clean},
     journal::{Journal, JournalError, StepRecord, Unwritten},
     look::{Look, Owner, Standing},

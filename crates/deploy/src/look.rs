@@ -45,6 +45,8 @@ pub struct Look {
     pub running: Option<Digest>,
     /// Why the engine does not say.
     pub silent: Option<String>,
+    /// Whether others than the engine may read there, as earlier versions left it.
+    pub is_open: bool,
     /// The digests of the bytes of objects, by file name.
     pub objects: BTreeMap<String, Digest>,
     /// The digests of the bytes of releases, by file name.
@@ -56,7 +58,8 @@ pub struct Look {
 pub enum Standing {
     /// It serves it, and has it as it was sent.
     Serves,
-    /// It does not serve it: it has another one, or none, or its engine does not answer.
+    /// It does not serve it: it has another one, or none, or its engine does not answer; or others may
+    /// read what lies there.
     Behind,
     /// Somebody changed what Portway put there; what, in words.
     Changed(String),
@@ -106,11 +109,8 @@ impl Look {
         if is_proven && !gone.is_empty() {
             return Standing::Changed(format!("gone from the node: {}", gone.join(", ")));
         }
-        if self.linked == Some(release.digest) && self.running == Some(release.digest) {
-            Standing::Serves
-        } else {
-            Standing::Behind
-        }
+        let is_served = self.linked == Some(release.digest) && self.running == Some(release.digest);
+        if is_served && !self.is_open { Standing::Serves } else { Standing::Behind }
     }
 
     /// Tells whether an object is there and unchanged.
@@ -152,7 +152,8 @@ pub(crate) async fn read<T: Transport, J: Journal>(
     };
     let objects = digests(node.list(&home.objects).await?);
     let releases = digests(node.list(&home.releases).await?);
-    Ok(Look { state, target, linked, running, silent, objects, releases })
+    let is_open = false;
+    Ok(Look { state, target, linked, running, silent, is_open, objects, releases })
 }
 
 fn digests(entries: Vec<Entry>) -> BTreeMap<String, Digest> {

@@ -9,7 +9,7 @@ use portway_transport::Transport;
 use tracing::warn;
 
 use crate::{
-    Journal, Look, Owner, StepError, Unwritten,
+    Journal, Look, Owner, StepError, Unwritten, access,
     look::read,
     proof::{Answers, Proof},
     stage,
@@ -169,7 +169,10 @@ pub async fn rehearse<T: Transport, J: Journal>(
 pub async fn look<T: Transport>(it: &Deployment<'_, T>) -> Result<Look, StepError> {
     let node = Node { transport: it.transport, journal: &Unwritten, stage: Stage::Queued };
     let steps = stage::steps(it, Candidate { files: Vec::new() });
-    read(&node, &it.facts.layout, &steps.activate, &steps.probe).await
+    let layout = &it.facts.layout;
+    let is_open = access::is_open(&node, layout).await?;
+    let found = read(&node, layout, &steps.activate, &steps.probe).await?;
+    Ok(Look { is_open, ..found })
 }
 
 /// Does the work of one stage.

@@ -12,7 +12,7 @@ use portway_transport::{Content, Mode, Target, Transport, Upload};
 use tracing::warn;
 
 use crate::{
-    ByOthers, Deployment, Journal, NodeState, StepError, fence,
+    ByOthers, Deployment, Journal, NodeState, StepError, access, fence,
     home::{self, Home},
     instance, look,
     probe::{self, Silent},
@@ -25,6 +25,10 @@ use crate::{
 
 /// How long folders may take to be made.
 const FOLDERS: Duration = Duration::from_secs(10);
+/// Makes Portway's folders, and tells the modes of those with objects and releases, which are the last
+/// two. They are nobody else's before it is known whose they are.
+const FOLDERS_SCRIPT: &str = r#"mkdir -p -m 0711 -- "$1" "$2" && mkdir -p -m 0700 -- "$3" "$4" &&
+    exec stat -c %a -- "$3" "$4""#;
 
 /// Sends what the node lacks. Nothing that runs is touched.
 pub(crate) async fn send<T: Transport, J: Journal>(
@@ -209,10 +213,16 @@ async fn make_folders<T: Transport, J: Journal>(
     home: &Home,
 ) -> Result<(), StepError> {
     let layout = &it.facts.layout;
-    // The engine's workers pass through to the objects they know of, and nobody can list them.
-    let own = [&layout.home, &home.turns, &home.objects, &home.releases].map(ToString::to_string);
+    let own = [&layout.home, &home.turns, &home.objects, &home.releases];
+    let words = ["sh", "-c", FOLDERS_SCRIPT, "portway"].into_iter();
+    let argv = words.chain(own.into_iter().map(|path| path.as_str())).map(str::to_owned).collect();
+    let made = Command { argv, rights: Rights::Login, deadline: FOLDERS };
+    let made = node.must(&made).await?;
+    if !access::is_settled(&access::modes_of(&made)) {
+        let access = access::plan(node, &it.engine.name().to_lowercase(), layout).await?;
+        access::close(node, layout, &access).await?;
+    }
     let of_sites = it.release.folders.iter().map(ToString::to_string);
-    make(node, &["mkdir", "-p", "-m", "0711", "--"], own.into_iter().collect()).await?;
     make(node, &["mkdir", "-p", "--"], of_sites.collect()).await
 }
 
@@ -234,7 +244,7 @@ async fn make_test_folders<T: Transport, J: Journal>(
     let own =
         files.iter().filter_map(|file| file.path.parent()).filter(|path| path.starts_with(home));
     let folders: BTreeSet<_> = own.map(ToString::to_string).collect();
-    make(node, &["mkdir", "-p", "-m", "0711", "--"], folders.into_iter().collect()).await
+    make(node, &["mkdir", "-p", "-m", "0700", "--"], folders.into_iter().collect()).await
 }
 
 async fn make<T: Transport, J: Journal>(
@@ -279,7 +289,7 @@ fn missing<T>(it: &Deployment<'_, T>, found: &look::Look) -> Result<Vec<Upload>,
     let there = entry.file_name().and_then(|name| found.releases.get(name));
     if there != Some(&it.release.entry.digest()) {
         let names: Vec<_> = it.release.objects.keys().map(String::as_str).collect();
-        let list = upload(&home::list_of(&entry), Mode::PUBLIC, names.join("\n").into_bytes())?;
+        let list = upload(&home::list_of(&entry), Mode::PRIVATE, names.join("\n").into_bytes())?;
         files.extend([list, upload_object(&entry, &it.release.entry)?]);
     }
     Ok(files)

@@ -76,6 +76,16 @@ pub enum StepError {
         /// What is there.
         what: String,
     },
+    /// The folders of Portway's objects cannot be closed to others.
+    #[error("nothing is sent to {home}: {why}; {remedy}")]
+    Open {
+        /// Portway's folder.
+        home: Utf8PathBuf,
+        /// Why.
+        why: String,
+        /// What to do about it on the node.
+        remedy: String,
+    },
     /// The engine's own configuration does not lead to Portway's.
     #[error(transparent)]
     Candidate(#[from] CandidateError),
@@ -159,6 +169,7 @@ impl StepError {
             | Self::Note { .. }
             | Self::Changed { .. }
             | Self::InTheWay { .. }
+            | Self::Open { .. }
             | Self::Candidate(_)
             | Self::CandidateChanged { .. }
             | Self::Command { .. }

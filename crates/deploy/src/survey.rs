@@ -19,7 +19,7 @@ use portway_transport::{Content, SEARCH_PATH, Transport, TransportError};
 
 pub use self::{door::Door, engine::EngineSeen, judge::preflight, sockets::Listener};
 use crate::{
-    NodeState, StepError, Unwritten,
+    Access, NodeState, StepError, Unwritten, access,
     home::Home,
     step::{Node as Steps, printed},
     turn,
@@ -60,6 +60,8 @@ pub struct Survey {
     pub free: Seen<u64>,
     /// Whether that folder is there, or can be made.
     pub home: Seen<Folder>,
+    /// How that folder is closed to all but the engine.
+    pub access: Seen<Access>,
     /// Whether the engine's own configuration is there.
     pub top_level: Seen<bool>,
     /// What lies where the engine's own configuration reaches Portway's.
@@ -157,6 +159,12 @@ pub async fn survey<T: Transport>(
         clock: eye.clock(&now).await,
         free: eye.free(&layout.home).await,
         home: eye.home(&layout.home).await,
+        access: if is_edge {
+            // It keeps its own folders.
+            Ok(Access::Settled)
+        } else {
+            access::plan(&eye.steps, node.engine.as_str(), &layout).await.map_err(words)
+        },
         // An edge reads nothing but what it is given over its control socket.
         top_level: if is_edge { Ok(true) } else { eye.is_there(&layout.top_level).await },
         entrance: eye.entrance(&layout, node.engine).await,

@@ -60,6 +60,14 @@ pub fn usual_facts() -> EngineFacts {
     }
 }
 
+/// Returns the group in which nginx's workers read, where its own configuration says so: that of
+/// `user`, which is named as the user unless it is given.
+pub fn worker_group(text: &str) -> Option<String> {
+    let directives = parse(text).ok()?;
+    let user = directives.iter().find(|directive| directive.name() == "user")?;
+    user.words.get(2).or_else(|| user.words.get(1)).cloned()
+}
+
 /// Returns the command that has nginx open its logs anew, after they were renamed.
 pub fn reopen(layout: &Layout) -> Command {
     candidate::reopen(layout)

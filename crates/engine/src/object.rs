@@ -34,10 +34,11 @@ pub enum Extension {
     Bin,
 }
 
-/// Who may read an object.
+/// Who may read an object, of those whom its folder lets in: whoever logs in, root, and the group of the
+/// engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Secrecy {
-    /// Everyone on the node.
+    /// All of them: nothing in it is secret in itself.
     Open,
     /// The engine's master process, and its workers where it has any of their own: a password file.
     Workers,
@@ -234,7 +235,7 @@ impl Secrecy {
     /// Returns the mode of the file.
     pub const fn mode(self) -> u32 {
         match self {
-            // The folder lets the engine's workers through and nobody else in.
+            // The folder lets the engine's group in, and nobody else.
             Self::Open | Self::Workers => 0o644,
             Self::Owner => 0o600,
         }

@@ -101,6 +101,7 @@ impl CloudInit<'_> {
         let mut commands = vec![
             words(&["install", "-d", "-m", "0711", "-o", user, portway_model::node::HOME]),
             words(&["install", "-d", "-m", "0755", "-o", user, "/var/log/portway"]),
+            words(&["sh", "-c", &self.closed_folders()]),
         ];
         match self.engine {
             EngineKind::Nginx => {
@@ -121,6 +122,20 @@ impl CloudInit<'_> {
         }
         commands.push(vec![SCRIPT.to_owned()]);
         commands
+    }
+
+    /// The folders in which keys lie are the login's, and open to the group in which the engine reads.
+    fn closed_folders(&self) -> String {
+        let groups = match self.engine {
+            // Where both are there, as on Alpine, its package uses the first.
+            EngineKind::Nginx => "nginx www-data",
+            EngineKind::Caddy | EngineKind::Traefik | EngineKind::Edge => self.engine.as_str(),
+        };
+        format!(
+            "install -d -m 0710 -o {user} -g \"$(getent group {groups} | head -n 1 | cut -d : -f 1)\" {home}/objects {home}/releases",
+            user = self.user.as_str(),
+            home = portway_model::node::HOME,
+        )
     }
 
     /// The words of a shell are the machine's own; what it sends is made of letters that need no quotes.

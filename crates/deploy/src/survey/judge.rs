@@ -3,7 +3,7 @@
 use portway_engine::Version;
 use portway_model::{EngineKind, FieldPath, Finding, FindingCode, Findings, Node, ResourceKind};
 
-use super::{Door, EngineSeen, Entrance, Folder, Listener, Packages, Survey, layout};
+use super::{Access, Door, EngineSeen, Entrance, Folder, Listener, Packages, Survey, layout};
 
 /// The least room that a deployment may need, and what is left for others.
 const LEAST_FREE: u64 = 64 << 20;
@@ -172,6 +172,16 @@ impl Judge<'_> {
             Err(why) => {
                 self.error("paths.home", format!("{home} could not be looked at: {why}"), make);
             }
+        }
+        match &self.survey.access {
+            Ok(Access::Barred { why, remedy }) => {
+                self.error("paths.home", why.clone(), remedy.clone());
+            }
+            Err(why) => {
+                let text = format!("who may read in {home} could not be looked at: {why}");
+                self.error("paths.home", text, "look at the node".to_owned());
+            }
+            Ok(Access::Settled | Access::Private | Access::Group(_) | Access::Listed(_)) => {}
         }
     }
 

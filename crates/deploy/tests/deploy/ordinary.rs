@@ -278,6 +278,7 @@ async fn what_another_node_has_is_not_cleaned_by_the_one_before_it() {
         release: &release,
         owner,
         by_others: ByOthers::Respect,
+        proofs: &[],
     };
     for owner in [&gone, &new] {
         assert!(matches!(deploy(&it(owner), &Notes::default()).await, Ended::Live { .. }));
@@ -303,6 +304,7 @@ async fn who_cleans_removes_nothing_when_the_turn_is_over() {
         release: &release,
         owner: &late,
         by_others: ByOthers::Respect,
+        proofs: &[],
     };
 
     let cleaned = clean(&it, &Notes::default()).await;

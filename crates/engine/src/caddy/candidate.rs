@@ -41,7 +41,8 @@ pub(super) fn candidate(
     let (start, end) = imported.span;
     let before = top_level.text.get(..start).unwrap_or_default();
     let after = top_level.text.get(end..).unwrap_or_default();
-    let file = |path, text| CandidateFile { path, text, secrecy: Secrecy::Open };
+    // What it copies may hold secrets, and whoever logs in, or root, tests it.
+    let file = |path, text| CandidateFile { path, text, secrecy: Secrecy::Owner };
     Ok(Candidate {
         files: vec![
             file(copy_of(&layout.top_level), format!("{before}{entry}{after}")),

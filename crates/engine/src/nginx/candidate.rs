@@ -61,7 +61,8 @@ pub(super) fn of(
     // The process that runs keeps its own; the test leaves an empty one behind.
     let pid = layout.home.join("test.pid");
     set(&mut directives, line!("pid", pid));
-    let file = |path, text| CandidateFile { path, text, secrecy: Secrecy::Open };
+    // What it copies may hold secrets, and whoever logs in, or root, tests it.
+    let file = |path, text| CandidateFile { path, text, secrecy: Secrecy::Owner };
     let copy = file(folder.join(COPY), print(&directives).text);
     Ok(Candidate { files: vec![copy, file(pid, String::new())] })
 }

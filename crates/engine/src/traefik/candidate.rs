@@ -38,7 +38,8 @@ pub(super) fn candidate(
     });
     let settings = settings.as_object().map(yaml::write).unwrap_or_default();
     let entry = String::from_utf8_lossy(release.entry.bytes()).into_owned();
-    let file = |path, text| CandidateFile { path, text, secrecy: Secrecy::Open };
+    // What it copies may hold secrets, and whoever logs in, or root, tests it.
+    let file = |path, text| CandidateFile { path, text, secrecy: Secrecy::Owner };
     Ok(Candidate {
         files: vec![
             file(folder.join("traefik.yml"), settings),
