@@ -16,6 +16,12 @@ const LIST: &str = "date +%z\ncd \"$1\" 2>/dev/null || { [ -e \"$1\" ] && exit 4
 const READ: &str = "[ -e \"$1\" ] || exit 46\nexec 3<\"$1\" || exit 45\n\
                     [ \"$(stat -L -c %i /proc/self/fd/3)\" = \"$2\" ] || exit 46\n\
                     tail -c \"+$3\" <&3 | head -c \"$4\"";
+/// So much a list of files may be long: 100,000 files with long names.
+const MOST_LISTED: usize = 16 << 20;
+/// So much the journal may answer at once.
+const MOST_OF_JOURNAL: usize = 16 << 20;
+/// So much is heard of what went wrong, however little is to be read.
+const MOST_SAID: u64 = 4096;
 /// How long one step may take.
 const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -72,6 +78,7 @@ pub async fn list_logs<T: Transport>(
     let words =
         ["-c", LIST, "portway", folder.as_str()].into_iter().chain(patterns.iter().copied());
     let argv = Argv::new("sh", words).map_err(TransportError::from)?;
+    let argv = argv.printing_at_most(MOST_LISTED).for_readers();
     let output = transport.run(&argv, &[], DEADLINE).await?;
     if output.status == NO_FOLDER {
         return Ok(Listing::default());
@@ -96,17 +103,19 @@ pub async fn list_logs<T: Transport>(
 /// Reads a piece of a file; nothing where another file has its name by now.
 ///
 /// # Errors
-/// When the node cannot be spoken with or does not let it be read.
+/// When the node cannot be spoken with, does not let it be read, or sends more than `most` bytes.
 pub async fn read_log<T: Transport>(
     transport: &T,
     file: &RemoteLog,
     offset: u64,
     most: u64,
 ) -> Result<Option<Vec<u8>>, LogError> {
+    let limit = usize::try_from(most.max(MOST_SAID)).unwrap_or(usize::MAX);
     let (inode, from, most) =
         (file.inode.to_string(), offset.saturating_add(1).to_string(), most.to_string());
     let words = ["-c", READ, "portway", file.path.as_str(), &inode, &from, &most];
     let argv = Argv::new("sh", words).map_err(TransportError::from)?;
+    let argv = argv.printing_at_most(limit).for_readers();
     let output = transport.run(&argv, &[], DEADLINE).await?;
     if output.status == ANOTHER {
         return Ok(None);
@@ -152,6 +161,7 @@ pub async fn journal<T: Transport>(
     let words =
         ["--unit", &unit, "--output", "short-iso", "--no-pager", "--quiet", "--show-cursor", &from];
     let argv = Argv::new("journalctl", words).map_err(TransportError::from)?;
+    let argv = argv.printing_at_most(MOST_OF_JOURNAL).for_readers();
     let output = transport.run(&argv, &[], DEADLINE).await?;
     if !output.is_success() {
         let said = format!("{}{}", output.stderr_text().trim(), output.stdout_text().trim());
@@ -161,4 +171,41 @@ pub async fn journal<T: Transport>(
     let cursor = text.lines().rev().find_map(|line| line.strip_prefix("-- cursor: "));
     let lines = text.lines().filter(|line| !line.starts_with("-- ")).map(str::to_owned);
     Ok((lines.collect(), cursor.map(str::to_owned)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    use portway_transport::{Local, SEARCH_PATH};
+
+    use super::*;
+
+    /// A machine whose `head` prints what this script does.
+    fn with_head(folder: &Utf8Path, script: &str) -> Local {
+        let head = folder.join("head");
+        std::fs::write(&head, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&head, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Local::new().with_search_path(format!("{folder}:{SEARCH_PATH}"))
+    }
+
+    #[tokio::test]
+    async fn more_than_was_asked_for_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let path = folder.join("main.access.log");
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        let file = RemoteLog { inode: std::fs::metadata(&path).unwrap().ino(), size: 8, path };
+
+        let honest = read_log(&Local::new(), &file, 4, 8192).await.unwrap().unwrap();
+        let liar = with_head(folder, "exec /usr/bin/head -c 8193 /dev/zero");
+        let refused = read_log(&liar, &file, 0, 8192).await;
+
+        assert_eq!(honest, b"two\n");
+        let is_refused = matches!(
+            refused,
+            Err(LogError::Transport(TransportError::TooLong { limit: 8192, .. }))
+        );
+        assert!(is_refused, "{refused:?}");
+    }
 }

@@ -17,6 +17,8 @@ use crate::{
 const SCRIPT: &str = include_str!("read.sh");
 /// How long the machine may take to tell.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// So much the machine may tell. What it tells of its network is the longest: 130 bytes of each device.
+const MOST_TOLD: usize = 1 << 20;
 /// How long a connection to one of its ports may take.
 const DOOR: Duration = Duration::from_secs(5);
 
@@ -80,7 +82,7 @@ fn command(subject: &Subject<'_>) -> Result<Argv, TransportError> {
     };
     let folders = folders(subject.layout).map(|(_, path)| path);
     let words = ["-c", SCRIPT, "portway", process, service].into_iter().chain(folders);
-    Ok(Argv::new("sh", words)?)
+    Ok(Argv::new("sh", words)?.printing_at_most(MOST_TOLD))
 }
 
 fn folders(layout: &Layout) -> [(Folder, &str); 3] {

@@ -34,7 +34,7 @@ for process in /proc/[0-9]*; do
     [ "$name" = "$engine" ] || continue
     read -r stat <"$process/stat" || continue
     echo "$stat"
-    tr '\000\n' '  ' <"$process/cmdline"
+    head -c 4096 "$process/cmdline" | tr '\000\n' '  '
     echo
 done
 for folder; do

@@ -1,5 +1,7 @@
 //! Whether an engine runs, and since when: as the manager of services says, and by its processes.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +12,8 @@ use crate::{
 
 /// Linux tells times of processes in hundredths of a second, whatever it counts in itself.
 const TICKS: u64 = 100;
+/// So many processes of an engine are looked at; no engine has more.
+const MOST_PROCESSES: usize = 10_000;
 
 /// An engine as a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,7 +129,7 @@ fn unit(text: &str, boot: Option<Timestamp>) -> Option<Service> {
 fn processes(text: &str) -> Option<Vec<Process<'_>>> {
     let mut lines = text.lines().skip_while(|line| *line == "all");
     let mut all = Vec::new();
-    while let Some(stat) = lines.next() {
+    while let Some(stat) = lines.next().filter(|_| all.len() < MOST_PROCESSES) {
         let command = lines.next().unwrap_or_default().trim();
         let pid = stat.split_whitespace().next()?.parse().ok()?;
         let rest: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
@@ -139,8 +143,9 @@ fn processes(text: &str) -> Option<Vec<Process<'_>>> {
 
 /// Returns the processes that no other one of them has started, and that read no other configuration.
 fn masters<'a>(all: &'a [Process<'a>], config: &'a str) -> impl Iterator<Item = &'a Process<'a>> {
+    let pids: BTreeSet<u64> = all.iter().map(|process| process.pid).collect();
     all.iter().filter(move |process| {
-        let is_child = all.iter().any(|other| other.pid == process.parent);
+        let is_child = pids.contains(&process.parent);
         let named = named_config(process.command);
         !is_child && !process.is_dead && named.is_none_or(|named| named == config)
     })
@@ -230,6 +235,25 @@ mod tests {
         let dead = MASTER.replace(") S ", ") Z ");
         assert!(!judge("", &format!("all\n{dead}")).unwrap().running);
         assert!(judge("", "all\nnonsense\n").unwrap_err().contains("not understood"));
+    }
+
+    #[test]
+    fn what_a_node_makes_up_costs_little() {
+        // Each says that another one has started it, which takes the longest to find out.
+        let process = |pid: u64| {
+            format!(
+                "{pid} (nginx) S {} 1 1 0 -1 4194624 1 0 0 0 0 0 0 0 20 0 1 0 30000 11 2\nnginx\n",
+                pid + 1
+            )
+        };
+        let made_up: String = (1..=300_000).map(process).collect();
+        let began = std::time::Instant::now();
+
+        let service = judge("", &format!("all\n{made_up}")).unwrap();
+
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+        let last = format!("process {MOST_PROCESSES}");
+        assert_eq!(service.state, last, "those beyond the bound are not looked at");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::quote;
+use crate::{output::MAX_OUTPUT, quote};
 
 /// How long a command that was asked to end may take before it is killed.
 const GRACE: &str = "5";
@@ -22,6 +22,8 @@ pub struct Argv {
     program: String,
     arguments: Vec<String>,
     privilege: Privilege,
+    most_output: usize,
+    is_for_readers: bool,
 }
 
 /// With whose rights a command runs.
@@ -72,7 +74,9 @@ impl Argv {
         if !is_program(&program) {
             return Err(ArgvError::Program(program));
         }
-        let argv = Self { program, arguments, privilege: Privilege::User };
+        let privilege = Privilege::User;
+        let argv =
+            Self { program, arguments, privilege, most_output: MAX_OUTPUT, is_for_readers: false };
         let length = argv.to_string().len();
         if length > MAX_LENGTH {
             return Err(ArgvError::TooLong { program: argv.program, length });
@@ -84,6 +88,23 @@ impl Argv {
     #[must_use]
     pub fn as_root(mut self) -> Self {
         self.privilege = Privilege::Root;
+        self
+    }
+
+    /// Lets the command print at most so many bytes on either of its streams, instead of 64 MiB. One that
+    /// prints more is an error, and what it printed is dropped: a node must not fill the manager's
+    /// memory.
+    #[must_use]
+    pub fn printing_at_most(mut self, bytes: usize) -> Self {
+        self.most_output = bytes.min(MAX_OUTPUT);
+        self
+    }
+
+    /// Says that the command only reads something for people who look at it. However many such commands
+    /// there are, they leave room on a connection for what changes the node.
+    #[must_use]
+    pub fn for_readers(mut self) -> Self {
+        self.is_for_readers = true;
         self
     }
 
@@ -100,6 +121,16 @@ impl Argv {
     /// Returns with whose rights the command runs.
     pub const fn privilege(&self) -> Privilege {
         self.privilege
+    }
+
+    /// Returns how many bytes the command may print on either of its streams.
+    pub const fn most_output(&self) -> usize {
+        self.most_output
+    }
+
+    /// Returns whether the command only reads something for people who look at it.
+    pub const fn is_for_readers(&self) -> bool {
+        self.is_for_readers
     }
 
     /// Returns the words that end by themselves when their time is over: `timeout -k 5 30 nginx -t`.

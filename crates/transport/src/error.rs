@@ -99,8 +99,8 @@ pub enum TransportError {
         /// What it did.
         reason: String,
     },
-    /// The user may not run this as root.
-    #[error("sudo refuses `{command}` to {user}: {refusal}")]
+    /// The user may not run this as root, or is not to try.
+    #[error("{user} may not run `{command}` by sudo: {refusal}")]
     Sudo {
         /// The command.
         command: String,
@@ -165,7 +165,7 @@ pub enum TransportError {
         said: String,
     },
     /// A command printed, or a file holds, more than is taken.
-    #[error("{what} is longer than {} MiB", .limit >> 20)]
+    #[error("{what} is longer than {}", size(*.limit))]
     TooLong {
         /// What it is.
         what: String,
@@ -203,7 +203,7 @@ pub enum TransportError {
     },
 }
 
-/// Why sudo refused.
+/// Why something was not run by sudo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SudoRefusal {
     /// It is not installed.
@@ -215,6 +215,9 @@ pub enum SudoRefusal {
     /// The rules of the user allow other commands.
     #[error("its rules do not allow this command")]
     NotAllowed,
+    /// The node is declared with `sudo: false`.
+    #[error("Portway is not to use it on this node")]
+    SwitchedOff,
     /// There are no rules for the user.
     #[error("it has no rules for the user")]
     NoRules,
@@ -282,6 +285,9 @@ impl TransportError {
 
 fn remedy_of_sudo(command: &str, user: &str, refusal: SudoRefusal) -> String {
     match refusal {
+        SudoRefusal::SwitchedOff => {
+            "let Portway use sudo on the node (`portway node set NAME --sudo true`), or have it log in as root".to_owned()
+        }
         SudoRefusal::Missing => "install sudo on the node, or log in as root".to_owned(),
         SudoRefusal::PasswordWanted | SudoRefusal::NotAllowed | SudoRefusal::NoRules => format!(
             "allow it in /etc/sudoers.d/portway (edit with `visudo -f`): `{user} ALL=(root) NOPASSWD: {command}`, with absolute paths"
@@ -300,6 +306,16 @@ fn file_of(algorithm: &str) -> &str {
 
 fn keys(pinned: &[HostKeyPin]) -> String {
     list(&pinned.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
+fn size(bytes: usize) -> String {
+    if bytes >= 1 << 20 {
+        format!("{} MiB", bytes >> 20)
+    } else if bytes >= 1 << 10 {
+        format!("{} KiB", bytes >> 10)
+    } else {
+        format!("{bytes} bytes")
+    }
 }
 
 fn list(words: &[String]) -> String {

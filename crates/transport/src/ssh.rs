@@ -25,7 +25,7 @@ use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use self::{
-    connection::{Connection, Lease},
+    connection::{Connection, Lease, Wants},
     exec::{Line, exec},
     forward::Forwarded,
     link::Link,
@@ -35,11 +35,10 @@ pub use self::{
     key::{KeyError, PrivateKey},
 };
 use crate::{
-    Argv, BoxStream, Entry, Output, Privilege, SEARCH_PATH, Target, Transport, TransportError,
-    Upload,
+    Argv, BoxStream, Entry, Output, Privilege, SEARCH_PATH, SudoRefusal, Target, Transport,
+    TransportError, Upload,
     argv::{AFTER_THE_END, whole_seconds},
     file::{self, MAX_FILE},
-    output::MAX_OUTPUT,
     quote,
     said::Speaker,
 };
@@ -53,6 +52,7 @@ pub struct Ssh {
     link: Arc<Link>,
     address: Arc<str>,
     search_path: Arc<str>,
+    uses_sudo: bool,
 }
 
 impl Ssh {
@@ -68,6 +68,7 @@ impl Ssh {
             link: Arc::new(Link::new(to, jumps, timing)),
             address,
             search_path: SEARCH_PATH.into(),
+            uses_sudo: true,
         }
     }
 
@@ -75,6 +76,13 @@ impl Ssh {
     #[must_use]
     pub fn with_search_path(mut self, folders: &str) -> Self {
         self.search_path = folders.into();
+        self
+    }
+
+    /// Refuses what only root may do where somebody else logs in, instead of asking sudo for it.
+    #[must_use]
+    pub fn without_sudo(mut self) -> Self {
+        self.uses_sudo = false;
         self
     }
 
@@ -107,15 +115,15 @@ impl Ssh {
 
     /// Returns a connection with a channel for a command. A connection that turns out to be gone is
     /// made anew, once: nothing was sent on it yet.
-    async fn lease(&self) -> Result<(Arc<Connection>, Lease), TransportError> {
+    async fn lease(&self, wants: Wants) -> Result<(Arc<Connection>, Lease), TransportError> {
         let connection = self.link.connection().await?;
-        match connection.lease().await {
+        match connection.lease(wants).await {
             Ok(lease) => return Ok((connection, lease)),
             Err(TransportError::Lost { .. }) if connection.is_over() => {}
             Err(error) => return Err(error),
         }
         let connection = self.link.connection().await?;
-        let lease = connection.lease().await?;
+        let lease = connection.lease(wants).await?;
         Ok((connection, lease))
     }
 
@@ -127,7 +135,15 @@ impl Ssh {
         deadline: Duration,
         limit: usize,
     ) -> Result<Output, TransportError> {
-        let (connection, lease) = self.lease().await?;
+        if self.needs_sudo(argv) && !self.uses_sudo {
+            return Err(TransportError::Sudo {
+                command: quote::join(argv.bounded(deadline)),
+                user: self.link.to.user.to_string(),
+                refusal: SudoRefusal::SwitchedOff,
+            });
+        }
+        let wants = if argv.is_for_readers() { Wants::ToRead } else { Wants::ToAct };
+        let (connection, lease) = self.lease(wants).await?;
         let what = format!("`{argv}`");
         let patience = Duration::from_secs(whole_seconds(deadline)) + AFTER_THE_END;
         let line = Line { what: &what, text: self.line(argv, deadline), stdin, patience, limit };
@@ -137,14 +153,18 @@ impl Ssh {
 
     /// Runs one of our own scripts or commands, which print no more than fits.
     async fn script(&self, argv: &Argv, stdin: Vec<Bytes>) -> Result<Output, TransportError> {
-        self.execute(argv, stdin, files::PATIENCE, MAX_OUTPUT).await
+        self.execute(argv, stdin, files::PATIENCE, argv.most_output()).await
+    }
+
+    fn needs_sudo(&self, argv: &Argv) -> bool {
+        argv.privilege() == Privilege::Root && !self.link.to.user.is_root()
     }
 
     /// The whole line for the login shell: every word of it is quoted.
     fn line(&self, argv: &Argv, deadline: Duration) -> String {
         let path = format!("PATH={}", self.search_path);
         let mut words = vec!["env", "LC_ALL=C", &path];
-        if argv.privilege() == Privilege::Root && !self.link.to.user.is_root() {
+        if self.needs_sudo(argv) {
             words.extend(["sudo", "-n", "--"]);
         }
         let bounded = argv.bounded(deadline);
@@ -160,7 +180,8 @@ impl Transport for Ssh {
         stdin: &[u8],
         deadline: Duration,
     ) -> Result<Output, TransportError> {
-        self.execute(argv, vec![Bytes::copy_from_slice(stdin)], deadline, MAX_OUTPUT).await
+        let stdin = vec![Bytes::copy_from_slice(stdin)];
+        self.execute(argv, stdin, deadline, argv.most_output()).await
     }
 
     async fn put(&self, files: &[Upload]) -> Result<(), TransportError> {
@@ -168,7 +189,7 @@ impl Transport for Ssh {
             let argv = files::put_command(folder, &group)?;
             let input = files::put_input(&group);
             let deadline = files::put_patience(&input);
-            let output = self.execute(&argv, input, deadline, MAX_OUTPUT).await?;
+            let output = self.execute(&argv, input, deadline, argv.most_output()).await?;
             files::put_outcome(self.speaker(), folder, &output)?;
         }
         Ok(())

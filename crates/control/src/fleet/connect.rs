@@ -81,7 +81,8 @@ impl Control {
                 for jump in &ssh.jump {
                     jumps.push(self.hop(jump).await?);
                 }
-                Ok(Reach::Ssh(Ssh::new(self.hop(&ssh.to).await?, jumps)))
+                let to = self.hop(&ssh.to).await?;
+                Ok(Reach::Ssh(over_ssh(to, jumps, ssh.become_root)))
             }
         }
     }
@@ -128,6 +129,11 @@ impl Control {
             NodeSecret::Plain(value) => Ok(Redacted::new(value.clone())),
         }
     }
+}
+
+fn over_ssh(to: Hop, jumps: Vec<Hop>, may_use_sudo: bool) -> Ssh {
+    let way = Ssh::new(to, jumps);
+    if may_use_sudo { way } else { way.without_sudo() }
 }
 
 impl Transport for Reach {
@@ -183,5 +189,32 @@ impl Transport for Reach {
             Self::Local(local) => local.dial(target).await,
             Self::Ssh(ssh) => ssh.dial(target).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portway_model::HostPort;
+    use portway_transport::SudoRefusal;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_without_sudo_is_asked_nothing_as_root() {
+        let to = Hop {
+            address: HostPort { host: "127.0.0.1".to_owned(), port: 1 },
+            user: "deploy".parse().unwrap(),
+            pins: Vec::new(),
+            credentials: Vec::new(),
+        };
+        let argv = Argv::new("id", ["-u"]).unwrap().as_root();
+        let patience = Duration::from_secs(1);
+
+        let with = over_ssh(to.clone(), Vec::new(), true).run(&argv, b"", patience).await;
+        let without = over_ssh(to, Vec::new(), false).run(&argv, b"", patience).await;
+
+        assert!(matches!(with, Err(TransportError::Unreachable { .. })), "{with:?}");
+        let Err(TransportError::Sudo { refusal, .. }) = without else { panic!("{without:?}") };
+        assert_eq!(refusal, SudoRefusal::SwitchedOff);
     }
 }

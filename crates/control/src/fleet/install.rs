@@ -240,6 +240,13 @@ impl Installing<'_> {
             return Ok(());
         }
         let user = ssh.to.user.clone();
+        if !ssh.become_root {
+            let text = format!("installing needs root, and {user} is not to use sudo");
+            let remedy =
+                format!("`portway node set {} --sudo true`, or log in as root", self.node.name);
+            self.error("ssh.sudo", text, remedy);
+            return Ok(());
+        }
         let command = self.command()?.bounded(INSTALLING);
         let mut asked = vec!["sudo", "-n", "-l", "--"];
         asked.extend(command.iter().map(String::as_str));

@@ -18,7 +18,6 @@ use tokio::{
 use crate::{
     Argv, Output, Privilege, Status, TransportError,
     argv::{AFTER_THE_END, whole_seconds},
-    output::MAX_OUTPUT,
 };
 
 /// How long its output is read after a command has ended.
@@ -73,16 +72,20 @@ type Attended = (Status, Vec<u8>, Vec<u8>);
 async fn attend(child: &mut Child, argv: &Argv, stdin: &[u8]) -> Result<Attended, TransportError> {
     let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let most = argv.most_output();
     let passing = async {
-        let (fed, read, said) =
-            tokio::join!(feed(input, stdin), read(output, &mut stdout), read(errors, &mut stderr));
+        let (fed, read, said) = tokio::join!(
+            feed(input, stdin),
+            read(output, &mut stdout, most),
+            read(errors, &mut stderr, most)
+        );
         fed.and(read).and(said)
     };
     let status = end(child, passing, argv).await;
     let status = status.map_err(|error| here(format!("follow `{argv}`"), error))?;
-    if stdout.len() > MAX_OUTPUT || stderr.len() > MAX_OUTPUT {
+    if stdout.len() > most || stderr.len() > most {
         let what = format!("what `{argv}` prints");
-        return Err(TransportError::TooLong { what, limit: MAX_OUTPUT });
+        return Err(TransportError::TooLong { what, limit: most });
     }
     Ok((status_of(status), stdout, stderr))
 }
@@ -121,9 +124,13 @@ async fn feed(pipe: Option<ChildStdin>, stdin: &[u8]) -> io::Result<()> {
 }
 
 /// Reads to the end, and drops what is too much: a command that cannot print would wait for ever.
-async fn read(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) -> io::Result<()> {
+async fn read(
+    pipe: Option<impl AsyncRead + Unpin>,
+    kept: &mut Vec<u8>,
+    most: usize,
+) -> io::Result<()> {
     let Some(mut pipe) = pipe else { return Ok(()) };
-    (&mut pipe).take(MAX_OUTPUT as u64 + 1).read_to_end(kept).await?;
+    (&mut pipe).take(most as u64 + 1).read_to_end(kept).await?;
     tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
     Ok(())
 }

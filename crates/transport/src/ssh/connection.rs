@@ -1,8 +1,11 @@
 //! A connection that stands: its sessions, its channels, and how it ends.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use russh::{Channel, Disconnect, client::Msg};
@@ -23,6 +26,13 @@ use crate::{Target, TransportError};
 /// How many sessions are open on one connection at once. OpenSSH allows ten, unless told otherwise;
 /// a few are left for those that are being closed.
 const SESSIONS: usize = 8;
+/// How many of them are open for people who only look at something, so that whatever they do leaves places
+/// for what changes the node.
+const FOR_READERS: usize = SESSIONS / 2;
+/// How long somebody waits for a place who only looks at something.
+const READERS_WAIT: Duration = Duration::from_secs(10);
+/// How long anybody else waits: longer than commands take, save those that people type.
+const WAITING: Duration = Duration::from_secs(120);
 
 /// A connection to a node, logged in and proven to have a shell that takes commands.
 pub(super) struct Connection {
@@ -31,6 +41,8 @@ pub(super) struct Connection {
     /// The sessions that carry the next one, the nearest first. Dropped after the node's own.
     jumps: Vec<Session>,
     places: Arc<Semaphore>,
+    /// Whoever only looks at something needs one of these beside.
+    for_readers: Arc<Semaphore>,
     allowed: AtomicUsize,
     _end: DropGuard,
 }
@@ -38,7 +50,22 @@ pub(super) struct Connection {
 /// A channel for a command, with its place among the sessions of the connection.
 pub(super) struct Lease {
     pub(super) channel: Channel<Msg>,
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) place: Place,
+}
+
+/// A place among the sessions of a connection.
+pub(super) struct Place {
+    all: OwnedSemaphorePermit,
+    of_readers: Option<OwnedSemaphorePermit>,
+}
+
+/// Who wants a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// Somebody who only looks at something.
+    ToRead,
+    /// Whoever does something on the node.
+    ToAct,
 }
 
 impl Connection {
@@ -61,6 +88,7 @@ impl Connection {
             node,
             jumps: carrying,
             places: Arc::new(Semaphore::new(SESSIONS)),
+            for_readers: Arc::new(Semaphore::new(FOR_READERS)),
             allowed: AtomicUsize::new(SESSIONS),
             _end: guard,
         };
@@ -86,14 +114,13 @@ impl Connection {
     /// Opens a channel for a command, when there is a place for one.
     ///
     /// A server may allow fewer sessions than is usual; it is believed, and asked for fewer.
-    pub(super) async fn lease(&self) -> Result<Lease, TransportError> {
+    pub(super) async fn lease(&self, wants: Wants) -> Result<Lease, TransportError> {
         loop {
-            let place = Arc::clone(&self.places).acquire_owned().await;
-            let place = place.map_err(|_| self.lost("opening a session"))?;
+            let place = self.place(wants).await?;
             match timeout(OPENING, self.node.handle.channel_open_session()).await {
                 Ok(Ok(channel)) => return Ok(Lease { channel, place }),
                 Ok(Err(russh::Error::ChannelOpenFailure(_))) if self.is_one_place_less() => {
-                    place.forget();
+                    self.give_up(place);
                 }
                 Ok(Err(russh::Error::ChannelOpenFailure(_))) => return Err(self.no_session()),
                 Ok(Err(_)) => return Err(self.lost("opening a session")),
@@ -101,6 +128,44 @@ impl Connection {
                     let what = format!("opening a session on {}", self.to.address);
                     return Err(TransportError::TimedOut { what, deadline: OPENING });
                 }
+            }
+        }
+    }
+
+    /// Waits for a place, for so long.
+    async fn place(&self, wants: Wants) -> Result<Place, TransportError> {
+        let patience = match wants {
+            Wants::ToRead => READERS_WAIT,
+            Wants::ToAct => WAITING,
+        };
+        let waiting = async {
+            let of_readers = match wants {
+                Wants::ToRead => Some(Arc::clone(&self.for_readers).acquire_owned().await?),
+                Wants::ToAct => None,
+            };
+            let all = Arc::clone(&self.places).acquire_owned().await?;
+            Ok::<_, tokio::sync::AcquireError>(Place { all, of_readers })
+        };
+        match timeout(patience, waiting).await {
+            Ok(place) => place.map_err(|_| self.lost("opening a session")),
+            Err(_) => {
+                let what = format!("waiting for a place among the sessions on {}", self.to.address);
+                Err(TransportError::TimedOut { what, deadline: patience })
+            }
+        }
+    }
+
+    /// Gives up a place for good. Of those that are left, whoever only looks has half, and at least one.
+    fn give_up(&self, place: Place) {
+        place.all.forget();
+        let left = self.allowed.load(Ordering::Relaxed);
+        if left < 3 || left.is_multiple_of(2) {
+            return;
+        }
+        match place.of_readers {
+            Some(own) => own.forget(),
+            None => {
+                self.for_readers.forget_permits(1);
             }
         }
     }

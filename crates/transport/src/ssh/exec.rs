@@ -6,7 +6,7 @@ use bytes::Bytes;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig, client::Msg};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connection::{Connection, Lease};
+use super::connection::{Connection, Lease, Place};
 use crate::{Output, Status, TransportError};
 
 /// The code with which SSH marks standard error.
@@ -67,7 +67,7 @@ pub(super) async fn exec(
 struct Channel {
     write: Arc<ChannelWriteHalf<Msg>>,
     is_closed: bool,
-    _place: tokio::sync::OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Drop for Channel {

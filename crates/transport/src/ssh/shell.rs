@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{
-    connection::Connection,
+    connection::{Connection, Wants},
     exec::{Line, exec},
 };
 use crate::{Output, TransportError, quote, said::brief};
@@ -49,7 +49,7 @@ fn reason_of(name: &Output, output: &Output) -> String {
 }
 
 async fn ask(connection: &Connection, text: String) -> Result<Output, TransportError> {
-    let lease = connection.lease().await?;
+    let lease = connection.lease(Wants::ToAct).await?;
     let what = "the login shell's greeting";
     let line = Line { what, text, stdin: Vec::new(), patience: PATIENCE, limit: LIMIT };
     exec(connection, lease, line).await

@@ -63,6 +63,12 @@ async fn what_only_root_may_do_needs_exactly_its_own_rule() {
     let longer = machine.ssh.run(&allowed, b"", Duration::from_secs(31)).await;
 
     assert_eq!(with.stdout_text(), "0\n");
+    let untried = machine.ssh.clone().without_sudo();
+    let switched_off = untried.run(&allowed, b"", deadline).await;
+    assert!(
+        matches!(switched_off, Err(TransportError::Sudo { refusal: SudoRefusal::SwitchedOff, .. })),
+        "{switched_off:?}"
+    );
     for refused in [without, beyond, longer] {
         let Err(error @ TransportError::Sudo { .. }) = refused else { panic!("{refused:?}") };
         assert!(error.remedy().contains("NOPASSWD: timeout -k 5 3"), "{}", error.remedy());

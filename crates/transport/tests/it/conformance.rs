@@ -37,6 +37,7 @@ macro_rules! conformance {
             a_command_that_leaves_a_process_behind_has_ended
             a_missing_program_is_named
             output_without_end_is_an_error
+            output_beyond_what_the_caller_takes_is_an_error
             commands_run_side_by_side
             files_are_written_with_their_modes
             files_have_any_usual_name
@@ -175,6 +176,20 @@ pub(crate) async fn output_without_end_is_an_error(place: &impl Place) {
     let long = place.transport().run(&argv, b"", PATIENCE).await;
 
     assert!(matches!(long, Err(TransportError::TooLong { .. })), "{long:?}");
+}
+
+pub(crate) async fn output_beyond_what_the_caller_takes_is_an_error(place: &impl Place) {
+    let within = shell("head -c 4096 /dev/zero; head -c 4096 /dev/zero >&2").printing_at_most(4096);
+    for stream in ["", " >&2"] {
+        let beyond = shell(&format!("head -c 4097 /dev/zero{stream}")).printing_at_most(4096);
+
+        let long = place.transport().run(&beyond, b"", PATIENCE).await;
+
+        let Err(TransportError::TooLong { limit, .. }) = long else { panic!("{long:?}") };
+        assert_eq!(limit, 4096);
+    }
+    let output = run(place, &within, b"").await;
+    assert_eq!((output.stdout.len(), output.stderr.len()), (4096, 4096));
 }
 
 pub(crate) async fn commands_run_side_by_side(place: &impl Place) {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use portway_testkit::sshd::SshdOptions;
-use portway_transport::{Argv, Ssh, Target, Transport as _, TransportError};
+use portway_transport::{Argv, Hop, Ssh, SudoRefusal, Target, Transport as _, TransportError};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, UnixListener},
@@ -11,7 +12,7 @@ use tokio::{
 
 use crate::{
     conformance::{
-        PATIENCE, Place as _, assert_gone, conformance, list, noise, put, sh, shell, upload,
+        PATIENCE, Place as _, assert_gone, conformance, list, noise, put, sh, shell, upload, words,
     },
     far::{Far, hasty, hop},
 };
@@ -36,6 +37,35 @@ async fn one_connection_serves_all_there_is_to_do() {
 }
 
 #[tokio::test]
+async fn where_sudo_is_not_to_be_used_nothing_is_sent_that_needs_it() {
+    let far = Far::run();
+    let hop = Hop { user: "deploy".parse().unwrap(), ..hop(&far.sshd) };
+    let ssh = Ssh::new(hop, Vec::new()).without_sudo();
+
+    let refused = ssh.run(&words(["id", "-u"]).as_root(), b"", PATIENCE).await;
+
+    let Err(error @ TransportError::Sudo { refusal: SudoRefusal::SwitchedOff, .. }) = refused
+    else {
+        panic!("{refused:?}")
+    };
+    assert!(error.remedy().contains("--sudo true"), "{}", error.remedy());
+    assert_eq!(ssh.connections(), 0);
+}
+
+#[tokio::test]
+async fn root_needs_no_sudo() {
+    let far = Far::run();
+    if far.sshd.user() != "root" {
+        return;
+    }
+    let ssh = Ssh::new(hop(&far.sshd), Vec::new()).without_sudo();
+
+    let output = ssh.run(&words(["id", "-u"]).as_root(), b"", PATIENCE).await.unwrap();
+
+    assert_eq!(output.stdout_text(), "0\n");
+}
+
+#[tokio::test]
 async fn many_who_come_at_once_share_one_connection() {
     let far = Far::run();
 
@@ -56,6 +86,32 @@ async fn a_server_that_allows_fewer_sessions_is_asked_for_fewer() {
     for output in outputs {
         assert_eq!(output.unwrap().stdout_text(), "done\n");
     }
+}
+
+#[tokio::test]
+async fn readers_leave_places_for_whoever_acts() {
+    let far = Far::run();
+    let reading = shell("exec sleep 300").for_readers();
+    let readers: Vec<_> = (0..20)
+        .map(|_| {
+            let (ssh, reading) = (far.ssh.clone(), reading.clone());
+            tokio::spawn(async move { ssh.run(&reading, b"", Duration::from_secs(60)).await })
+        })
+        .collect();
+    let began = std::time::Instant::now();
+
+    // Those that are left wait for a place, and do not wait for ever.
+    let (mut late, mut readers) = (0, futures_util::stream::FuturesUnordered::from_iter(readers));
+    while late < 16 {
+        let ended = readers.next().await.unwrap().unwrap();
+        assert!(matches!(ended, Err(TransportError::TimedOut { .. })), "{ended:?}");
+        late += 1;
+    }
+    let acting = far.ssh.run(&words(["true"]), b"", PATIENCE).await.unwrap();
+
+    assert!(acting.is_success());
+    assert!(began.elapsed() < Duration::from_secs(50), "nobody waited for the readers to end");
+    readers.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]
