@@ -8,6 +8,8 @@ mod join;
 mod read;
 mod seal;
 mod ssh_key;
+#[cfg(test)]
+mod tests;
 mod view;
 mod write;
 
@@ -16,6 +18,7 @@ use portway_model::{
     node::{Traits, check},
 };
 use portway_store::{NodeFilter, NodeRow, PageRequest, SiteRow};
+use tracing::debug;
 
 pub(crate) use self::{discover::Discovery, read::filter, ssh_key::SshKey, view::is_confirmed};
 use crate::{Control, ControlError};
@@ -29,12 +32,29 @@ pub(crate) fn declared(row: &NodeRow) -> Result<Option<Node>, ControlError> {
     }
 }
 
+/// A node whose declaration this manager does not understand: a newer one wrote it.
+#[derive(Debug)]
+pub(crate) struct NotUnderstood;
+
+/// Returns a node as it is meant, as [`declared`] does, where many nodes are looked at: one that is not
+/// understood stops nothing that concerns the others. It is told of where that node is brought to what
+/// it should have, and where it is shown.
+pub(crate) fn understood(row: &NodeRow) -> Result<Option<Node>, NotUnderstood> {
+    declared(row).map_err(|error| {
+        debug!(node.name = %row.name, %error, "a node is left out that is not understood");
+        NotUnderstood
+    })
+}
+
 /// Returns a node as it was written; nothing for the edge of a manager.
 pub(crate) fn spec_of(row: &NodeRow) -> Result<Option<NodeSpec>, ControlError> {
     let Some(declared) = &row.declared else { return Ok(None) };
-    serde_json::from_value(declared.spec.clone())
-        .map(Some)
-        .map_err(|error| ControlError::internal("reading a stored node", error))
+    serde_json::from_value(declared.spec.clone()).map(Some).map_err(|error| {
+        ControlError::Conflict(format!(
+            "what is declared of node {} is not understood by this manager ({error}); a newer one wrote it: upgrade this one, or write the node anew",
+            row.name
+        ))
+    })
 }
 
 /// Returns what a stored site says of its nodes, without reading the rest of it.

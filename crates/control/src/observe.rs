@@ -145,7 +145,7 @@ impl Control {
         }
         let (mut begun, mut hang) = (0_usize, 0_usize);
         for row in rows {
-            let Some(target) = self.target(&row, whose)? else { continue };
+            let Some(target) = self.target(&row, whose) else { continue };
             match self.inner.observer.start(row.id) {
                 None => hang += 1,
                 Some(was_read) => {
@@ -159,10 +159,10 @@ impl Control {
     }
 
     /// Returns what is to be read of a node; nothing where that is not this manager's.
-    fn target(&self, row: &NodeRow, whose: Whose) -> Result<Option<Target>, ControlError> {
-        let Some(node) = nodes::declared(row)? else {
+    fn target(&self, row: &NodeRow, whose: Whose) -> Option<Target> {
+        let Some(node) = nodes::understood(row).ok()? else {
             let is_own = row.id == self.inner.node && whose == Whose::Own;
-            return Ok(is_own.then_some(Target::OwnEdge));
+            return is_own.then_some(Target::OwnEdge);
         };
         let is_ours = match &node.connection {
             Connection::Ssh(ssh) => whose == Whose::Reached && nodes::is_confirmed(ssh),
@@ -171,7 +171,7 @@ impl Control {
                 whose == Whose::Own && is_here
             }
         };
-        Ok((is_ours && node.active).then(|| Target::Declared(Box::new(node))))
+        (is_ours && node.active).then(|| Target::Declared(Box::new(node)))
     }
 
     /// Each node has a place of its own in a round, so that not all are read at once.

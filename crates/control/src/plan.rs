@@ -8,7 +8,7 @@ mod pending;
 mod refresh;
 mod side;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 mod touched;
 mod world;

@@ -9,7 +9,12 @@ use portway_wire::deploy::{DeploymentStep, MissingNode};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{Control, ControlError, nodes, rights::Overseer, rollout::step_view};
+use crate::{
+    Control, ControlError,
+    nodes::{self, NotUnderstood},
+    rights::Overseer,
+    rollout::step_view,
+};
 
 /// How long a node whose trouble is younger than a revision is waited for: it was tried more than once.
 const TRIED: SignedDuration = SignedDuration::from_secs(8);
@@ -62,9 +67,9 @@ impl Control {
         let mut concerned = Vec::new();
         for row in self.all_nodes(&filter).await? {
             let has_one = on.keys().any(|(_, node)| *node == row.id);
-            let chosen = match nodes::declared(&row)? {
-                Some(node) => NodeSelector::any_chooses(&selectors, node.traits()),
-                None => false,
+            let chosen = match nodes::understood(&row) {
+                Ok(Some(node)) => NodeSelector::any_chooses(&selectors, node.traits()),
+                Ok(None) | Err(NotUnderstood) => false,
             };
             if has_one || chosen {
                 concerned.push(row);

@@ -176,7 +176,11 @@ impl Control {
         let mut concerned = Vec::new();
         for (row, since) in known {
             let generation = fleet.freshness.generation();
-            let node = nodes::declared(&row)?;
+            let Ok(node) = nodes::understood(&row) else {
+                // Whoever brings it says what is wrong with it.
+                concerned.push(row);
+                continue;
+            };
             let is_for_it = |(change, selectors): &(Change, Vec<NodeSelector>)| {
                 let is_new = change.revision > since;
                 let is_on_it = on.contains_key(&(Id::from_uuid(change.id), row.id));

@@ -23,7 +23,7 @@ impl Overseer<'_> {
             .items
             .iter()
             .map(|row| view(row, facts.get(&row.id), observed.get(&row.id).map(|seen| &**seen)));
-        let items = views.collect::<Result<_, _>>()?;
+        let items = views.collect();
         Ok(Page { items, next: found.next.map(|cursor| cursor.to_string()) })
     }
 
@@ -56,7 +56,7 @@ impl Control {
         let facts = nodes.facts(&[row.id]).await?;
         let observed = self.observed(&[row.id]).await?;
         let observed = observed.get(&row.id).map(|seen| &**seen);
-        let mut view = view(row, facts.get(&row.id), observed)?;
+        let mut view = view(row, facts.get(&row.id), observed);
         if view.spec.as_ref().is_some_and(|spec| spec.pinned.is_some()) {
             let request = PageRequest::first(portway_store::MAX_LIMIT);
             let held = nodes.held(Visible::All, row.id, &request).await?.items;

@@ -2,7 +2,8 @@
 
 use portway_engine::Version;
 use portway_model::{
-    EngineKind, FieldPath, Finding, FindingCode, Findings, Node, ResourceKind,
+    EngineKind, FieldPath, Finding, FindingCode, Findings, Location, Node, ResourceKind,
+    ResourceRef, Severity,
     node::{Connection, Ssh, check},
 };
 use portway_store::{NodeFacts, NodeRow};
@@ -19,22 +20,27 @@ pub(super) fn view(
     row: &NodeRow,
     facts: Option<&NodeFacts>,
     observed: Option<&Observed>,
-) -> Result<NodeView, ControlError> {
-    let spec = spec_of(row)?;
+) -> NodeView {
+    let (spec, error) = match spec_of(row) {
+        Ok(spec) => (spec, None),
+        Err(error) => (None, Some(error)),
+    };
     let (node, mut findings) = match &spec {
         Some(spec) => check(&row.name, spec),
         None => (None, Vec::new()),
     };
+    let is_odd = row.declared.is_some() && node.is_none();
+    findings.extend(error.map(|error| not_understood(row, &error)));
     findings.extend(node.as_ref().and_then(Control::told_of_pin));
     let facts = facts.cloned().unwrap_or_default();
     findings.extend(node.as_ref().and_then(|node| newer_program(node, &facts)));
     let declared = row.declared.as_ref();
-    Ok(NodeView {
+    NodeView {
         id: row.id.uuid(),
         name: row.name.to_string(),
         engine: row.engine.clone(),
-        address: address(node.as_ref()),
-        state: state(node.as_ref(), row, &facts),
+        address: if is_odd { String::new() } else { address(node.as_ref()) },
+        state: if is_odd { NodeState::Failed } else { state(node.as_ref(), row, &facts) },
         spec,
         origin: declared.map(|declared| declared.origin.clone()),
         revision: declared.map(|declared| declared.revision.0),
@@ -45,7 +51,22 @@ pub(super) fn view(
         facts: facts_view(facts, row),
         findings,
         created_at: row.created_at,
-    })
+    }
+}
+
+fn not_understood(row: &NodeRow, error: &ControlError) -> Finding {
+    let text = error.to_string();
+    Finding {
+        code: FindingCode::NodeUnfit,
+        severity: Severity::Error,
+        at: Location::Field {
+            resource: ResourceRef { kind: ResourceKind::Node, name: row.name.to_string() },
+            path: FieldPath::root(),
+            source: None,
+        },
+        text,
+        remedy: None,
+    }
 }
 
 /// Offers this manager's program where the node's edge is of an earlier version.

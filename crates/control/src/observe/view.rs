@@ -16,7 +16,7 @@ impl Overseer<'_> {
     pub async fn node_statistics(&self, node: &str) -> Result<NodeStatistics, ControlError> {
         let row = self.control.node_named(node).await?;
         let observed = self.control.observed(&[row.id]).await?;
-        statistics(&row, observed.get(&row.id).map(|seen| &**seen))
+        Ok(statistics(&row, observed.get(&row.id).map(|seen| &**seen)))
     }
 
     /// Lists what is measured on nodes, by name.
@@ -27,13 +27,13 @@ impl Overseer<'_> {
         let ids: Vec<_> = found.items.iter().map(|row| row.id).collect();
         let observed = self.control.observed(&ids).await?;
         let of = |row: &NodeRow| statistics(row, observed.get(&row.id).map(|seen| &**seen));
-        let items = found.items.iter().map(of).collect::<Result<_, _>>()?;
+        let items = found.items.iter().map(of).collect();
         Ok(Page { items, next: found.next.map(|cursor| cursor.to_string()) })
     }
 }
 
-fn statistics(row: &NodeRow, observed: Option<&Observed>) -> Result<NodeStatistics, ControlError> {
-    let kept_back = why_not_read(row)?;
+fn statistics(row: &NodeRow, observed: Option<&Observed>) -> NodeStatistics {
+    let kept_back = why_not_read(row);
     let observed = observed.filter(|_| kept_back.is_none());
     let values = match observed {
         Some(observed) => observed.values.clone(),
@@ -42,24 +42,27 @@ fn statistics(row: &NodeRow, observed: Option<&Observed>) -> Result<NodeStatisti
             unseen(None, kept_back.unwrap_or("nobody has read it yet"), changed)
         }
     };
-    Ok(NodeStatistics {
+    NodeStatistics {
         node: row.name.to_string(),
         engine: row.engine.clone(),
         read_at: observed.map(|observed| observed.read_at),
         manager: observed.map(|observed| observed.manager.clone()),
         service: observed.and_then(|observed| observed.service.clone()),
         values,
-    })
+    }
 }
 
 /// Says why a node is not read; nothing where it is.
-pub(super) fn why_not_read(row: &NodeRow) -> Result<Option<&'static str>, ControlError> {
-    let Some(node) = nodes::declared(row)? else { return Ok(None) };
+pub(super) fn why_not_read(row: &NodeRow) -> Option<&'static str> {
+    let Ok(node) = nodes::understood(row) else {
+        return Some("what is declared of the node is not understood by this manager");
+    };
+    let node = node?;
     let is_confirmed = match &node.connection {
         Connection::Ssh(ssh) => nodes::is_confirmed(ssh),
         Connection::Local(_) => true,
     };
-    Ok(if !node.active {
+    if !node.active {
         Some("the node is not active, so it is not read")
     } else if !is_confirmed {
         Some(
@@ -67,5 +70,5 @@ pub(super) fn why_not_read(row: &NodeRow) -> Result<Option<&'static str>, Contro
         )
     } else {
         None
-    })
+    }
 }

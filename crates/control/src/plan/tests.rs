@@ -29,9 +29,9 @@ const PASSWORD: &str = "seven quiet otters paddle home";
 /// The same as a hash, as somebody else made it.
 const HASH: &str = "$2b$10$0123456789abcdefghijkuQlfVhGyJSJFSEULZVuXMFJwBLKJ3o.2";
 
-struct Bed {
-    control: Control,
-    root: Actor,
+pub(crate) struct Bed {
+    pub(crate) control: Control,
+    pub(crate) root: Actor,
     _folder: tempfile::TempDir,
 }
 
@@ -420,6 +420,11 @@ fn site(host: &str, nodes: &[&str]) -> Value {
     json!({"hosts": [host], "to": "5000", "https": false, "nodes": nodes})
 }
 
+/// Returns a file with one site on these nodes.
+pub(crate) fn shop_on(nodes: &[&str]) -> ApplySites {
+    file(&[("shop", site("shop.example", nodes))])
+}
+
 fn file(sites: &[(&str, Value)]) -> ApplySites {
     let sites = sites.iter().map(|(name, spec)| (name.parse().unwrap(), spec.clone()));
     ApplySites { source: "test".to_owned(), sites: sites.collect(), ..ApplySites::default() }
@@ -439,7 +444,7 @@ fn usual(engine: &str) -> EngineFacts {
 }
 
 impl Bed {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(folder.path()).unwrap();
         let config = ControlConfig {
@@ -466,26 +471,29 @@ impl Bed {
         Self { control, root, _folder: folder }
     }
 
-    async fn plan(&self, file: &ApplySites) -> Plan {
+    pub(crate) async fn plan(&self, file: &ApplySites) -> Plan {
         self.control.sites(&self.root).await.unwrap().plan(file).await.unwrap()
     }
 
-    async fn apply(&self, file: &ApplySites) -> Result<portway_wire::site::Changed, ControlError> {
+    pub(crate) async fn apply(
+        &self,
+        file: &ApplySites,
+    ) -> Result<portway_wire::site::Changed, ControlError> {
         self.control.editor(&self.root).await.unwrap().apply(file).await
     }
 
-    async fn node(&self, name: &str, engine: &str) {
+    pub(crate) async fn node(&self, name: &str, engine: &str) {
         let operator =
             self.control.operator(&self.root, Resource::Nodes, "node.create").await.unwrap();
         let new = NewNode { name: name.to_owned(), spec: node_spec(engine), message: None };
         operator.create_node(new).await.unwrap();
     }
 
-    async fn row(&self, name: &str) -> NodeRow {
+    pub(crate) async fn row(&self, name: &str) -> NodeRow {
         self.control.node_named(name).await.unwrap()
     }
 
-    async fn site(&self, name: &str) -> portway_store::SiteRow {
+    pub(crate) async fn site(&self, name: &str) -> portway_store::SiteRow {
         let name = name.parse().unwrap();
         self.control.inner.store.sites().by_name(Visible::All, &name).await.unwrap().unwrap()
     }
@@ -563,7 +571,7 @@ impl Bed {
     }
 
     /// Makes a client who may use every node of a group.
-    async fn client(&self, name: &str) -> Actor {
+    pub(crate) async fn client(&self, name: &str) -> Actor {
         let operator =
             self.control.operator(&self.root, Resource::Users, "user.create").await.unwrap();
         let bounds = Bounds {

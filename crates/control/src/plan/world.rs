@@ -41,7 +41,7 @@ impl Control {
         let mut reads = store.reads(&ids).await?;
         let mut nodes = Vec::with_capacity(rows.len());
         for row in rows {
-            let node = nodes::declared(&row)?;
+            let Ok(node) = nodes::understood(&row) else { continue };
             if node.as_ref().is_some_and(|node| !node.active) {
                 continue;
             }

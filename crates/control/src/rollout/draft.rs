@@ -75,7 +75,12 @@ impl Control {
     ) -> Result<Vec<(NodeRow, bool)>, ControlError> {
         let mut found = Vec::new();
         for row in self.all_nodes(&NodeFilter::default()).await? {
-            let declared = nodes::declared(&row)?;
+            let Ok(declared) = nodes::understood(&row) else {
+                if have.contains(&row.id) {
+                    found.push((row, false));
+                }
+                continue;
+            };
             if declared.as_ref().is_some_and(|node| !node.active) {
                 continue;
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use portway_model::{
-    Finding, Id, NodeSelector, ResourceKind, RevisionNumber, Severity, Site,
+    Finding, Id, Node, NodeSelector, ResourceKind, RevisionNumber, Severity, Site,
     node::Traits,
     rollout::{RolloutState, Seen, Standing},
 };
@@ -13,7 +13,10 @@ use portway_store::{
 };
 
 use super::finding;
-use crate::{Control, ControlError, nodes};
+use crate::{
+    Control, ControlError,
+    nodes::{self, NotUnderstood},
+};
 
 /// What is seen of a rollout.
 pub(super) struct Sight {
@@ -21,11 +24,18 @@ pub(super) struct Sight {
     pub(super) sites: BTreeMap<Id<Site>, Vec<NodeSelector>>,
     /// What nodes have of them.
     known: BTreeMap<(Id<Site>, Id<NodeRow>), NodeSiteRow>,
-    nodes: BTreeMap<Id<NodeRow>, NodeRow>,
+    nodes: BTreeMap<Id<NodeRow>, Known>,
     facts: BTreeMap<Id<NodeRow>, NodeFacts>,
     /// Since when this manager looks.
     began: Timestamp,
     now: Timestamp,
+}
+
+/// A node, read once for all the sites of a rollout.
+struct Known {
+    row: NodeRow,
+    /// What is declared of it; nothing for the edge of a manager.
+    node: Result<Option<Node>, NotUnderstood>,
 }
 
 impl Control {
@@ -35,7 +45,11 @@ impl Control {
         let ids: Vec<_> = sites.keys().copied().collect();
         let known = self.inner.store.nodes().of_sites(&ids).await?;
         let all = self.all_nodes(&NodeFilter::default()).await?;
-        let nodes: BTreeMap<_, _> = all.into_iter().map(|row| (row.id, row)).collect();
+        let nodes = all.into_iter().map(|row| {
+            let node = nodes::understood(&row);
+            (row.id, Known { row, node })
+        });
+        let nodes = nodes.collect();
         let concerned: Vec<_> = rollout.nodes.iter().map(|place| place.node).collect();
         let facts = self.inner.store.nodes().facts(&concerned).await?;
         let began = self.inner.rollouts.began;
@@ -110,10 +124,9 @@ impl Sight {
         is_late: bool,
         patience: u32,
     ) -> (Standing, Vec<Finding>) {
-        let is_there = self
-            .nodes
-            .get(&place.node)
-            .is_some_and(|row| row.declared.as_ref().is_none_or(|declared| declared.active));
+        let is_there = self.nodes.get(&place.node).is_some_and(|known| {
+            known.row.declared.as_ref().is_none_or(|declared| declared.active)
+        });
         if !is_there {
             return (Standing::Left, Vec::new());
         }
@@ -141,11 +154,11 @@ impl Sight {
 
     /// Tells whether a node is for a site.
     fn is_for(&self, node: Id<NodeRow>, selectors: &[NodeSelector]) -> bool {
-        let Some(row) = self.nodes.get(&node) else { return false };
-        match nodes::declared(row) {
+        let Some(Known { row, node }) = self.nodes.get(&node) else { return false };
+        match node {
             Ok(Some(node)) => NodeSelector::any_chooses(selectors, node.traits()),
             Ok(None) => NodeSelector::any_chooses(selectors, Traits::OwnEdge { name: &row.name }),
-            Err(_) => false,
+            Err(NotUnderstood) => false,
         }
     }
 

@@ -45,7 +45,7 @@ impl Control {
         }
         let store = self.inner.store.nodes();
         for (name, row) in store.by_names(&names).await? {
-            chosen.named.insert(name, nodes::declared(&row)?);
+            chosen.named.insert(name, nodes::understood(&row).ok().flatten());
         }
         chosen.had = store.choosing(&traits).await?;
         if names.iter().any(|name| !chosen.named.contains_key(*name)) {
@@ -76,15 +76,14 @@ impl Control {
         let there = self.inner.store.nodes().of_sites(&ids).await?;
         let active = NodeFilter { active: Some(true), ..NodeFilter::default() };
         let active = self.all_nodes(&active).await?;
+        // Each is read once, however many sites there are.
+        let active: Vec<(Id<NodeRow>, Node)> =
+            active.iter().filter_map(|row| Some((row.id, nodes::understood(row).ok()??))).collect();
         for (site, selectors) in choosing {
-            let mut on = Vec::new();
-            for row in &active {
-                let declared = nodes::declared(row)?;
-                let chooses = |node: &Node| NodeSelector::any_chooses(&selectors, node.traits());
-                if declared.as_ref().is_some_and(chooses) {
-                    on.push(row.id);
-                }
-            }
+            let chosen = active
+                .iter()
+                .filter(|(_, node)| NodeSelector::any_chooses(&selectors, node.traits()));
+            let mut on: Vec<_> = chosen.map(|(id, _)| *id).collect();
             if nodes::choose_edge(&selectors, &self.inner.node_name) {
                 on.push(self.inner.node);
             }
