@@ -9,6 +9,9 @@ mod find;
 mod follow;
 mod foreign;
 mod nodes;
+mod seats;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cmp::Ordering,
@@ -20,7 +23,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::Stream;
 use jiff::Timestamp;
-use portway_model::{Id, Name, Site};
+use portway_model::{Id, Name, Role, Site};
 use portway_policy::log_folder;
 use portway_telemetry::access::{AccessRecord, ErrorRecord};
 use portway_wire::logs::{LogLine, LogLines, LogProblem, LogQuery};
@@ -29,6 +32,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::nodes::{OnNode, Places, Timed};
+pub(crate) use self::seats::Seats;
 use crate::{ControlError, rights::Sites};
 
 const DEFAULT_LINES: u32 = 100;
@@ -53,6 +57,8 @@ struct Wanted {
     until: Option<Timestamp>,
     status: Option<StatusFilter>,
     request_id: Option<String>,
+    /// Whether the reader may know of nodes more than that they are there.
+    sees_nodes: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +83,7 @@ impl Sites<'_> {
         query: LogQuery,
     ) -> Result<impl Stream<Item = LogLine> + Send + use<>, ControlError> {
         let (wanted, on_nodes) = self.wanted(site, query).await?;
+        let seat = self.control.inner.seats.take(self.actor)?;
         let right = follow::Right::of(self, wanted.id);
         let (newest, problems, places) = newest(&wanted, on_nodes).await?;
         let (sender, mut receiver) = mpsc::channel(256);
@@ -89,7 +96,7 @@ impl Sites<'_> {
         let nodes: Vec<_> = nodes.collect();
         let newest = newest.into_iter().chain(problems.into_iter().map(problem)).collect();
         tokio::spawn(async move {
-            let _ended = stop.drop_guard();
+            let _ended = (stop.drop_guard(), seat);
             follow::follow(wanted, right, newest, sender, nodes).await;
         });
         Ok(futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)))
@@ -122,8 +129,7 @@ impl Sites<'_> {
         let own = self.control.inner.node_name.as_str();
         let on_nodes = self.control.log_nodes(row.id, &row.name, only).await?;
         if only.is_some_and(|only| only != own) && on_nodes.is_empty() {
-            let name = only.unwrap_or_default().to_owned();
-            return Err(ControlError::NotFound { what: "node with this site", name });
+            return Err(no_node(only.unwrap_or_default()));
         }
         let wanted = Wanted {
             id: row.id,
@@ -137,9 +143,15 @@ impl Sites<'_> {
             until: time(query.until, "until")?,
             status: query.status.as_deref().map(status_filter).transpose()?,
             request_id: query.request_id,
+            sees_nodes: self.actor.role() != Role::Client,
         };
         Ok((wanted, on_nodes))
     }
+}
+
+/// Says that a site is not on a node, in the same words whether there is such a node or not.
+fn no_node(name: &str) -> ControlError {
+    ControlError::NotFound { what: "node with this site", name: name.to_owned() }
 }
 
 /// What was found, what could not be read, and the nodes with how far they were read.
@@ -233,6 +245,7 @@ impl Wanted {
             until: None,
             status: None,
             request_id: None,
+            sees_nodes: true,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Rights are types: without the right, the method does not exist. Each type is made in one place
 //! here, after role and token scope were judged; a refusal is audited.
 
-use portway_model::Role;
+use portway_model::{Finding, Location, ResourceKind, Role};
 use portway_store::{AuditOutcome, Visible};
 
 use crate::{
@@ -71,6 +71,17 @@ impl Actor {
             (Role::Admin | Role::Viewer | Role::Client, _) => Visible::All,
         }
     }
+}
+
+/// Leaves out what is told of nodes where only somebody's own sites may be seen.
+pub(crate) fn leave_out_nodes(visible: Visible, findings: &mut Vec<Finding>) {
+    if visible == Visible::All {
+        return;
+    }
+    findings.retain(|finding| match &finding.at {
+        Location::Field { resource, .. } => resource.kind != ResourceKind::Node,
+        Location::Source(_) | Location::Host(_) | Location::Installation => true,
+    });
 }
 
 impl Actor {

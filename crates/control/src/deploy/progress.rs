@@ -7,7 +7,10 @@ use portway_store::{DeploymentRow, NodeRow, NodeSiteRow, PageRequest, Visible};
 use portway_wire::{Page, PageQuery, deploy::DeploymentView};
 use uuid::Uuid;
 
-use crate::{Control, ControlError, page, rights::Overseer};
+use crate::{
+    Control, ControlError, page,
+    rights::{Overseer, leave_out_nodes},
+};
 
 impl Overseer<'_> {
     /// Lists deployments, the newest first.
@@ -98,6 +101,7 @@ impl Control {
                 }
             }
         }
+        leave_out_nodes(visible, &mut findings);
         Ok(findings)
     }
 

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use portway_deploy::{ByOthers, Owner, StepError, Survey, preflight, survey};
 use portway_engine::{Engine, EngineFacts};
 use portway_model::{
-    Finding, FindingCode, Id, Location, Node, Remedy, ResourceKind, ResourceRef, Severity,
+    Finding, FindingCode, Id, Location, Name, Node, Remedy, ResourceKind, ResourceRef, Severity,
 };
 use portway_store::NodeRow;
 use portway_transport::TransportError;
@@ -188,10 +188,44 @@ pub(super) fn about(kind: ResourceKind, name: &str, text: String) -> Finding {
     }
 }
 
+/// Returns why a site is held that an engine does not serve. What the engine says may be about other
+/// sites, too, so it is told of the node, to those who may see nodes.
+pub(super) fn unserved(node: &Name, site: &str, output: &str) -> [Finding; 2] {
+    let text = format!("node {node} could not serve it");
+    [
+        about(ResourceKind::Site, site, text),
+        about(ResourceKind::Node, node.as_str(), output.to_owned()),
+    ]
+}
+
 fn in_one_line(findings: &[Finding]) -> String {
     let told = findings.iter().map(|finding| match &finding.remedy {
         Some(remedy) => format!("{} ({})", finding.text, remedy.text),
         None => finding.text.clone(),
     });
     told.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use portway_store::Visible;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::rights::leave_out_nodes;
+
+    #[test]
+    fn what_an_engine_says_of_a_node_is_not_for_clients() {
+        let node = "web-1".parse().unwrap();
+        let said = "conflicting server name \"other-tenant.example\"";
+        let mut findings = Vec::from(unserved(&node, "shop", said));
+        assert!(findings.iter().any(|finding| finding.text == said));
+
+        leave_out_nodes(Visible::All, &mut findings);
+        assert_eq!(findings.len(), 2);
+        leave_out_nodes(Visible::Owner(Id::from_uuid(Uuid::nil())), &mut findings);
+
+        let texts: Vec<_> = findings.iter().map(|finding| finding.text.as_str()).collect();
+        assert_eq!(texts, ["node web-1 could not serve it"]);
+    }
 }

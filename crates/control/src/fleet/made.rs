@@ -19,11 +19,17 @@ use crate::{
     deploy::{Owners, lock},
 };
 
+/// So many kinds of engines each site is kept for. Those of one installation are few; what nodes say of
+/// themselves may be anything.
+const MOST_TARGETS: usize = 32;
+
 /// Compiled sites and what they were rendered to.
 #[derive(Default)]
 pub(super) struct Made {
     compiled: Mutex<BTreeMap<Id<Site>, Compiled>>,
     rendered: Mutex<BTreeMap<Id<Site>, BTreeMap<Target, Kept>>>,
+    /// How often something was rendered.
+    numbers: AtomicU64,
     /// How often something was forgotten: what was begun before that is not kept.
     forgotten: AtomicU64,
 }
@@ -43,6 +49,8 @@ struct Parts {
 struct Kept {
     policy: Digest,
     rendered: Result<Arc<Rendered>, Vec<Finding>>,
+    /// The greater, the later it was made.
+    number: u64,
 }
 
 impl Made {
@@ -84,8 +92,10 @@ impl Control {
             return Ok(kept.rendered.clone());
         }
         let rendered = render(&parts.policy, parts.certificate.as_ref(), engine, facts)?;
-        let kept = Kept { policy, rendered: rendered.clone() };
-        lock(&self.inner.fleet.made.rendered).entry(row.id).or_default().insert(key, kept);
+        let made = &self.inner.fleet.made;
+        let number = made.numbers.fetch_add(1, Ordering::Relaxed);
+        let kept = Kept { policy, rendered: rendered.clone(), number };
+        keep(lock(&made.rendered).entry(row.id).or_default(), key, kept);
         Ok(rendered)
     }
 
@@ -121,6 +131,16 @@ impl Control {
     }
 }
 
+/// Keeps what a site was rendered to, in the place of what was made before all else where it is too much.
+fn keep(targets: &mut BTreeMap<Target, Kept>, key: Target, kept: Kept) {
+    targets.insert(key, kept);
+    while targets.len() > MOST_TARGETS {
+        let oldest = targets.iter().min_by_key(|(_, kept)| kept.number);
+        let Some(key) = oldest.map(|(key, _)| key.clone()) else { return };
+        targets.remove(&key);
+    }
+}
+
 /// Writes a compiled site for an engine, or says why it cannot be.
 pub(crate) fn render(
     policy: &SitePolicy,
@@ -143,5 +163,28 @@ pub(crate) fn render(
         }
         Err(RenderError::Refused(refused)) => Ok(Err(refused)),
         Err(error) => Err(ControlError::internal("writing a site for a node", error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nodes_say_of_themselves_fills_no_memory() {
+        let mut targets = BTreeMap::new();
+        let key = |number: u64| {
+            let mut facts = portway_engine::nginx::usual_facts();
+            // The newest sorts first.
+            facts.modules.insert(format!("{:08}", 1_000_000 - number));
+            ("nginx", facts)
+        };
+        for number in 0..1000 {
+            let kept = Kept { policy: Digest::of(b"x"), rendered: Err(Vec::new()), number };
+            keep(&mut targets, key(number), kept);
+        }
+
+        assert_eq!(targets.len(), MOST_TARGETS);
+        assert!(targets.contains_key(&key(999)) && !targets.contains_key(&key(0)));
     }
 }

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{
-    bring::{BringError, Held, about},
+    bring::{BringError, Held, about, unserved},
     journal::Noting,
     proof::on_node,
     wanted::{Asking, Wanted, held},
@@ -329,8 +329,7 @@ impl Control {
                     findings.iter().filter(|finding| is_about(wanted, finding, *id)).cloned().collect();
                 if why.is_empty() {
                     let name = name_in(wanted, *id);
-                    let text = format!("node {} could not serve it: {output}", it.row.name);
-                    why.push(about(ResourceKind::Site, &name, text));
+                    why.extend(unserved(&it.row.name, &name, output));
                 }
                 warn!(node.name = %it.row.name, site.id = %id, "the node holds the site at its version before");
                 Some(NodeSiteRow { updated_at: self.now(), ..held(&known, why, version) })

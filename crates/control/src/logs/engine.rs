@@ -10,7 +10,7 @@ use portway_engine::{OwnLog, own_log};
 use portway_model::{EngineKind, Node, Role, node::Connection};
 use portway_observe::{JournalError, journal};
 use portway_store::NodeRow;
-use portway_transport::Transport as _;
+use portway_transport::{Transport as _, TransportError};
 use portway_wire::logs::{EngineLogQuery, LogLine, LogLines, LogProblem};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -68,11 +68,15 @@ impl Operator<'_> {
     ) -> Result<impl Stream<Item = LogLine> + Send + use<>, ControlError> {
         let lines = count(&query)?;
         let source = self.source(node).await?;
+        let seat = self.control.inner.seats.take(self.actor)?;
         let (sender, mut receiver) = mpsc::channel(256);
         let stop = CancellationToken::new();
         tokio::spawn(guard(self.control.clone(), self.actor.clone(), stop.clone(), sender.clone()));
         // It ends when nobody listens any more, or when the right has ended.
-        tokio::spawn(follow(source, lines, sender, stop));
+        tokio::spawn(async move {
+            follow(source, lines, sender, stop).await;
+            drop(seat);
+        });
         Ok(futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)))
     }
 
@@ -196,10 +200,17 @@ async fn follow_journal(
                 was_told = false;
                 lines.into_iter().map(|text| told(node, text)).collect()
             }
-            Err(error) if !std::mem::replace(&mut was_told, true) => {
-                vec![LogLine { problem: Some(error.to_string()), ..told(node, String::new()) }]
+            Err(error) => {
+                if matches!(&error, JournalError::Transport(TransportError::TooLong { .. })) {
+                    // It is followed on from its end.
+                    cursor = None;
+                }
+                if std::mem::replace(&mut was_told, true) {
+                    Vec::new()
+                } else {
+                    vec![LogLine { problem: Some(error.to_string()), ..told(node, String::new()) }]
+                }
             }
-            Err(_) => Vec::new(),
         };
         for line in told_now {
             if sender.send(line).await.is_err() {

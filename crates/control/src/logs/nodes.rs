@@ -2,6 +2,7 @@
 //! edge's. Nothing stays running on a node while its logs are followed.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
@@ -14,6 +15,7 @@ use portway_model::{EngineKind, Id, Name, Node, Site};
 use portway_observe::{LogError, RemoteLog, list_logs, read_log};
 use portway_policy::log_folder;
 use portway_store::NodeRow;
+use portway_transport::Transport;
 use portway_wire::logs::{LogLine, LogProblem};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +29,7 @@ use crate::{
 
 /// So much is read of a file at once.
 const PIECE: u64 = 512 << 10;
-/// The most that is read of one node for one question.
+/// The most that is read of one node for one question, or for one look at what is followed.
 const MOST: u64 = 16 << 20;
 /// How often followed logs are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -35,6 +37,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How long one node may take to answer a question.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is told of it to those who may not see nodes.
+const UNREADABLE: &str = "the node cannot be read now; if that lasts, ask an administrator";
+const NOT_BY_SITE: &str = "the node keeps no such log by sites; ask an administrator";
 
 /// A node that has logs of the site.
 pub(super) struct OnNode {
@@ -77,6 +83,28 @@ pub(super) enum UnreadError {
     ErrorsElsewhere(Name),
 }
 
+impl UnreadError {
+    /// Returns what is told of it: addresses, logins and host keys only to those who may see nodes.
+    fn told(&self, sees_nodes: bool) -> Cow<'static, str> {
+        if !sees_nodes {
+            return Cow::Borrowed(match self {
+                Self::NotBySite(_) | Self::ErrorsElsewhere(_) => NOT_BY_SITE,
+                Self::Log(_) | Self::Reach(_) | Self::Late => UNREADABLE,
+            });
+        }
+        match self {
+            Self::Log(LogError::Transport(error)) => {
+                Cow::Owned(format!("{error}; {}", error.remedy()))
+            }
+            Self::Log(_)
+            | Self::Reach(_)
+            | Self::Late
+            | Self::NotBySite(_)
+            | Self::ErrorsElsewhere(_) => Cow::Owned(self.to_string()),
+        }
+    }
+}
+
 impl Control {
     /// Returns the nodes on which a site is, or was last proven: all of them, or the one that is asked
     /// for.
@@ -87,14 +115,17 @@ impl Control {
         only: Option<&str>,
     ) -> Result<Vec<OnNode>, ControlError> {
         let only = match only {
-            Some(only) => Some(self.node_named(only).await?.id),
+            Some(only) => match self.node_named(only).await {
+                Err(ControlError::NotFound { .. }) => return Err(super::no_node(only)),
+                found => Some(found?.id),
+            },
             None => None,
         };
         let on = self.inner.store.nodes().of_sites(&[id]).await?;
         let mut found = Vec::new();
         for (_, node) in on.into_keys().filter(|(_, node)| only.is_none_or(|only| only == *node)) {
             let Some(row) = self.inner.store.nodes().get(node).await? else { continue };
-            let Some(node) = nodes::declared(&row)? else { continue };
+            let Ok(Some(node)) = nodes::understood(&row) else { continue };
             let folder = layout(&node, None, None).site_logs(&log_folder(name, id));
             found.push(OnNode { control: self.clone(), row, node, what: What::Site(folder) });
         }
@@ -116,19 +147,14 @@ impl OnNode {
     /// Returns the newest lines that fit, and up to where they were read.
     pub(super) async fn newest(&self, wanted: &Wanted) -> Result<(Vec<Timed>, Places), LogProblem> {
         let reading = tokio::time::timeout(PATIENCE, self.read_newest(wanted)).await;
-        reading.unwrap_or(Err(UnreadError::Late)).map_err(|error| self.problem(&error))
+        reading.unwrap_or(Err(UnreadError::Late)).map_err(|error| self.problem(wanted, &error))
     }
 
-    fn problem(&self, error: &UnreadError) -> LogProblem {
-        let text = match error {
-            UnreadError::Log(LogError::Transport(error)) => format!("{error}; {}", error.remedy()),
-            UnreadError::Log(_)
-            | UnreadError::Reach(_)
-            | UnreadError::Late
-            | UnreadError::NotBySite(_)
-            | UnreadError::ErrorsElsewhere(_) => error.to_string(),
-        };
-        LogProblem { node: self.row.name.to_string(), problem: text }
+    fn problem(&self, wanted: &Wanted, error: &UnreadError) -> LogProblem {
+        LogProblem {
+            node: self.row.name.to_string(),
+            problem: error.told(wanted.sees_nodes).into_owned(),
+        }
     }
 
     async fn read_newest(&self, wanted: &Wanted) -> Result<(Vec<Timed>, Places), UnreadError> {
@@ -221,20 +247,19 @@ impl OnNode {
                 () = sender.closed() => return,
                 () = tokio::time::sleep(pause) => {}
             }
-            let look = tokio::time::timeout(PATIENCE, self.grown(&wanted, &mut places)).await;
-            let lines = match look.unwrap_or(Err(UnreadError::Late)) {
-                Ok(lines) => {
-                    (was_told, pause) = (false, LOOK_EVERY);
-                    lines
-                }
+            let mut lines = Vec::new();
+            let grown = self.grown(&wanted, &mut places, &mut lines);
+            let look = tokio::time::timeout(PATIENCE, grown).await;
+            // What was read until it failed is passed by, and so is sent.
+            match look.unwrap_or(Err(UnreadError::Late)) {
+                Ok(()) => (was_told, pause) = (false, LOOK_EVERY),
                 Err(error) => {
                     pause = AFTER_FAILURE;
-                    if std::mem::replace(&mut was_told, true) {
-                        continue;
+                    if !std::mem::replace(&mut was_told, true) {
+                        lines.push(self.trouble(&wanted, &error));
                     }
-                    vec![self.trouble(&wanted, &error)]
                 }
-            };
+            }
             for line in lines {
                 if sender.send(line).await.is_err() {
                     return;
@@ -249,48 +274,34 @@ impl OnNode {
             log: String::new(),
             line: String::new(),
             node: Some(self.row.name.to_string()),
-            problem: Some(self.problem(error).problem),
+            problem: Some(self.problem(wanted, error).problem),
         }
     }
 
     /// Reads what was written since the last look: the rest of files that were put aside meanwhile, then
-    /// the current ones. What ends within a line is read again with its end.
+    /// the current ones. Wherever that breaks off, `places` are where `lines` end.
     async fn grown(
         &self,
         wanted: &Wanted,
         places: &mut Places,
-    ) -> Result<Vec<LogLine>, UnreadError> {
+        lines: &mut Vec<LogLine>,
+    ) -> Result<(), UnreadError> {
         let reach = self.reach().await?;
         let (mut files, zone) = self.files(&reach, wanted).await?;
         files.reverse();
-        let mut lines = Vec::new();
+        let mut left = MOST;
         for (file, remote) in &files {
             let place = places.entry(remote.inode).or_insert(0);
-            if remote.size < *place {
-                *place = 0;
-            }
-            while *place < remote.size {
-                let most = PIECE.min(remote.size - *place);
-                let Some(piece) = read_log(&*reach, remote, *place, most).await? else { break };
-                let whole = piece.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
-                let Some(whole) = whole else {
-                    if piece.len() >= MAX_LINE {
-                        *place += piece.len() as u64;
-                    }
-                    break;
-                };
-                *place += whole as u64;
-                let whole = piece.get(..whole).unwrap_or_default();
-                for line in whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                    let text = self.told(wanted, line, &zone);
-                    if matches!(wanted.judge(&text), Verdict::Fits(_)) {
-                        lines.push(self.line(wanted, &file.log, text));
-                    }
+            let take = |line: &[u8]| {
+                let text = self.told(wanted, line, &zone);
+                if matches!(wanted.judge(&text), Verdict::Fits(_)) {
+                    lines.push(self.line(wanted, &file.log, text));
                 }
-            }
+            };
+            read_on(&*reach, remote, place, &mut left, take).await?;
         }
         places.retain(|inode, _| files.iter().any(|(_, remote)| remote.inode == *inode));
-        Ok(lines)
+        Ok(())
     }
 
     async fn reach(&self) -> Result<Arc<Reach>, UnreadError> {
@@ -356,6 +367,37 @@ impl OnNode {
     }
 }
 
+/// Reads a file on from a place, line by line, while something is `left` to be read. The place is always
+/// behind the last line that was taken; what ends within a line is read again with its end.
+async fn read_on<T: Transport>(
+    transport: &T,
+    remote: &RemoteLog,
+    place: &mut u64,
+    left: &mut u64,
+    mut take: impl FnMut(&[u8]),
+) -> Result<(), LogError> {
+    if remote.size < *place {
+        *place = 0;
+    }
+    while *place < remote.size && *left > 0 {
+        let most = PIECE.min(remote.size - *place);
+        // How long a file is the node says itself: what is asked for counts.
+        *left = left.saturating_sub(most);
+        let Some(piece) = read_log(transport, remote, *place, most).await? else { break };
+        let whole = piece.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
+        let Some(whole) = whole else {
+            if piece.len() >= MAX_LINE {
+                *place += piece.len() as u64;
+            }
+            break;
+        };
+        *place += whole as u64;
+        let whole = piece.get(..whole).unwrap_or_default();
+        whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).for_each(&mut take);
+    }
+    Ok(())
+}
+
 /// Lists the log of an engine, and the file that logrotate put aside last.
 async fn own_files(
     reach: &Reach,
@@ -374,4 +416,61 @@ async fn own_files(
         .collect();
     files.sort_by(|(a, _), (b, _)| super::newest_first(a, b));
     Ok((files, listing.zone))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    use portway_transport::{Local, SEARCH_PATH};
+
+    use super::*;
+
+    /// A machine with a log, and with a `head` that does this.
+    fn machine(folder: &Utf8Path, log: &str, head: &str) -> (Local, RemoteLog) {
+        let path = folder.join("main.access.log");
+        std::fs::write(&path, log).unwrap();
+        let program = folder.join("head");
+        std::fs::write(&program, format!("#!/bin/sh\n{head}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let about = std::fs::metadata(&path).unwrap();
+        let local = Local::new().with_search_path(format!("{folder}:{SEARCH_PATH}"));
+        (local, RemoteLog { path, inode: about.ino(), size: about.len() })
+    }
+
+    #[tokio::test]
+    async fn a_look_that_breaks_off_has_passed_by_what_it_took() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let line = "x".repeat(1023) + "\n";
+        let log = line.repeat(700);
+        // The second piece does not come.
+        let once = format!(
+            "[ -e {folder}/was ] && exec sleep 300\n: >{folder}/was\nexec /usr/bin/head \"$@\""
+        );
+        let (local, remote) = machine(folder, &log, &once);
+        let (mut place, mut left, mut taken) = (0, MOST, 0);
+
+        let looking = read_on(&local, &remote, &mut place, &mut left, |_| taken += 1);
+        let broken_off = tokio::time::timeout(Duration::from_secs(5), looking).await;
+
+        assert!(broken_off.is_err());
+        assert_eq!((taken, place), (512, PIECE));
+        std::fs::remove_file(folder.join("was")).unwrap();
+        read_on(&local, &remote, &mut place, &mut left, |_| taken += 1).await.unwrap();
+        assert_eq!((taken, place), (700, remote.size), "nothing is lost, and nothing comes twice");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_says_its_log_is_endless_is_read_for_so_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let (local, remote) = machine(folder, "x\n", "echo line");
+        let endless = RemoteLog { size: u64::MAX, ..remote };
+        let (mut place, mut left, mut taken) = (0, MOST, 0);
+
+        read_on(&local, &endless, &mut place, &mut left, |_| taken += 1).await.unwrap();
+
+        assert_eq!((taken, left), (MOST / PIECE, 0));
+    }
 }

@@ -11,7 +11,12 @@ use portway_wire::{
 };
 
 use super::view::{Context, spec_of, summary, view};
-use crate::{Control, ControlError, actor::Actor, page, rights::Sites};
+use crate::{
+    Control, ControlError,
+    actor::Actor,
+    page,
+    rights::{Sites, leave_out_nodes},
+};
 
 impl Sites<'_> {
     /// Lists sites by name.
@@ -79,7 +84,10 @@ impl Control {
     ) -> Result<SiteView, ControlError> {
         let row = self.site_row(actor, site).await?;
         let owners = self.names_of(row.owner).await?;
-        let deployed = self.deployed(std::slice::from_ref(&row)).await?;
+        let mut deployed = self.deployed(std::slice::from_ref(&row)).await?;
+        for on_node in deployed.values_mut() {
+            leave_out_nodes(actor.visible(), &mut on_node.findings);
+        }
         view(&row, &Context { owners: &owners, deployed: &deployed })
     }
 

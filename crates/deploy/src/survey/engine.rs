@@ -9,6 +9,12 @@ use portway_transport::Transport;
 
 use super::{Eye, Seen, words};
 
+/// So many files are read for the modules that nginx loads, and so many modules are taken from them.
+const MOST_FILES: usize = 200;
+const MOST_MODULES: usize = 500;
+/// A longer name is no module's.
+const LONGEST_MODULE: usize = 100;
+
 /// An engine as it is on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineSeen {
@@ -60,9 +66,13 @@ async fn loaded<T: Transport>(eye: &Eye<'_, T>, layout: &Layout) -> Seen<BTreeSe
     let listed = eye.steps.list(&folder).await.map_err(words)?;
     files.extend(listed.into_iter().map(|entry| folder.join(entry.name)));
     let mut modules = BTreeSet::new();
-    for file in files.iter().filter(|file| file.extension() == Some("conf")) {
+    let files = files.iter().filter(|file| file.extension() == Some("conf"));
+    for file in files.take(MOST_FILES) {
         let bytes = eye.steps.get(file).await.map_err(words)?.unwrap_or_default();
         modules.extend(load_modules(&String::from_utf8_lossy(&bytes)));
+        if modules.len() > MOST_MODULES {
+            return Err(format!("{file} has nginx load more than {MOST_MODULES} modules"));
+        }
     }
     Ok(modules)
 }
@@ -85,9 +95,9 @@ fn load_modules(text: &str) -> impl Iterator<Item = String> {
         let stem = Utf8Path::new(path).file_stem()?.strip_prefix("ngx_")?;
         let bare = stem.trim_start_matches("http_").trim_end_matches("_module");
         let bare = bare.trim_end_matches("_filter");
-        Some(bare.replace('_', "-"))
+        (bare.len() <= LONGEST_MODULE).then(|| bare.replace('_', "-"))
     };
-    text.lines().filter_map(line).collect::<Vec<_>>().into_iter()
+    text.lines().filter_map(line).take(MOST_MODULES + 1).collect::<Vec<_>>().into_iter()
 }
 
 /// Reads `caddy list-modules`: names, and lines that count them.
@@ -135,6 +145,14 @@ mod tests {
                     load_module \"/usr/lib/nginx/modules/ngx_stream_module.so\" ;\n";
         let modules: Vec<_> = load_modules(text).collect();
         assert_eq!(modules, ["headers-more", "stream"]);
+        let many = "load_module ngx_x.so;\n".repeat(1_000_000);
+        assert_eq!(
+            load_modules(&many).count(),
+            MOST_MODULES + 1,
+            "what a node makes up is not kept"
+        );
+        let long = format!("load_module ngx_{}.so;", "x".repeat(LONGEST_MODULE + 1));
+        assert_eq!(load_modules(&long).count(), 0);
     }
 
     #[test]
