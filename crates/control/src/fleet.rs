@@ -13,6 +13,7 @@ mod clean;
 mod connect;
 mod cut_off;
 mod edge;
+mod errand;
 mod exec;
 mod hands;
 mod hold;

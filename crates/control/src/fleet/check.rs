@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use portway_deploy::{ByOthers, Seen, Survey, preflight, survey};
-use portway_model::{EngineKind, Finding, Node};
-use portway_store::{NodeFacts, NodeRow};
+use portway_model::{EngineKind, Finding, Node, node::Connection};
+use portway_store::{AuditOutcome, NodeFacts, NodeRow};
 use portway_transport::TransportError;
 use portway_wire::node::{NodeCheck, NodeView, Unseen};
 
@@ -45,12 +45,23 @@ impl Operator<'_> {
                 format!("node {} is not active; `portway node activate` comes first", row.name);
             return Err(ControlError::Conflict(text));
         }
-        let fleet = &self.control.inner.fleet;
-        let turn = fleet.workers.turn(row.id).await;
-        fleet.look_at_node(row.id);
-        self.control.look_after(&row, ByOthers::Overwrite).await;
-        drop(turn);
-        self.control.node_view(&self.control.node_named(node).await?).await
+        let (control, name) = (self.control.clone(), row.name.clone());
+        let work = Box::pin(async move {
+            let fleet = &control.inner.fleet;
+            let turn = fleet.workers.turn(row.id).await;
+            fleet.look_at_node(row.id);
+            control.look_after(&row, ByOthers::Overwrite).await;
+            drop(turn);
+            control.node_view(&control.node_named(row.name.as_str()).await?).await
+        });
+        self.errand("node.deploy", &name, work, how_deployed).await
+    }
+}
+
+fn how_deployed(node: &NodeView) -> (AuditOutcome, String) {
+    match &node.facts.error {
+        Some(error) => (AuditOutcome::Failed, error.clone()),
+        None => (AuditOutcome::Done, format!("at revision {}", node.deployed_revision)),
     }
 }
 

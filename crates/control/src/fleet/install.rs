@@ -14,7 +14,7 @@ use portway_model::{
     node::{Connection, EDGE_SOCKET},
 };
 use portway_policy::Digest;
-use portway_store::NodeRow;
+use portway_store::{AuditOutcome, NodeRow};
 use portway_transport::{Argv, ArgvError, Content, Mode, Transport as _, TransportError, Upload};
 use portway_wire::node::NodeInstall;
 
@@ -69,8 +69,17 @@ impl Operator<'_> {
     /// Installs the manager's program on a node as its edge, and proves that it answers.
     pub async fn install_node(&self, node: &str) -> Result<NodeInstall, ControlError> {
         let (row, node) = self.node_for_edge(node).await?;
+        let (control, actor, name) = (self.control.clone(), self.actor.clone(), row.name.clone());
+        let work = Box::pin(async move {
+            let operator = Operator { control: &control, actor: &actor };
+            operator.install_edge(&row, &node).await
+        });
+        self.errand("node.install", &name, work, how_installed).await
+    }
+
+    async fn install_edge(&self, row: &NodeRow, node: &Node) -> Result<NodeInstall, ControlError> {
         let control = self.control;
-        let mut it = control.installing(&row, &node).await?;
+        let mut it = control.installing(row, node).await?;
         it.judge().await.map_err(failed)?;
         if it.findings.has_errors() {
             return it.report().await.map_err(failed);
@@ -80,9 +89,9 @@ impl Operator<'_> {
         let output = Box::pin(it.carry_out()).await.map_err(failed)?;
         // Whoever was let in to the control socket just now has to log in anew.
         control.inner.fleet.look_at_node(row.id);
-        it.reach = control.reach(&row, &node).await.map_err(unreachable)?;
+        it.reach = control.reach(row, node).await.map_err(unreachable)?;
         it.await_answer().await.map_err(failed)?;
-        control.look_after(&row, ByOthers::Respect).await;
+        control.look_after(row, ByOthers::Respect).await;
         let report = it.report().await.map_err(failed)?;
         Ok(NodeInstall { done: true, output: Some(output), ..report })
     }
@@ -102,6 +111,14 @@ impl Operator<'_> {
             }
         }
     }
+}
+
+fn how_installed(install: &NodeInstall) -> (AuditOutcome, String) {
+    if install.done {
+        return (AuditOutcome::Done, String::new());
+    }
+    let faults = install.findings.iter().filter(|finding| finding.is_error());
+    (AuditOutcome::Failed, faults.map(|fault| fault.text.as_str()).collect::<Vec<_>>().join("; "))
 }
 
 impl Control {

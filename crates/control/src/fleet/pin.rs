@@ -12,6 +12,7 @@ use portway_model::{
 use portway_store::{NodeRow, NodeSiteRow, PageRequest, SiteRow, Visible};
 use portway_wire::node::{NodeView, PinNode};
 
+use super::errand::detached;
 use crate::{Control, ControlError, nodes::selectors_of, rights::Operator};
 
 /// The version of a site that a node is to have.
@@ -135,12 +136,16 @@ impl Operator<'_> {
         let change = |spec: NodeSpec| NodeSpec { pinned: pin.map(|pin| pin.0), ..spec };
         self.change_node(row.name.as_str(), change, action, message).await?;
         let row = self.control.node_named(row.name.as_str()).await?;
-        let turn = self.control.inner.fleet.workers.turn(row.id).await;
-        if row.declared.as_ref().is_some_and(|declared| declared.active) {
-            self.control.look_after(&row, ByOthers::Respect).await;
-        }
-        drop(turn);
-        self.control.node_view(&self.control.node_named(row.name.as_str()).await?).await
+        let control = self.control.clone();
+        detached(Box::pin(async move {
+            let turn = control.inner.fleet.workers.turn(row.id).await;
+            if row.declared.as_ref().is_some_and(|declared| declared.active) {
+                control.look_after(&row, ByOthers::Respect).await;
+            }
+            drop(turn);
+            control.node_view(&control.node_named(row.name.as_str()).await?).await
+        }))
+        .await
     }
 }
 

@@ -2,12 +2,11 @@
 
 use portway_deploy::{Acted, ServiceError, ServiceState, StepError, act};
 use portway_engine::Action;
-use portway_model::ResourceKind;
 use portway_store::AuditOutcome;
 use portway_wire::manage::{NodeServiced, RanCommand, ServiceNode, ServiceStateView};
 
 use super::hands::unreached;
-use crate::{ControlError, audit::Record, rights::Operator};
+use crate::{ControlError, rights::Operator};
 
 impl Operator<'_> {
     /// Does something to the engine of a node, and tells how it was before and is after.
@@ -21,24 +20,25 @@ impl Operator<'_> {
                 ControlError::BadRequest(error.to_string())
             })?;
         let hands = self.control.hands(node).await?;
-        // This manager's other errands on the node wait, and it waits for them.
-        let turn = self.control.inner.fleet.workers.turn(hands.row.id).await;
-        let acted = Box::pin(act(&*hands.reach, &hands.node, action)).await;
-        let (outcome, detail) = match &acted {
-            Ok(acted) if acted.is_done => (AuditOutcome::Done, acted.after.words.clone()),
-            Ok(acted) => (AuditOutcome::Failed, acted.after.words.clone()),
-            Err(error) => (AuditOutcome::Failed, error.to_string()),
-        };
-        let name = hands.row.name.as_str();
-        let record =
-            Record::of(self.actor, audit_action(action)).resource(ResourceKind::Node, name);
-        self.control.write_audit(record.outcome(outcome).detail(detail)).await?;
-        drop(turn);
-        // What is known of it may be so no longer.
-        self.control.inner.fleet.look_at_node(hands.row.id);
-        self.control.poke_nodes();
-        acted.map(|acted| serviced(name, action, acted)).map_err(told)
+        let (control, name) = (self.control.clone(), hands.row.name.clone());
+        let work = Box::pin(async move {
+            let fleet = &control.inner.fleet;
+            // This manager's other errands on the node wait, and it waits for them.
+            let turn = fleet.workers.turn(hands.row.id).await;
+            let acted = Box::pin(act(&*hands.reach, &hands.node, action)).await;
+            drop(turn);
+            // What is known of it may be so no longer.
+            fleet.look_at_node(hands.row.id);
+            control.poke_nodes();
+            acted.map(|acted| serviced(hands.row.name.as_str(), action, acted)).map_err(told)
+        });
+        self.errand(audit_action(action), &name, work, how).await
     }
+}
+
+fn how(serviced: &NodeServiced) -> (AuditOutcome, String) {
+    let outcome = if serviced.done { AuditOutcome::Done } else { AuditOutcome::Failed };
+    (outcome, serviced.after.words.clone())
 }
 
 const fn audit_action(action: Action) -> &'static str {

@@ -3,12 +3,14 @@
 use portway_control::{Control, ControlError, Precondition, Resource, rights::Operator};
 use portway_model::{Bounds, Finding, FindingCode, Location, Role};
 use portway_wire::{
+    manage::ServiceNode,
     node::{
         ConfirmHostKey, EditNode, ImportNodes, ImportOutcome, NewNode, NodeQuery, NodeState,
         NodeView, NodesImported, RemoveNode,
     },
     revision::RevisionQuery,
     site::{EditSite, NewSite},
+    user::AuditQuery,
 };
 use serde_json::{Value, json};
 
@@ -211,6 +213,57 @@ async fn a_host_key_is_confirmed_and_replaced_only_by_hand() {
         operator.confirm_host_key("here", confirm).await
     });
     assert!(matches!(local.await, Err(ControlError::Conflict(_))));
+}
+
+/// The outcomes of an action in the audit log.
+async fn audited(control: &Control, action: &str) -> Vec<String> {
+    let query = AuditQuery { action: Some(action.to_owned()), ..AuditQuery::default() };
+    let root = root();
+    let lines = control.audit(&root).await.unwrap().list(query).await.unwrap();
+    let lines = lines.items.into_iter().filter(|line| line.action == action);
+    lines.map(|line| line.outcome).collect()
+}
+
+#[tokio::test]
+async fn what_is_begun_on_a_node_ends_and_is_written_down_though_nobody_waits() {
+    let bed = Bed::new().await;
+    let control = &bed.control;
+    // It lets the manager connect, and says nothing.
+    let machine = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("deploy@{}", machine.local_addr().unwrap());
+    let spec = |engine| json!({"engine": engine, "ssh": address, "active": true});
+    add(control, "web-1", spec("nginx")).await.unwrap();
+    add(control, "vm-1", spec("edge")).await.unwrap();
+
+    let acts = [("node.stop", "web-1"), ("node.deploy", "web-1"), ("node.install", "vm-1")];
+    for (action, node) in acts {
+        let root = root();
+        let operator = control.operator(&root, Resource::Nodes, "node.test").await.unwrap();
+        let connection = {
+            let stop = ServiceNode { action: "stop".to_owned() };
+            let acting = Box::pin(async {
+                match action {
+                    "node.stop" => operator.service_node(node, &stop).await.map(drop),
+                    "node.deploy" => operator.deploy_node(node).await.map(drop),
+                    _ => operator.install_node(node).await.map(drop),
+                }
+            });
+            tokio::select! {
+                ended = acting => panic!("{action} ended before the node answered: {ended:?}"),
+                connection = machine.accept() => connection.unwrap().0,
+            }
+        };
+
+        assert_eq!(audited(control, action).await, ["done"], "before it is done: {action}");
+        drop(connection);
+        let end = format!("{action}.end");
+        let patience = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        while audited(control, &end).await.is_empty() {
+            assert!(tokio::time::Instant::now() < patience, "{action} was left in the middle");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(audited(control, &end).await, ["failed"], "{action}");
+    }
 }
 
 #[tokio::test]
