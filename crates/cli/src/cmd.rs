@@ -136,8 +136,8 @@ async fn node(session: &Session, command: NodeCommand) -> Outcome {
             node::install(session, &node, yes, dry_run).await
         }
         NodeCommand::Deactivate { node } => node::deactivate(session, &node).await,
-        NodeCommand::Confirm { node, host_key, keep } => {
-            node::confirm(session, &node, host_key, keep).await
+        NodeCommand::Confirm { node, host_key, jump, keep } => {
+            node::confirm(session, &node, host_key, jump, keep).await
         }
         NodeCommand::Exec(args) => node::exec(session, args).await,
         NodeCommand::Start { node } => node::service(session, &node, "start").await,

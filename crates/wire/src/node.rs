@@ -92,6 +92,9 @@ pub struct NodeFactsView {
     /// The fingerprint of a host key that it showed and that nobody has confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offered_host_key: Option<String>,
+    /// The address of the jump host that showed it; nothing where it was the node itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offered_by: Option<String>,
 }
 
 /// Which nodes are wanted.
@@ -185,6 +188,9 @@ pub struct NodeCheck {
     /// The fingerprint of a host key that it showed and that nobody has confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offered_host_key: Option<String>,
+    /// The address of the jump host that showed it; nothing where it was the node itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offered_by: Option<String>,
     /// Its system, as it calls itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
@@ -253,6 +259,10 @@ pub enum Unseen {
 pub struct ConfirmHostKey {
     /// Its fingerprint, `SHA256:…`.
     pub fingerprint: String,
+    /// The address of the jump host whose key it is, as it is declared (`host:port`); without it, it is
+    /// the key of the node itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jump: Option<String>,
     /// Leave the keys that were confirmed before beside it; otherwise it takes their place.
     #[serde(default)]
     pub keep: bool,

@@ -135,6 +135,9 @@ pub(crate) enum NodeCommand {
         /// host showed is asked about
         #[arg(long, value_name = "SHA256:…")]
         host_key: Option<HostKeyPin>,
+        /// The jump host whose key it is, by its address; without it, it is the node's own
+        #[arg(long, value_name = "HOST:PORT", requires = "host_key")]
+        jump: Option<String>,
         /// Leave the keys that were confirmed before beside it
         #[arg(long)]
         keep: bool,

@@ -207,38 +207,50 @@ pub(super) async fn confirm(
     session: &Session,
     node: &str,
     host_key: Option<HostKeyPin>,
+    jump: Option<String>,
     keep: bool,
 ) -> Outcome {
     let client = session.client().await?;
-    let fingerprint = match host_key {
-        Some(pin) => pin.to_string(),
+    let (fingerprint, jump) = match host_key {
+        Some(pin) => (pin.to_string(), jump),
         None => match ask(session, &client.node(node).await?)? {
-            Some(fingerprint) => fingerprint,
+            Some(shown) => shown,
             None => return Err(Failure::new(Exit::Interrupted, "not confirmed")),
         },
     };
-    let changed = client.confirm_host_key(node, &ConfirmHostKey { fingerprint, keep }).await?;
+    let confirm = ConfirmHostKey { fingerprint, jump, keep };
+    let changed = client.confirm_host_key(node, &confirm).await?;
     finish(session, &changed)
 }
 
 /// Shows the key that a host showed, and those that were confirmed, and asks about it. Nobody
-/// confirms what nobody has seen.
-fn ask(session: &Session, view: &NodeView) -> Result<Option<String>, Failure> {
+/// confirms what nobody has seen. Returns the key, and the jump host that showed it.
+fn ask(session: &Session, view: &NodeView) -> Result<Option<(String, Option<String>)>, Failure> {
     let name = clean(&view.name);
     let Some(offered) = &view.facts.offered_host_key else {
         return Err(Failure::usage(format!("{name} has not shown a key that is to be confirmed"))
             .help("give the fingerprint that `ssh-keygen -lf` prints on the host: --host-key"));
     };
-    session.out.note(&format!("{name} shows the host key   {}", clean(offered)))?;
-    for known in spec::host_keys(view.spec.as_ref()) {
+    let by = view.facts.offered_by.as_ref();
+    match by {
+        Some(by) => session.out.note(&format!(
+            "the jump host {} of {name} shows the host key   {}",
+            clean(by),
+            clean(offered)
+        ))?,
+        None => session.out.note(&format!("{name} shows the host key   {}", clean(offered)))?,
+    }
+    for known in spec::host_keys(view.spec.as_ref()).iter().filter(|_| by.is_none()) {
         session.out.note(&format!("confirmed before was    {}", clean(known)))?;
     }
     if !input::is_interactive() {
-        return Err(Failure::usage("there is no terminal to ask at")
-            .help(format!("compare it with the host's own, then --host-key {}", clean(offered))));
+        let jump = by.map(|by| format!("--jump {} ", clean(by))).unwrap_or_default();
+        let help =
+            format!("compare it with the host's own, then {jump}--host-key {}", clean(offered));
+        return Err(Failure::usage("there is no terminal to ask at").help(help));
     }
     let is_same = input::confirm("Is it the same that `ssh-keygen -lf` prints on the host?")?;
-    Ok(is_same.then(|| offered.clone()))
+    Ok(is_same.then(|| (offered.clone(), by.cloned())))
 }
 
 /// `portway node key`
@@ -294,6 +306,7 @@ fn describe_check(found: &NodeCheck, paint: Paint) -> String {
     lines.extend(found.problem.clone().map(|problem| ("problem", problem)));
     lines.extend(found.remedy.clone().map(|remedy| ("remedy", remedy)));
     lines.extend(found.offered_host_key.clone().map(|key| ("shows", key)));
+    lines.extend(found.offered_by.clone().map(|by| ("of", format!("its jump host {by}"))));
     lines.extend(found.system.clone().map(|system| ("system", system)));
     lines.extend(found.engine_version.clone().map(|version| ("version", version)));
     lines.extend(found.user.map(|user| ("user", user.to_string())));
@@ -339,7 +352,9 @@ fn describe(view: &NodeView, paint: Paint) -> String {
         lines.push(("failed", format!("{error} ({at})")));
     }
     if let Some(offered) = &facts.offered_host_key {
-        lines.push(("shows", format!("{offered}, which is not confirmed")));
+        let by = facts.offered_by.as_ref().map(|by| format!(" by its jump host {by}"));
+        let by = by.unwrap_or_default();
+        lines.push(("shows", format!("{offered}{by}, which is not confirmed")));
     }
     let lines = lines
         .iter()

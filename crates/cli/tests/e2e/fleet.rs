@@ -11,7 +11,10 @@ mod probes;
 mod rollouts;
 mod snippets;
 
-use portway_testkit::origin::{Origin, Speaks};
+use portway_testkit::{
+    origin::{Origin, Speaks},
+    sshd::Sshd,
+};
 use serde_json::{Value, json};
 
 use self::machine::{Machine, put, put_without_waiting};
@@ -97,6 +100,32 @@ async fn a_node_that_was_away_gets_what_it_missed_when_it_is_back() {
 
     machine.sshd.start().unwrap();
     machine.serves("two.example", &(200, "")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_a_jump_host_is_not_taken_for_the_nodes_own() {
+    let manager = manager().await;
+    let (machine, bastion) = (Machine::start(), Sshd::run().unwrap());
+    bastion.authorize(&ok(&manager, &["node", "key"]).await.out).unwrap();
+    let at = format!("127.0.0.1:{}", bastion.port());
+    let (known, theirs) = (machine.pin(), bastion.fingerprint("ed25519").unwrap());
+    let jump = format!("{}@{at},{known}", bastion.user());
+    machine.add(&manager, "web-1", &["--host-key", &known, "--jump", &jump]).await;
+
+    let found = manager.run(&["--output=json", "node", "check", "web-1"]).await.unwrap();
+    let found: Value = found.json().unwrap();
+    let refused = manager.run(&["node", "confirm", "web-1", "--host-key", &theirs]).await.unwrap();
+
+    assert_eq!((&found["offered_host_key"], &found["offered_by"]), (&json!(theirs), &json!(at)));
+    assert_ne!(refused.code, 0, "{}", refused.out);
+    assert!(refused.err.contains(&format!("--jump {at}")), "{}", refused.err);
+    ok(&manager, &["node", "confirm", "web-1", "--jump", &at, "--host-key", &theirs]).await;
+    let ssh = json(&manager, &["node", "show", "web-1"]).await["spec"]["ssh"].clone();
+    assert_eq!(
+        (&ssh["host_keys"], &ssh["jump"][0]["host_keys"]),
+        (&json!([known]), &json!([theirs]))
+    );
+    assert_eq!(json(&manager, &["node", "check", "web-1"]).await["ready"], json!(true));
 }
 
 #[tokio::test(flavor = "multi_thread")]

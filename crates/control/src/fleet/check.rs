@@ -9,7 +9,12 @@ use portway_transport::TransportError;
 use portway_wire::node::{NodeCheck, NodeView, Unseen};
 
 use super::{bring::BringError, connect::ReachError};
-use crate::{Control, ControlError, deploy::lock, nodes, rights::Operator};
+use crate::{
+    Control, ControlError,
+    deploy::lock,
+    nodes::{self, NotUnderstood},
+    rights::Operator,
+};
 
 impl Operator<'_> {
     /// Looks at a node. Nothing is changed there. The host key that it shows, where that is not
@@ -83,7 +88,7 @@ impl Control {
             return Err(ControlError::internal("looking at a node", error.to_string()));
         }
         self.note_trouble(row, error).await?;
-        let offered_host_key = offered(error);
+        let (offered_host_key, offered_by) = offered(error, row);
         let unseen = match (&offered_host_key, error.transport()) {
             (Some(_), _) => Unseen::HostKey,
             (None, Some(_)) => Unseen::Unreachable,
@@ -94,6 +99,7 @@ impl Control {
             problem: Some(error.to_string()),
             remedy: error.transport().map(TransportError::remedy),
             offered_host_key,
+            offered_by,
             ..NodeCheck::default()
         })
     }
@@ -106,10 +112,12 @@ impl Control {
     ) -> Result<(), ControlError> {
         let store = self.inner.store.nodes();
         let known = store.facts(&[row.id]).await?.remove(&row.id).unwrap_or_default();
+        let (offered_key, offered_by) = offered(error, row);
         let facts = NodeFacts {
             error: Some(error.told()),
             error_at: Some(self.now()),
-            offered_key: offered(error),
+            offered_key,
+            offered_by,
             ..known
         };
         store.put_facts(row.id, &facts).await?;
@@ -117,16 +125,28 @@ impl Control {
     }
 }
 
-/// Returns the fingerprint of the key that a host showed and nobody confirmed.
-fn offered(error: &BringError) -> Option<String> {
-    if let Some(
-        TransportError::HostKeyUnknown { offered, .. }
-        | TransportError::HostKeyChanged { offered, .. },
+/// Returns the fingerprint of the key that a host showed and nobody confirmed, and the address of that
+/// host where it is not the node itself but one before it.
+fn offered(error: &BringError, row: &NodeRow) -> (Option<String>, Option<String>) {
+    let Some(
+        TransportError::HostKeyUnknown { address, offered }
+        | TransportError::HostKeyChanged { address, offered, .. },
     ) = error.transport()
-    {
-        return Some(offered.fingerprint().to_string());
+    else {
+        return (None, None);
+    };
+    let is_before = match nodes::understood(row) {
+        Ok(Some(node)) => is_jump_host(&node, address),
+        Ok(None) | Err(NotUnderstood) => false,
+    };
+    (Some(offered.fingerprint().to_string()), is_before.then(|| address.clone()))
+}
+
+fn is_jump_host(node: &Node, address: &str) -> bool {
+    match &node.connection {
+        Connection::Ssh(ssh) => ssh.jump.iter().any(|hop| hop.address.to_string() == address),
+        Connection::Local(_) => false,
     }
-    None
 }
 
 fn seen(node: &Node, survey: &Survey) -> NodeCheck {

@@ -125,5 +125,6 @@ fn facts_view(facts: NodeFacts, row: &NodeRow) -> NodeFactsView {
         error: facts.error,
         error_at: facts.error_at,
         offered_host_key: facts.offered_key,
+        offered_by: facts.offered_by,
     }
 }

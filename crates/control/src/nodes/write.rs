@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use portway_model::{
     FieldPath, Finding, FindingCode, Findings, Id, Name, Node, NodeSpec, Origin, ResourceKind,
     RevisionNumber,
-    node::{Connection, HostKeyPin, check, spec::SshSpec},
+    node::{
+        Connection, HostKeyPin, check,
+        spec::{SshHopSpec, SshSpec},
+    },
 };
 use portway_store::{
     ChangeDraft, DeclaredNode, Expected, NodeDeletion, NodeRow, NodeVersion, RevisionDraft,
@@ -144,13 +147,15 @@ impl Operator<'_> {
                 .remedy("write it as `ssh-keygen -lf` prints it on the host itself");
             ControlError::Invalid(findings.into_vec())
         })?;
-        let mut pins = known_pins(&before.spec);
         if before.spec.ssh.is_none() {
             return Err(ControlError::Conflict(format!(
                 "`{}` is not reached over SSH, so it has no host key",
                 before.row.name
             )));
         }
+        let place = hop_of(&before, confirm.jump.as_deref())?;
+        self.control.judge_shown(&before, &pin, confirm.jump.as_deref()).await?;
+        let mut pins = known_pins(&before.spec, place);
         if !pins.contains(&pin.to_string()) {
             if !confirm.keep {
                 pins.clear();
@@ -160,9 +165,15 @@ impl Operator<'_> {
             pins.retain(|known| known == pin.as_str());
         }
         let mut spec = std::mem::take(&mut before.spec);
-        spec.set_host_keys(pins);
+        match jump_host(&mut spec, place) {
+            Some(hop) => hop.set_host_keys(pins),
+            None => spec.set_host_keys(pins),
+        }
         let (id, name) = (before.row.id, before.row.name.clone());
-        let message = format!("confirm the host key {pin} of node {name}");
+        let message = match &confirm.jump {
+            Some(jump) => format!("confirm the host key {pin} of {jump}, before node {name}"),
+            None => format!("confirm the host key {pin} of node {name}"),
+        };
         let changed =
             self.put_node(before, spec, Precondition::Any, "node.host-key", message).await?;
         self.control.forget_offered_key(id).await?;
@@ -228,12 +239,39 @@ fn changed(revision: Option<RevisionNumber>, name: &Name, findings: Vec<Finding>
     NodeChanged { revision: revision.map(|number| number.0), node: name.to_string(), findings }
 }
 
-/// Returns the keys that a node's host may have, as they are written.
-fn known_pins(spec: &NodeSpec) -> Vec<String> {
-    match &spec.ssh {
-        Some(SshSpec::Settings(ssh)) => ssh.host_keys.clone(),
-        Some(SshSpec::Address(_)) | None => Vec::new(),
+/// Returns the keys that a node's host may have, or the jump host at this place, as they are written.
+fn known_pins(spec: &NodeSpec, jump: Option<usize>) -> Vec<String> {
+    let Some(SshSpec::Settings(ssh)) = &spec.ssh else { return Vec::new() };
+    match jump {
+        Some(at) => ssh.jump.get(at).map(|hop| hop.host_keys().to_vec()).unwrap_or_default(),
+        None => ssh.host_keys.clone(),
     }
+}
+
+/// Returns the jump host at a place of what is written.
+fn jump_host(spec: &mut NodeSpec, jump: Option<usize>) -> Option<&mut SshHopSpec> {
+    match &mut spec.ssh {
+        Some(SshSpec::Settings(ssh)) => ssh.jump.get_mut(jump?),
+        Some(SshSpec::Address(_)) | None => None,
+    }
+}
+
+/// Returns the place of the jump host of this address, if one is meant.
+fn hop_of(node: &Declared, jump: Option<&str>) -> Result<Option<usize>, ControlError> {
+    let Some(address) = jump else { return Ok(None) };
+    let hops = match super::declared(&node.row)?.map(|node| node.connection) {
+        Some(Connection::Ssh(ssh)) => ssh.jump,
+        Some(Connection::Local(_)) | None => Vec::new(),
+    };
+    let found = hops.iter().position(|hop| hop.address.to_string() == address);
+    found.map(Some).ok_or_else(|| {
+        let known: Vec<_> = hops.iter().map(|hop| hop.address.to_string()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        ControlError::BadRequest(format!(
+            "node {} has no jump host `{address}`; it has {known}",
+            node.row.name
+        ))
+    })
 }
 
 /// Reads a node from JSON. What is wrong with its shape is told by the loader of `nodes.yaml`: JSON is
@@ -357,12 +395,35 @@ impl Control {
         }
     }
 
+    /// Refuses a key as that of one host which another one has shown.
+    async fn judge_shown(
+        &self,
+        node: &Declared,
+        pin: &HostKeyPin,
+        jump: Option<&str>,
+    ) -> Result<(), ControlError> {
+        let (row, facts) = (&node.row, self.inner.store.nodes().facts(&[node.row.id]).await?);
+        let Some(facts) = facts.get(&row.id) else { return Ok(()) };
+        let is_shown = facts.offered_key.as_deref() == Some(pin.as_str());
+        if !is_shown || facts.offered_by.as_deref() == jump {
+            return Ok(());
+        }
+        let (by, option) = match &facts.offered_by {
+            Some(by) => (format!("the jump host {by}"), format!(" --jump {by}")),
+            None => ("the node itself".to_owned(), String::new()),
+        };
+        Err(ControlError::Conflict(format!(
+            "{by} has shown this key; `portway node confirm {}{option} --host-key {pin}` confirms it as that host's",
+            row.name
+        )))
+    }
+
     async fn forget_offered_key(&self, node: Id<NodeRow>) -> Result<(), ControlError> {
         let store = self.inner.store.nodes();
         if let Some(facts) = store.facts(&[node]).await?.remove(&node)
             && facts.offered_key.is_some()
         {
-            let facts = portway_store::NodeFacts { offered_key: None, ..facts };
+            let facts = portway_store::NodeFacts { offered_key: None, offered_by: None, ..facts };
             store.put_facts(node, &facts).await?;
         }
         Ok(())

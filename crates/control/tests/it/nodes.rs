@@ -189,7 +189,7 @@ async fn a_host_key_is_confirmed_and_replaced_only_by_hand() {
     let control = &bed.control;
     add(control, "web-1", nginx()).await.unwrap();
     let confirm = async |fingerprint: String, keep| {
-        let confirm = ConfirmHostKey { fingerprint, keep };
+        let confirm = ConfirmHostKey { fingerprint, jump: None, keep };
         with_operator(control, async |operator| operator.confirm_host_key("web-1", confirm).await)
             .await
     };
@@ -209,7 +209,7 @@ async fn a_host_key_is_confirmed_and_replaced_only_by_hand() {
     assert_eq!(keys().await, json!([pin('c')]));
     add(control, "here", json!({ "engine": "nginx" })).await.unwrap();
     let local = with_operator(control, async |operator| {
-        let confirm = ConfirmHostKey { fingerprint: pin('a'), keep: false };
+        let confirm = ConfirmHostKey { fingerprint: pin('a'), jump: None, keep: false };
         operator.confirm_host_key("here", confirm).await
     });
     assert!(matches!(local.await, Err(ControlError::Conflict(_))));
@@ -406,7 +406,7 @@ async fn a_file_makes_and_changes_nodes_and_loses_nothing_that_was_done_by_hand(
 
     // What a person confirms and switches stays, and the file is none the worse for it.
     nodes.as_object_mut().unwrap().remove("web-4");
-    let confirm = ConfirmHostKey { fingerprint: pin('b'), keep: false };
+    let confirm = ConfirmHostKey { fingerprint: pin('b'), jump: None, keep: false };
     with_operator(control, async |operator| {
         operator.confirm_host_key("web-1", confirm).await?;
         operator.activate_node("web-1").await

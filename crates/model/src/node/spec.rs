@@ -256,6 +256,40 @@ impl NodeSpec {
     }
 }
 
+impl SshHopSpec {
+    /// Returns `user@host:port`, as it was written.
+    pub fn address(&self) -> &str {
+        match self {
+            Self::Address(address) => address,
+            Self::Settings(hop) => &hop.address,
+        }
+    }
+
+    /// Returns the keys that the host may have.
+    pub fn host_keys(&self) -> &[String] {
+        match self {
+            Self::Address(_) => &[],
+            Self::Settings(hop) => &hop.host_keys,
+        }
+    }
+
+    /// Sets the keys that the host may have.
+    pub fn set_host_keys(&mut self, keys: Vec<String>) {
+        match self {
+            Self::Settings(hop) => hop.host_keys = keys,
+            Self::Address(address) => {
+                let address = std::mem::take(address);
+                let hop = SshHopSettingsSpec {
+                    address,
+                    host_keys: keys,
+                    ..SshHopSettingsSpec::default()
+                };
+                *self = Self::Settings(hop);
+            }
+        }
+    }
+}
+
 fn secrets_at<'a>(
     path: &FieldPath,
     login: &'a mut Option<LoginSpec>,

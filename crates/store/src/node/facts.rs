@@ -29,6 +29,8 @@ pub struct NodeFacts {
     pub error_at: Option<Timestamp>,
     /// The fingerprint of a host key that it showed and that nobody has confirmed.
     pub offered_key: Option<String>,
+    /// The address of the jump host that showed it; nothing where it was the node itself.
+    pub offered_by: Option<String>,
 }
 
 impl Nodes<'_> {
@@ -43,7 +45,7 @@ impl Nodes<'_> {
             read_at: Set(optional_micros(facts.read_at)),
             error: Set(text(&facts.error)),
             error_at: Set(optional_micros(facts.error_at)),
-            offered_key: Set(text(&facts.offered_key)),
+            offered_key: Set(text(&facts.offered())),
         };
         let replace = OnConflict::column(node_facts::Column::NodeId)
             .update_columns([
@@ -82,15 +84,33 @@ impl Nodes<'_> {
 }
 
 impl NodeFacts {
+    /// Returns the key that was shown as it is stored: its fingerprint, and behind a blank the jump host
+    /// that showed it.
+    fn offered(&self) -> Option<String> {
+        let key = self.offered_key.as_ref()?;
+        Some(match &self.offered_by {
+            Some(by) => format!("{key} {by}"),
+            None => key.clone(),
+        })
+    }
+
     fn read(doing: &'static str, row: node_facts::Model) -> Result<Self, StoreError> {
         let columns = Columns::of("node_facts", doing);
+        let (offered_key, offered_by) = match row.offered_key {
+            Some(stored) => match stored.split_once(' ') {
+                Some((key, by)) => (Some(key.to_owned()), Some(by.to_owned())),
+                None => (Some(stored), None),
+            },
+            None => (None, None),
+        };
         Ok(Self {
             engine_version: row.engine_version,
             digest: row.digest,
             read_at: columns.optional_time("read_at", row.read_at)?,
             error: row.error,
             error_at: columns.optional_time("error_at", row.error_at)?,
-            offered_key: row.offered_key,
+            offered_key,
+            offered_by,
         })
     }
 }

@@ -274,19 +274,24 @@ pub(crate) async fn what_was_read_on_a_node_is_kept_apart(db: &TestDb) {
         error: None,
         error_at: None,
         offered_key: None,
+        offered_by: None,
     };
     store.nodes().put_facts(node, &facts).await.unwrap();
     let failed = NodeFacts {
         error: Some("nul \0 text".to_owned()),
         error_at: Some(later(2)),
         offered_key: Some("SHA256:x".to_owned()),
+        offered_by: Some("bastion.example.org:22".to_owned()),
         ..facts
     };
     store.nodes().put_facts(node, &failed).await.unwrap();
 
     let known = store.nodes().facts(&[node, other]).await.unwrap();
     let expected = NodeFacts { error: Some("nul \u{fffd} text".to_owned()), ..failed };
-    assert_eq!(known, [(node, expected)].into());
+    assert_eq!(known, [(node, expected.clone())].into());
+    let by_itself = NodeFacts { offered_by: None, ..expected };
+    store.nodes().put_facts(node, &by_itself).await.unwrap();
+    assert_eq!(store.nodes().facts(&[node]).await.unwrap(), [(node, by_itself)].into());
     assert_eq!(store.nodes().get(node).await.unwrap(), before);
 }
 
