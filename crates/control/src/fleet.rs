@@ -54,7 +54,11 @@ pub(crate) use self::{
     wanted::{name_of, settings_of},
 };
 use self::{edge::Edges, made::Made, round::Freshness, worker::Workers};
-use crate::{Control, deploy::lock, rollout::Gates};
+use crate::{
+    Control,
+    deploy::lock,
+    rollout::{Gates, NodeGates},
+};
 
 /// The name of the task that looks after nodes.
 pub(crate) const TASK: &str = "bring-nodes";
@@ -126,8 +130,8 @@ impl Fleet {
     }
 
     /// Notes what rollouts said of a node when it was last made out what it should have.
-    fn heard(&self, gates: &Gates, node: Id<NodeRow>) {
-        lock(&self.gates).insert(node, gates.of_node(node));
+    fn heard(&self, gates: &NodeGates, node: Id<NodeRow>) {
+        lock(&self.gates).insert(node, gates.said());
     }
 
     /// Has a node looked at with the next round, whatever went wrong with it, where rollouts say

@@ -20,16 +20,15 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use jiff::Timestamp;
 use portway_model::{
-    FieldPath, Finding, FindingCode, Id, Location, ResourceKind, ResourceRef, RevisionNumber,
-    Severity, rollout::Gate,
+    FieldPath, Finding, FindingCode, Location, ResourceKind, ResourceRef, RevisionNumber, Severity,
+    rollout::Gate,
 };
-use portway_store::NodeRow;
 use tokio::sync::watch;
 
 pub(crate) use self::{
     draft::removed_at_once,
     events::step_view,
-    gates::{Choice, Gates, Kept},
+    gates::{Choice, Gates, Kept, NodeGates},
 };
 use crate::{Control, deploy::lock};
 
@@ -61,8 +60,8 @@ impl Rollouts {
 
 impl Rollouts {
     /// Notes what was said of this machine's edge when it was made out what it should have.
-    pub(crate) fn heard(&self, gates: &Gates, edge: Id<NodeRow>) {
-        lock(&self.edge).extend(gates.of_node(edge));
+    pub(crate) fn heard(&self, gates: &NodeGates) {
+        lock(&self.edge).extend(gates.said());
     }
 }
 

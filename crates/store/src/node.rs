@@ -253,6 +253,28 @@ impl<'a> Nodes<'a> {
         Ok(found)
     }
 
+    /// Returns what a node has of these sites.
+    pub async fn on_node(
+        self,
+        node: Id<NodeRow>,
+        sites: &[Id<Site>],
+    ) -> Result<BTreeMap<Id<Site>, NodeSiteRow>, StoreError> {
+        const DOING: &str = "read what a node has of sites";
+        let mut found = BTreeMap::new();
+        for sites in sites.chunks(CHUNK) {
+            let rows = node_sites::Entity::find()
+                .filter(node_sites::Column::NodeId.eq(node.uuid()))
+                .filter(node_sites::Column::SiteId.is_in(sites.iter().map(|site| site.uuid())))
+                .all(self.db.reader())
+                .await
+                .map_err(failed(DOING))?;
+            for row in rows {
+                found.insert(Id::from_uuid(row.site_id), NodeSiteRow::read(DOING, row)?);
+            }
+        }
+        Ok(found)
+    }
+
     async fn by_site(
         self,
         query: sea_orm::Select<node_sites::Entity>,

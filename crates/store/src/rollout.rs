@@ -10,8 +10,9 @@ use portway_model::{
     rollout::{RolloutState, Standing, Strategy},
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::OnConflict,
+    ActiveValue::Set,
+    ColumnTrait, EntityTrait, Iterable as _, QueryFilter, QueryOrder, QuerySelect, Select,
+    sea_query::{Expr, OnConflict},
 };
 
 use crate::{
@@ -22,6 +23,9 @@ use crate::{
     error::failed,
     event,
 };
+
+/// What stands in the place of what a node had, where that is not read.
+const NOTHING: &str = "{}";
 
 /// A rollout that is to be written with its revision.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,6 +113,45 @@ impl<'a> Rollouts<'a> {
         self.with_nodes(rows, DOING).await
     }
 
+    /// Returns the rollouts that decide what nodes get, without what nodes had before: only `of` one node,
+    /// where it is asked for and the rollout goes back. They are not to be recorded.
+    pub async fn gates(self, of: Option<Id<NodeRow>>) -> Result<Vec<RolloutRow>, StoreError> {
+        const DOING: &str = "read what rollouts say of nodes";
+        let query = rollouts::Entity::find().filter(rollouts::Column::Decides.eq(true));
+        let rows = query.all(self.db.reader()).await.map_err(failed(DOING))?;
+        let mut found = BTreeMap::new();
+        for row in rows {
+            found.insert(row.revision, RolloutRow::read(DOING, row)?);
+        }
+        let back = found.iter().filter(|(_, rollout)| rollout.state.is_back());
+        let back: Vec<i64> = back.map(|(revision, _)| *revision).collect();
+        let columns = rollout_nodes::Column::iter()
+            .filter(|column| !matches!(column, rollout_nodes::Column::Before));
+        let places = rollout_nodes::Entity::find()
+            .select_only()
+            .columns(columns)
+            .expr_as(Expr::value(NOTHING), "before");
+        self.read_nodes(places, &mut found, DOING).await?;
+        let Some(node) = of else { return Ok(found.into_values().collect()) };
+        for revisions in back.chunks(CHUNK) {
+            let own = rollout_nodes::Entity::find()
+                .filter(rollout_nodes::Column::NodeId.eq(node.uuid()))
+                .filter(rollout_nodes::Column::Revision.is_in(revisions.iter().copied()))
+                .all(self.db.reader())
+                .await
+                .map_err(failed(DOING))?;
+            for own in own {
+                let rollout = found.get_mut(&own.revision);
+                let own = RolloutNodeRow::read(DOING, own)?;
+                let place = rollout.and_then(|it| it.nodes.iter_mut().find(|it| it.node == node));
+                if let Some(place) = place {
+                    *place = own;
+                }
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
     /// Lists rollouts, the newest first.
     pub async fn list(self, page: &PageRequest) -> Result<Page<RolloutRow>, StoreError> {
         const DOING: &str = "list rollouts";
@@ -125,10 +168,11 @@ impl<'a> Rollouts<'a> {
         Ok(Page { items, next: page.next })
     }
 
-    /// Writes what has become of a rollout, with the events that tell it, if it is still at the
-    /// version at which it was read. Returns whether it was.
+    /// Writes what has become of a rollout, with the events that tell it, if it is still as it `was` read.
+    /// Returns whether it is. Of its nodes those are written that differ.
     pub async fn record(
         self,
+        was: &RolloutRow,
         rollout: &RolloutRow,
         events: &[EventDraft],
     ) -> Result<bool, StoreError> {
@@ -139,20 +183,23 @@ impl<'a> Rollouts<'a> {
             updated_at: Set(micros(rollout.updated_at)),
             finished_at: Set(optional_micros(rollout.finished_at)),
             decides: Set(rollout.decides),
-            version: Set(rollout.version + 1),
+            version: Set(was.version + 1),
             ..rollouts::ActiveModel::default()
         };
         let changed = rollouts::Entity::update_many()
             .set(row)
             .filter(rollouts::Column::Revision.eq(rollout.revision.0))
-            .filter(rollouts::Column::Version.eq(rollout.version))
+            .filter(rollouts::Column::Version.eq(was.version))
             .exec(&transaction)
             .await
             .map_err(failed(DOING))?;
         if changed.rows_affected == 0 {
             return Ok(false);
         }
-        put_nodes(&transaction, rollout.revision, &rollout.nodes, DOING).await?;
+        let known: BTreeMap<_, _> = was.nodes.iter().map(|node| (node.node, node)).collect();
+        let differs = |node: &&RolloutNodeRow| known.get(&node.node) != Some(node);
+        let nodes: Vec<_> = rollout.nodes.iter().filter(differs).collect();
+        put_nodes(&transaction, rollout.revision, &nodes, DOING).await?;
         for event in events {
             event::tell(&transaction, event).await?;
         }
@@ -181,9 +228,21 @@ impl<'a> Rollouts<'a> {
         for row in rows {
             found.insert(row.revision, RolloutRow::read(doing, row)?);
         }
+        self.read_nodes(rollout_nodes::Entity::find(), &mut found, doing).await?;
+        Ok(found.into_values().collect())
+    }
+
+    /// Gives rollouts their nodes, as a query has them.
+    async fn read_nodes(
+        self,
+        query: Select<rollout_nodes::Entity>,
+        found: &mut BTreeMap<i64, RolloutRow>,
+        doing: &'static str,
+    ) -> Result<(), StoreError> {
         let numbers: Vec<i64> = found.keys().copied().collect();
         for numbers in numbers.chunks(CHUNK) {
-            let nodes = rollout_nodes::Entity::find()
+            let nodes = query
+                .clone()
                 .filter(rollout_nodes::Column::Revision.is_in(numbers.iter().copied()))
                 .order_by_asc(rollout_nodes::Column::Wave)
                 .order_by_asc(rollout_nodes::Column::Name)
@@ -196,7 +255,7 @@ impl<'a> Rollouts<'a> {
                 }
             }
         }
-        Ok(found.into_values().collect())
+        Ok(())
     }
 }
 
@@ -239,13 +298,13 @@ pub(crate) async fn insert(
             findings: Vec::new(),
         })
         .collect();
-    put_nodes(transaction, number, &nodes, DOING).await
+    put_nodes(transaction, number, &nodes.iter().collect::<Vec<_>>(), DOING).await
 }
 
 async fn put_nodes(
     transaction: &Transaction,
     revision: RevisionNumber,
-    nodes: &[RolloutNodeRow],
+    nodes: &[&RolloutNodeRow],
     doing: &'static str,
 ) -> Result<(), StoreError> {
     for nodes in nodes.chunks(CHUNK) {

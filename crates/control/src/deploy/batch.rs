@@ -79,8 +79,8 @@ impl Run<'_> {
         let (control, node) = (self.control, self.it.node);
         let on_node = control.on_node(node, ids).await?;
         // Read after the sites (see `Gates`).
-        let gates = control.gates().await?;
-        control.inner.rollouts.heard(&gates, node);
+        let gates = control.gates_of(node).await?;
+        control.inner.rollouts.heard(&gates);
         let mut owners = Owners::new();
         for (id, row) in rows {
             let is_on = self.it.is_for(&row)?;
@@ -88,7 +88,7 @@ impl Run<'_> {
                 let noted = on_node.get(&id);
                 let kept = match self.kept_by_pin(&row, is_on).await? {
                     Some(kept) => Some(kept),
-                    None => match control.choice(&gates, &row, node, noted).await? {
+                    None => match control.choice(&gates, &row, noted).await? {
                         Choice::Kept(kept) => Some(kept),
                         Choice::Newest => None,
                     },

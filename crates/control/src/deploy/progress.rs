@@ -65,12 +65,7 @@ impl Control {
         node: Id<NodeRow>,
         sites: &[Id<Site>],
     ) -> Result<BTreeMap<Id<Site>, NodeSiteRow>, ControlError> {
-        let rows = self.inner.store.nodes().of_sites(sites).await?;
-        Ok(rows
-            .into_iter()
-            .filter(|((_, on), _)| *on == node)
-            .map(|((site, _), row)| (site, row))
-            .collect())
+        Ok(self.inner.store.nodes().on_node(node, sites).await?)
     }
 
     async fn nodes(&self) -> Result<Nodes, ControlError> {

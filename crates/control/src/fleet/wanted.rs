@@ -78,13 +78,13 @@ impl Control {
         let mut rows = self.sites_of(asking.node).await?;
         let moved_away = self.moved_away(&rows, &before).await?;
         // Read after the sites (see `Gates`).
-        let gates = self.gates().await?;
+        let gates = self.gates_of(asking.row.id).await?;
         self.inner.fleet.heard(&gates, asking.row.id);
         let is_for = rows.len();
         rows.extend(moved_away);
         for (index, row) in rows.iter().enumerate() {
             let known = before.get(&row.id);
-            let choice = self.choice(&gates, row, asking.row.id, known).await?;
+            let choice = self.choice(&gates, row, known).await?;
             if index >= is_for && choice == Choice::Newest {
                 continue;
             }

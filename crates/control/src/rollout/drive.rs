@@ -91,8 +91,8 @@ impl Control {
                 && is_old
                 && self.live_sites(rollout.revision).await?.is_empty()
             {
-                let given_up = RolloutRow { decides: false, ..rollout };
-                self.inner.store.rollouts().record(&given_up, &[]).await?;
+                let given_up = RolloutRow { decides: false, ..rollout.clone() };
+                self.inner.store.rollouts().record(&rollout, &given_up, &[]).await?;
             }
         }
         Ok(())

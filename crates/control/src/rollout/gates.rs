@@ -16,6 +16,13 @@ use crate::{Control, ControlError};
 #[derive(Debug, Default)]
 pub(crate) struct Gates(BTreeMap<RevisionNumber, Deciding>);
 
+/// What rollouts say of all the sites of one node.
+#[derive(Debug)]
+pub(crate) struct NodeGates {
+    node: Id<NodeRow>,
+    gates: Gates,
+}
+
 /// A rollout with its nodes to be found by their ids.
 #[derive(Debug)]
 struct Deciding {
@@ -58,6 +65,13 @@ impl Gates {
     }
 }
 
+impl NodeGates {
+    /// Returns what they say of the node, where it does not get all that is declared.
+    pub(crate) fn said(&self) -> BTreeMap<RevisionNumber, Gate> {
+        self.gates.of_node(self.node)
+    }
+}
+
 impl Deciding {
     fn of(rollout: RolloutRow) -> Self {
         let places = rollout.nodes.iter().enumerate().map(|(at, place)| (place.node, at)).collect();
@@ -76,7 +90,16 @@ impl Deciding {
 impl Control {
     /// Returns what rollouts say now.
     pub(crate) async fn gates(&self) -> Result<Gates, ControlError> {
-        let rollouts = self.inner.store.rollouts().deciding().await?;
+        self.read_gates(None).await
+    }
+
+    /// Returns what rollouts say now of the sites of a node.
+    pub(crate) async fn gates_of(&self, node: Id<NodeRow>) -> Result<NodeGates, ControlError> {
+        Ok(NodeGates { node, gates: self.read_gates(Some(node)).await? })
+    }
+
+    async fn read_gates(&self, of: Option<Id<NodeRow>>) -> Result<Gates, ControlError> {
+        let rollouts = self.inner.store.rollouts().gates(of).await?;
         let deciding = |rollout: RolloutRow| (rollout.revision, Deciding::of(rollout));
         Ok(Gates(rollouts.into_iter().map(deciding).collect()))
     }
@@ -84,11 +107,11 @@ impl Control {
     /// Chooses the version of a site that a node gets.
     pub(crate) async fn choice(
         &self,
-        gates: &Gates,
+        NodeGates { node, gates }: &NodeGates,
         row: &SiteRow,
-        node: Id<NodeRow>,
         known: Option<&NodeSiteRow>,
     ) -> Result<Choice, ControlError> {
+        let node = *node;
         let Some((deciding, gate)) = gates.against(row.revision, node) else {
             return Ok(Choice::Newest);
         };

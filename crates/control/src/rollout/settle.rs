@@ -34,7 +34,7 @@ impl Control {
             let revision = Some(rollout.revision);
             events.push(EventDraft { at: sight.now(), kind: KIND.to_owned(), revision, body });
         }
-        if !self.inner.store.rollouts().record(&rollout, &events).await? {
+        if !self.inner.store.rollouts().record(was, &rollout, &events).await? {
             return Ok(Wrote::Overtaken);
         }
         self.inner.rollouts.changed.send_modify(|count| *count = count.wrapping_add(1));

@@ -89,7 +89,8 @@ impl Sight {
         let (state, patience) = (rollout.state, rollout.strategy.patience);
         let (revision, came_here) = (rollout.revision, rollout.updated_at);
         for place in &mut rollout.nodes {
-            let from = if is_back(state) { came_here } else { place.let_in_at.unwrap_or(self.now) };
+            let from =
+                if state.is_back() { came_here } else { place.let_in_at.unwrap_or(self.now) };
             let limit = SignedDuration::from_secs(i64::from(patience));
             let is_late = self.now.duration_since(from.max(self.began)) > limit;
             let (standing, findings) = self.stand(place, revision, state, is_late, patience);
@@ -106,7 +107,7 @@ impl Sight {
             let found = rollout.nodes.iter().filter(|place| place.standing == standing).count();
             u32::try_from(found).unwrap_or(u32::MAX)
         };
-        let is_behind = is_back(rollout.state);
+        let is_behind = rollout.state.is_back();
         Seen {
             waves: rollout.nodes.iter().map(|place| place.wave + 1).max().unwrap_or(0),
             pending: if is_behind { 0 } else { of(Standing::Working) },
@@ -133,7 +134,7 @@ impl Sight {
         if place.let_in_at.is_none() {
             return (Standing::Waiting, Vec::new());
         }
-        if is_back(state) {
+        if state.is_back() {
             return match (self.is_back(place, revision), is_late) {
                 (true, _) => (Standing::Back, Vec::new()),
                 (false, false) => (Standing::Working, Vec::new()),
@@ -223,8 +224,4 @@ enum Has {
     All,
     NotYet,
     Held(Vec<Finding>),
-}
-
-fn is_back(state: RolloutState) -> bool {
-    matches!(state, RolloutState::GoingBack { .. } | RolloutState::Undone { .. })
 }

@@ -260,6 +260,11 @@ impl RolloutState {
         !matches!(self, Self::Done | Self::Partial)
     }
 
+    /// Tells whether its nodes get what they had before.
+    pub fn is_back(self) -> bool {
+        matches!(self, Self::GoingBack { .. } | Self::Undone { .. })
+    }
+
     /// Returns the word for it.
     pub fn word(self) -> &'static str {
         match self {

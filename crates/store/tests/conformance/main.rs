@@ -127,6 +127,7 @@ conformance! {
     rollouts:
         a_rollout_is_there_with_its_revision_or_not_at_all,
         of_two_that_take_a_rollout_on_one_does,
+        what_nodes_had_is_read_for_the_one_that_goes_back,
         rollouts_are_listed_and_forgotten_when_they_decide_nothing,
         the_numbers_of_events_grow_as_they_are_seen,
         steps_are_kept_with_their_deployment;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use portway_model::{
     Id, RevisionNumber, Stage,
-    rollout::{RolloutState, Standing, Strategy},
+    rollout::{RolloutState, Standing, Strategy, WhyBack},
 };
 use portway_store::{
     ChangeDraft, CommitError, DeploymentRow, EventDraft, Expected, PageRequest, RolloutDraft,
@@ -63,8 +63,9 @@ pub(crate) async fn of_two_that_take_a_rollout_on_one_does(db: &TestDb) {
         body: json!({ "state": "running" }),
     };
 
-    assert!(db.store.rollouts().record(&row, std::slice::from_ref(&event)).await.unwrap());
-    assert!(!db.store.rollouts().record(&late, std::slice::from_ref(&event)).await.unwrap());
+    let (rollouts, events) = (db.store.rollouts(), std::slice::from_ref(&event));
+    assert!(rollouts.record(&late, &row, events).await.unwrap());
+    assert!(!rollouts.record(&late, &late, events).await.unwrap());
 
     let known = db.store.rollouts().get(number).await.unwrap().unwrap();
     row.version += 1;
@@ -73,6 +74,37 @@ pub(crate) async fn of_two_that_take_a_rollout_on_one_does(db: &TestDb) {
     assert_eq!(events.iter().map(|row| &row.event).collect::<Vec<_>>(), [&event]);
     assert_eq!(db.store.events().latest().await.unwrap(), events[0].id);
     assert!(db.store.events().since(events[0].id, 10).await.unwrap().is_empty());
+}
+
+pub(crate) async fn what_nodes_had_is_read_for_the_one_that_goes_back(db: &TestDb) {
+    let number = begin(db, "a.example").await;
+    let was = db.store.rollouts().get(number).await.unwrap().unwrap();
+    let mut row = was.clone();
+    row.state = RolloutState::Running { wave: 0, forgiven: 0 };
+    for place in &mut row.nodes {
+        place.before = BTreeMap::from([(id(), Some(RevisionNumber(3)))]);
+    }
+    assert!(db.store.rollouts().record(&was, &row, &[]).await.unwrap());
+    row.version += 1;
+    let read = async |node| db.store.rollouts().gates(node).await.unwrap().pop().unwrap();
+    let had = |row: &portway_store::RolloutRow| {
+        row.nodes.iter().map(|place| !place.before.is_empty()).collect::<Vec<_>>()
+    };
+    let one = row.nodes[1].node;
+
+    assert_eq!(had(&read(Some(one)).await), [false; 3], "nobody goes back");
+    let mut back = row.clone();
+    back.state = RolloutState::GoingBack { why: WhyBack::Asked };
+    back.nodes[2].standing = Standing::Working;
+    assert!(db.store.rollouts().record(&row, &back, &[]).await.unwrap());
+
+    assert_eq!(had(&read(None).await), [false; 3]);
+    let gates = read(Some(one)).await;
+    assert_eq!(had(&gates), [false, true, false]);
+    assert_eq!(gates.nodes[1], row.nodes[1]);
+    assert_eq!((gates.state, gates.nodes[2].standing), (back.state, Standing::Working));
+    let all = db.store.rollouts().get(number).await.unwrap().unwrap();
+    assert_eq!(all.nodes, back.nodes, "what did not change is as it was");
 }
 
 pub(crate) async fn rollouts_are_listed_and_forgotten_when_they_decide_nothing(db: &TestDb) {
@@ -87,7 +119,8 @@ pub(crate) async fn rollouts_are_listed_and_forgotten_when_they_decide_nothing(d
         let mut row = db.store.rollouts().get(number).await.unwrap().unwrap();
         row.state = RolloutState::Aborted { wave: None };
         (row.finished_at, row.decides) = (Some(now()), decides);
-        assert!(db.store.rollouts().record(&row, &[]).await.unwrap());
+        let was = row.clone();
+        assert!(db.store.rollouts().record(&was, &row, &[]).await.unwrap());
     }
     assert_eq!(db.store.rollouts().prune(later(60)).await.unwrap(), 1);
     assert!(db.store.rollouts().get(numbers[0]).await.unwrap().is_some(), "it decides still");
