@@ -48,6 +48,8 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(nodes::show_node, nodes::edit_node, nodes::remove_node))
         .routes(routes!(nodes::activate_node))
         .routes(routes!(nodes::deactivate_node))
+        .routes(routes!(nodes::drain_node))
+        .routes(routes!(nodes::undrain_node))
         .routes(routes!(nodes::check_node))
         .routes(routes!(nodes::scan_node))
         .routes(routes!(nodes::node_statistics))

@@ -132,9 +132,9 @@ async fn node(session: &Session, command: NodeCommand) -> Outcome {
         NodeCommand::Rollback { node } => node::roll_back(session, &node).await,
         NodeCommand::Check { node } => node::check(session, &node).await,
         NodeCommand::Scan { node, options } => import::scan(session, &node, &options).await,
-        NodeCommand::Install { node, yes, dry_run } => {
-            node::install(session, &node, yes, dry_run).await
-        }
+        NodeCommand::Install(args) => node::install(session, args).await,
+        NodeCommand::Drain { node } => node::drain(session, &node).await,
+        NodeCommand::Undrain { node } => node::undrain(session, &node).await,
         NodeCommand::Deactivate { node } => node::deactivate(session, &node).await,
         NodeCommand::Confirm { node, host_key, jump, keep } => {
             node::confirm(session, &node, host_key, jump, keep).await
@@ -144,7 +144,7 @@ async fn node(session: &Session, command: NodeCommand) -> Outcome {
         NodeCommand::Stop { node, yes } => node::stop(session, &node, yes).await,
         NodeCommand::Reload { node } => node::service(session, &node, "reload").await,
         NodeCommand::Restart { node } => node::service(session, &node, "restart").await,
-        NodeCommand::Sudoers { node } => node::sudoers(session, &node).await,
+        NodeCommand::Sudoers(args) => node::sudoers(session, args).await,
         NodeCommand::Token(command) => join_token(session, command).await,
         NodeCommand::CloudInit(args) => node::cloud_init(session, *args).await,
         NodeCommand::Key => node::key(session).await,

@@ -13,6 +13,7 @@ mod clean;
 mod connect;
 mod cut_off;
 mod edge;
+mod engines;
 mod errand;
 mod exec;
 mod hands;
@@ -39,9 +40,9 @@ use std::{
 
 use camino::Utf8PathBuf;
 use jiff::{SignedDuration, Timestamp};
-use portway_deploy::Survey;
+use portway_deploy::{CameAs, Survey, holes};
 use portway_engine::Engine;
-use portway_model::{EngineKind, Id, RevisionNumber, Site, rollout::Gate};
+use portway_model::{EngineKind, Finding, Id, Node, RevisionNumber, Site, rollout::Gate};
 use portway_store::NodeRow;
 use tokio::sync::watch;
 
@@ -65,6 +66,9 @@ pub(crate) const TASK: &str = "bring-nodes";
 /// The wait after a first trouble with a node; it doubles with each, up to `LONGEST_WAIT`.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(2);
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(300);
+
+/// What was seen of a node is good for so long where something is planned by it.
+const LATELY: SignedDuration = SignedDuration::from_secs(60);
 
 /// What is remembered of nodes between two looks. All of it can be lost.
 #[derive(Default)]
@@ -127,6 +131,24 @@ impl Fleet {
     pub(crate) fn program(&self, node: Id<NodeRow>) -> Option<Utf8PathBuf> {
         let survey = lock(&self.surveys).get(&node).map(Arc::clone)?;
         survey.program.as_ref().ok().cloned()
+    }
+
+    /// Returns what was seen of a node just before: when it is shown what would be done, and then done.
+    fn seen_lately(&self, node: Id<NodeRow>, now: Timestamp) -> Option<Arc<Survey>> {
+        let survey = lock(&self.surveys).get(&node).map(Arc::clone)?;
+        (now.duration_since(survey.at) < LATELY).then_some(survey)
+    }
+
+    /// Returns what a node's engine came as, as far as somebody looked.
+    pub(crate) fn came_as(&self, node: Id<NodeRow>) -> CameAs {
+        let survey = lock(&self.surveys).get(&node).map(Arc::clone);
+        survey.map(|survey| survey.came_as()).unwrap_or_default()
+    }
+
+    /// Tells of holes that the version of a node's engine is known to have, where somebody looked.
+    pub(crate) fn known_holes(&self, id: Id<NodeRow>, node: &Node) -> Option<Finding> {
+        let survey = lock(&self.surveys).get(&id).map(Arc::clone)?;
+        holes(node, survey.engine.as_ref().ok()?.version, &survey.came_as())
     }
 
     /// Notes what rollouts said of a node when it was last made out what it should have.

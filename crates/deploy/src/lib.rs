@@ -17,7 +17,9 @@
 mod access;
 mod clean;
 mod fence;
+mod holes;
 mod home;
+mod install;
 mod instance;
 mod journal;
 mod look;
@@ -39,6 +41,8 @@ mod workers;
 pub use self::{
     access::Access,
     clean::{Cleaned, clean},
+    holes::{CameAs, holes},
+    install::{InstallError, Installed, Prospect, Wish, carry_out, prospect},
     journal::{Journal, JournalError, StepRecord, Unwritten},
     look::{Look, Owner, Standing},
     proof::{Answers, Asked, Doors, Proof, Verdict, after, before, compare},
@@ -47,9 +51,10 @@ pub use self::{
     service::{Acted, Ran, ServiceError, ServiceState, act},
     state::{FORMAT, NodeState},
     step::StepError,
-    sudoers::{SUDOERS, SudoPlaces, Sudoers, SudoersError, sudoers},
+    sudoers::{
+        INSTALL_SUDOERS, SUDOERS, SudoPlaces, Sudoers, SudoersError, install_sudoers, sudoers,
+    },
     survey::{
-        Door, EngineSeen, Entrance, Folder, Listener, Packages, Seen, Survey, System, layout,
-        preflight, survey,
+        Door, EngineSeen, Entrance, Folder, Listener, Seen, Survey, layout, preflight, survey,
     },
 };

@@ -17,6 +17,9 @@ use crate::{
 /// How long an engine may take, after its command has ended, to be as it should.
 const SETTLING: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(100);
+/// So many looks in a row must see an engine run that was installed, this far apart.
+const IN_A_ROW: u32 = 6;
+const BETWEEN: Duration = Duration::from_millis(500);
 
 /// What was done to an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +112,35 @@ pub async fn act<T: Transport>(
     let after = if has_failed { service.state().await? } else { service.settled(wanted).await? };
     let is_done = !has_failed && after.runs == wanted;
     Ok(Acted { supervisor: service.supervisor, before, after, ran, is_done })
+}
+
+/// Tells how the engine of a node is.
+pub(crate) async fn state<T: Transport>(
+    transport: &T,
+    node: &Node,
+    supervisor: &Supervisor,
+) -> Result<ServiceState, ServiceError> {
+    Service { transport, node, supervisor: supervisor.clone() }.state().await
+}
+
+/// Waits until the engine of a node runs and goes on doing so, at most for a while, and tells how it is
+/// then: one that ends at once is started again and again, and looked at between it seems to run.
+pub(crate) async fn running<T: Transport>(
+    transport: &T,
+    node: &Node,
+    supervisor: &Supervisor,
+) -> Result<ServiceState, ServiceError> {
+    let service = Service { transport, node, supervisor: supervisor.clone() };
+    let end = Instant::now() + SETTLING;
+    let mut in_a_row = 0;
+    loop {
+        let state = service.state().await?;
+        in_a_row = if state.runs { in_a_row + 1 } else { 0 };
+        if in_a_row >= IN_A_ROW || (Instant::now() > end && !state.runs) {
+            return Ok(state);
+        }
+        sleep(BETWEEN).await;
+    }
 }
 
 struct Service<'a, T> {

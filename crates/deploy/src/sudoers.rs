@@ -14,10 +14,12 @@ use portway_model::{EngineKind, Node, node::SshUser};
 use portway_policy::NodeSettings;
 use portway_transport::{Transport, TransportError};
 
-use crate::{StepError, service::usual_layout, step::argv, survey::own_test, tools};
+use crate::{Prospect, StepError, service::usual_layout, step::argv, survey::own_test, tools};
 
 /// Where the rules belong.
 pub const SUDOERS: &str = "/etc/sudoers.d/portway";
+/// Where the rules of one installation belong.
+pub const INSTALL_SUDOERS: &str = "/etc/sudoers.d/portway-install";
 
 /// Where the programs are that the rules name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct SudoPlaces {
     pub program: Utf8PathBuf,
     /// What looks after services.
     pub supervisor: Supervisor,
+    /// Whether there is a sudo: Alpine has none at first.
+    pub has_sudo: bool,
 }
 
 /// Rules of sudo for a login on a node.
@@ -62,7 +66,16 @@ impl SudoPlaces {
             timeout: tools::program(transport, "timeout").await?.unwrap_or(usual.timeout),
             program: tools::program(transport, name).await?.unwrap_or(usual.program),
             supervisor: tools::supervisor(transport).await?,
+            has_sudo: tools::program(transport, "sudo").await?.is_some(),
         })
+    }
+
+    /// Says what these rules need beside themselves.
+    const fn note(&self) -> &'static str {
+        if self.has_sudo {
+            return "";
+        }
+        "# There is no sudo on the node; as root there, on Alpine: apk add sudo. doas is not used.\n"
     }
 
     /// Returns where they usually are, on a system with systemd.
@@ -71,6 +84,7 @@ impl SudoPlaces {
             timeout: "/usr/bin/timeout".into(),
             program: usual_layout(node).program,
             supervisor: Supervisor::Systemd("/usr/bin/systemctl".into()),
+            has_sudo: true,
         }
     }
 }
@@ -80,19 +94,44 @@ impl SudoPlaces {
 /// # Errors
 /// When a path of the node cannot stand in a command.
 pub fn sudoers(node: &Node, user: &SshUser, places: &SudoPlaces) -> Result<Sudoers, SudoersError> {
-    let mut commands = Vec::new();
+    let commands = privileged(node, places)?;
+    let (commands, rules) = rules(&commands, places)?;
+    let text = text(SUDOERS, node, user, &rules);
+    Ok(Sudoers { commands, text: format!("{}{text}", places.note()) })
+}
+
+/// Returns the rules that a login needs for one installation, and for nothing after it.
+///
+/// # Errors
+/// When a path cannot stand in a command.
+pub fn install_sudoers(
+    node: &Node,
+    user: &SshUser,
+    places: &SudoPlaces,
+    prospect: &Prospect,
+) -> Result<Sudoers, SudoersError> {
+    let commands: Vec<Command> = prospect.privileged().into_iter().cloned().collect();
+    let (commands, rules) = rules(&commands, places)?;
+    let text = text(INSTALL_SUDOERS, node, user, &rules);
+    let once = "# They are for one installation; remove this file after it.\n";
+    Ok(Sudoers { commands, text: format!("{once}{}{text}", places.note()) })
+}
+
+/// Returns the commands as sudo is given them, and as `sudoers(5)` has them, each once.
+fn rules(
+    commands: &[Command],
+    places: &SudoPlaces,
+) -> Result<(Vec<String>, Vec<String>), SudoersError> {
     let mut seen = BTreeSet::new();
-    for command in privileged(node, places)? {
-        let words = argv(&command)?.bounded(command.deadline);
+    let (mut told, mut rules) = (Vec::new(), Vec::new());
+    for command in commands {
+        let words = argv(command)?.bounded(command.deadline);
         if seen.insert(words.clone()) {
-            commands.push(words);
+            told.push(words.join(" "));
+            rules.push(rule(&places.timeout, &words));
         }
     }
-    let rules: Vec<_> = commands.iter().map(|words| rule(&places.timeout, words)).collect();
-    Ok(Sudoers {
-        commands: commands.iter().map(|words| words.join(" ")).collect(),
-        text: text(node, user, &rules),
-    })
+    Ok((told, rules))
 }
 
 /// Returns the commands that are run with the rights of root.
@@ -147,11 +186,11 @@ fn escaped(word: &str) -> String {
     text
 }
 
-fn text(node: &Node, user: &SshUser, rules: &[String]) -> String {
+fn text(file: &str, node: &Node, user: &SshUser, rules: &[String]) -> String {
     let (name, engine) = (&node.name, node.engine);
     let head = format!(
         "# What Portway does as root on node {name} ({engine}), and nothing else.\n\
-         # As root there: visudo -f {SUDOERS}; mode 0440.\n"
+         # As root there: visudo -f {file}; mode 0440.\n"
     );
     if user.is_root() {
         return format!("{head}# It logs in as root, who needs no rules.\n");

@@ -6,6 +6,7 @@
 mod door;
 mod engine;
 mod judge;
+mod package;
 mod service;
 mod sockets;
 
@@ -13,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
-use portway_engine::{Command, EngineFacts, Layout, Ports, Rights};
+use portway_engine::{Command, EngineFacts, Layout, OsRelease, Ports, Rights, Version};
 use portway_model::{EngineKind, Node, Stage};
 use portway_transport::{Content, SEARCH_PATH, Transport, TransportError};
 
 pub use self::{door::Door, engine::EngineSeen, judge::preflight, sockets::Listener};
 use crate::{
-    Access, NodeState, StepError, Unwritten, access,
+    Access, CameAs, NodeState, StepError, Unwritten, access,
     home::Home,
     step::{Node as Steps, printed},
     turn,
@@ -47,11 +48,13 @@ pub struct Survey {
     /// The numeric user who logs in.
     pub user: Seen<u32>,
     /// The system, as it calls itself.
-    pub system: Seen<System>,
+    pub system: Seen<OsRelease>,
     /// The engine's program.
     pub program: Seen<Utf8PathBuf>,
     /// The engine.
     pub engine: Seen<EngineSeen>,
+    /// The version of the package that the program came as; nothing where it came otherwise.
+    pub package: Seen<Option<String>>,
     /// What the engine's own test says of what is there: nothing wrong, or its words.
     pub test: Seen<Option<String>>,
     /// The seconds by which its clock is ahead of the manager's.
@@ -78,28 +81,6 @@ pub struct Survey {
     pub stopped: Seen<Option<String>>,
     /// What lies where an edge's control socket should be; nothing of other engines.
     pub door: Option<Seen<Door>>,
-}
-
-/// A system.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct System {
-    /// What it calls itself: `Debian GNU/Linux 12 (bookworm)`.
-    pub name: String,
-    /// How programs are installed there.
-    pub packages: Packages,
-}
-
-/// How programs are installed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packages {
-    /// Debian, Ubuntu.
-    Apt,
-    /// Fedora, Red Hat, Amazon Linux.
-    Dnf,
-    /// Alpine.
-    Apk,
-    /// Some other way.
-    Unknown,
 }
 
 /// A folder that is to be Portway's.
@@ -149,10 +130,12 @@ pub async fn survey<T: Transport>(
     let layout = layout(node, authorities.as_ref().ok(), program.as_ref().ok());
     let is_edge = node.engine == EngineKind::Edge;
     let door = if is_edge { Some(door::see(&eye, &node.control_socket()).await) } else { None };
+    let system = eye.system().await;
     Ok(Survey {
         at: now(),
         user,
-        system: eye.system().await,
+        package: package::see(&eye, system.as_ref().ok(), program.as_ref().ok()).await,
+        system,
         engine: engine::see(&eye, node.engine, &layout).await,
         test: eye.test(node.engine, &layout).await,
         stopped: service::see(&eye, node, &layout.program).await,
@@ -178,6 +161,15 @@ pub async fn survey<T: Transport>(
 }
 
 impl Survey {
+    /// Returns what the engine's program came as.
+    pub fn came_as(&self) -> CameAs {
+        match &self.package {
+            Ok(Some(version)) => CameAs::Package(version.clone()),
+            Ok(None) => CameAs::Program,
+            Err(_) => CameAs::Unknown,
+        }
+    }
+
     /// Returns what is rendered for, where the engine was seen.
     pub fn facts(&self, node: &Node) -> Option<EngineFacts> {
         let engine = self.engine.as_ref().ok()?;
@@ -220,6 +212,18 @@ pub fn layout(
         authorities: authorities.cloned().unwrap_or_else(|| Utf8PathBuf::from(AUTHORITIES[0])),
         home,
     }
+}
+
+/// Asks a program that lies anywhere on a node for its version.
+pub(crate) async fn engine_at<T: Transport>(
+    transport: &T,
+    engine: EngineKind,
+    layout: &Layout,
+    program: &Utf8Path,
+) -> Seen<Version> {
+    let steps = Steps { transport, journal: &Unwritten, stage: Stage::Queued };
+    let layout = Layout { program: program.to_owned(), ..layout.clone() };
+    Ok(engine::see(&Eye { steps }, engine, &layout).await?.version)
 }
 
 /// Returns the name of an engine's program.
@@ -269,11 +273,11 @@ impl<T: Transport> Eye<'_, T> {
         Err(format!("there is no program `{name}` in {SEARCH_PATH}"))
     }
 
-    async fn system(&self) -> Seen<System> {
+    async fn system(&self) -> Seen<OsRelease> {
         let path = Utf8Path::new("/etc/os-release");
         let bytes = self.steps.get(path).await.map_err(words)?.unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
-        system(&text).ok_or_else(|| format!("{path} does not name a system"))
+        OsRelease::read(&text).ok_or_else(|| format!("{path} does not name a system"))
     }
 
     async fn test(&self, kind: EngineKind, layout: &Layout) -> Seen<Option<String>> {
@@ -405,27 +409,6 @@ fn words(error: StepError) -> String {
     error.to_string()
 }
 
-fn system(os_release: &str) -> Option<System> {
-    let field = |name: &str| {
-        let line = os_release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        line.map(|value| value.trim_matches(['"', '\'']).to_owned())
-    };
-    let name = field("PRETTY_NAME").or_else(|| field("NAME"))?;
-    let kin =
-        format!("{} {}", field("ID").unwrap_or_default(), field("ID_LIKE").unwrap_or_default());
-    let is = |names: &[&str]| kin.split_whitespace().any(|id| names.contains(&id));
-    let packages = if is(&["debian", "ubuntu"]) {
-        Packages::Apt
-    } else if is(&["fedora", "rhel", "centos", "amzn"]) {
-        Packages::Dnf
-    } else if is(&["alpine"]) {
-        Packages::Apk
-    } else {
-        Packages::Unknown
-    };
-    Some(System { name, packages })
-}
-
 /// Reads the fourth column of what `df -P -k` prints below its heading.
 fn available(df: &str) -> Option<u64> {
     let kilobytes: u64 = df.lines().last()?.split_whitespace().nth(3)?.parse().ok()?;
@@ -435,20 +418,6 @@ fn available(df: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn systems_are_known_by_their_kin() {
-        for (text, packages) in [
-            ("PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\n", Packages::Apt),
-            ("NAME=x\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", Packages::Apt),
-            ("NAME=\"Amazon Linux\"\nID=\"amzn\"\nID_LIKE=\"fedora\"\n", Packages::Dnf),
-            ("NAME=\"Alpine Linux\"\nID=alpine\n", Packages::Apk),
-            ("NAME=NixOS\nID=nixos\n", Packages::Unknown),
-        ] {
-            assert_eq!(system(text).unwrap().packages, packages, "{text}");
-        }
-        assert_eq!(system("VERSION=1\n"), None);
-    }
 
     #[test]
     fn what_is_left_on_a_disk_is_read_in_bytes() {

@@ -33,6 +33,7 @@ mod pipeline;
 mod proxy;
 mod quality;
 mod random;
+mod ready;
 mod request_id;
 mod sendfile;
 mod stall;

@@ -23,6 +23,7 @@ use crate::{
     headers::Origin,
     pages::{self, Fault},
     proxy::Switched,
+    ready,
     request_id::REQUEST_ID,
     stall::Patience,
     worker::{Connection, Shared, Worker},
@@ -267,7 +268,10 @@ pub(crate) async fn pass<'a>(
     witness.enters(Stage::Method);
     refuse_method(&inbound.parts.method)?;
     witness.enters(Stage::Host);
-    let (entry, table) = find_host(shared, &inbound).await?;
+    let (entry, table) = match find_host(shared, &inbound).await {
+        Err(_) if ready::is_asked(&inbound) => return Ok(Way::Answered(ready::answer(shared))),
+        found => found?,
+    };
     let (site, located) = find_site(&table, &inbound)?;
     witness.found_site(&site);
     arrived.patience.set(site.limits.write_stall);

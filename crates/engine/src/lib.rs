@@ -13,11 +13,14 @@ mod counts;
 mod engine;
 mod facts;
 mod go_pattern;
+mod holes;
+mod install;
 mod judge;
 mod matrix;
 pub mod nginx;
 mod object;
 mod order;
+mod os_release;
 mod output;
 mod own_log;
 mod path;
@@ -33,9 +36,14 @@ pub use self::{
     counts::{COUNTS_MOST, Counted, Counts, counts_path, read_counts},
     engine::{Engine, RenderError, TopLevel},
     facts::{EngineFacts, Layout, Ports, Version, VersionError},
+    holes::{Hole, known_holes},
+    install::{
+        InstallPlan, InstallStep, NoPlan, ProgramPlace, Wanted, offered, package_plan, program_plan,
+    },
     judge::judge,
     matrix::engines_markdown,
     object::{Extension, Object, Place, Release, ReleaseSite, Rendered, Secrecy},
+    os_release::{Family, OsRelease},
     own_log::{OwnLog, own_log},
     service::{
         Action, NoWay, Supervisor, UnknownAction, service_commands, service_name, state_command,

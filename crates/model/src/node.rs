@@ -32,6 +32,9 @@ pub use self::{
 };
 use crate::{Name, RevisionNumber};
 
+/// Where a node says over plain HTTP, to whoever asks for a host that no site has, whether balancers in
+/// front of it should send it requests: 200, or 503 while it is draining.
+pub const READY_PATH: &str = "/.well-known/portway/ready";
 /// The port on which a node's engine says what it runs, for the manager alone.
 pub const PROBE_PORT: u16 = 8911;
 /// Where the edge that Portway installs has its control socket.
@@ -62,6 +65,9 @@ pub struct Node {
     /// The revision at which its sites are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<RevisionNumber>,
+    /// Whether balancers in front of it are told to send it nothing new.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
     /// Where its engine listens.
     pub ports: Ports,
     /// Where its files are.

@@ -30,6 +30,8 @@ pub enum Check {
     Certificate,
     /// The clock.
     Clock,
+    /// Whether the engine's version has known holes.
+    Version,
 }
 
 /// What came of a check.

@@ -116,6 +116,9 @@ pub struct NodeSettings {
     /// other's cookies; one that is given none makes one up at its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky_key: Option<StickyKey>,
+    /// Whether balancers that ask are told to send nothing new.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
 }
 
 /// A key that signs the cookies that keep clients with their targets.

@@ -1,7 +1,9 @@
 //! Managing the machines behind nodes: commands, services, rules of sudo.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::node::InstallNode;
 
 /// A command to be run on a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -89,6 +91,27 @@ pub struct RanCommand {
     pub status: String,
     /// What it printed last.
     pub output: String,
+}
+
+/// Which rules of sudo are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub struct SudoersQuery {
+    /// Those of one installation of the engine; otherwise those of all that is done later.
+    pub install: bool,
+    /// The installation is an upgrade.
+    pub upgrade: bool,
+    /// The file on the node that is to be the engine's program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+}
+
+impl SudoersQuery {
+    /// Returns the installation that the rules are for.
+    pub fn how(&self) -> InstallNode {
+        InstallNode { upgrade: self.upgrade, program: self.program.clone(), sha256: None }
+    }
 }
 
 /// The rules of sudo that the login of a node needs.

@@ -214,31 +214,89 @@ pub struct NodeCheck {
     pub findings: Vec<Finding>,
 }
 
-/// How the program of the manager comes to a node as its edge.
+/// How an engine is to come to a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub struct InstallNode {
+    /// It is there, and the newest is to come.
+    pub upgrade: bool,
+    /// A file on the node that is to be the engine's program; without it, its package comes. The edge
+    /// comes from the manager.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// The SHA-256 that this file must have; with another nothing is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// How an engine comes to a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct NodeInstall {
-    /// The version of the program.
-    pub version: String,
-    /// Its SHA-256.
-    pub digest: String,
-    /// Its length in bytes.
-    pub size: u64,
-    /// Where on the node it is sent, to install itself from there.
-    pub path: String,
-    /// What is run there, as root.
-    pub command: String,
-    /// The version of the edge that runs there; nothing where none answers.
+    /// The engine.
+    pub engine: String,
+    /// What it comes as, in words.
+    pub by: String,
+    /// The version that comes, as the package manager or the program itself says; nothing where that is
+    /// known only after the lists of packages were read anew.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub running: Option<String>,
-    /// Whether it is installed; otherwise this is what would be done.
+    pub version: Option<String>,
+    /// The version that is there; of an edge, the one that answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installed: Option<String>,
+    /// How the engine is, in words.
+    pub state: String,
+    /// What becomes of connections to an engine that runs.
+    pub interrupts: String,
+    /// What is done, in its order; with how it ended where it was.
+    pub steps: Vec<NodeInstallStep>,
+    /// The program that is sent, or put in its place; nothing of packages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<NodeProgram>,
+    /// What the package manager says beforehand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
+    /// Whether it is done; otherwise this is what would be done.
     pub done: bool,
-    /// What it printed when it was run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<String>,
-    /// What is in the way, each with its remedy. With an error among them nothing is done.
+    /// What is in the way, each with its remedy, and what deserves attention. With an error among them
+    /// nothing is done, or what was done failed.
     #[schema(value_type = Vec<FindingSchema>)]
     pub findings: Vec<Finding>,
+}
+
+/// A step of an installation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct NodeInstallStep {
+    /// The command with its arguments, or what is done in words.
+    pub action: String,
+    /// Whether it needs root.
+    pub as_root: bool,
+    /// When the node itself ends it, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_seconds: Option<u64>,
+    /// When it is done, where it is not done each time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only: Option<String>,
+    /// How it ended; nothing of what was not done yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// What it printed last.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub output: String,
+}
+
+/// A program that comes to a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeProgram {
+    /// Where on the node it is sent, or lies.
+    pub path: String,
+    /// Its SHA-256.
+    pub digest: String,
+    /// Its length in bytes, of one that is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
 }
 
 /// Why a node could not be looked at.
@@ -421,7 +479,7 @@ pub struct NodeHealth {
 /// Something that was looked at on a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeHealthCheck {
-    /// `ssh`, `service`, `port`, `probe`, `disk`, `memory`, `certificate` or `clock`.
+    /// `ssh`, `service`, `port`, `probe`, `disk`, `memory`, `certificate`, `clock` or `version`.
     pub check: String,
     /// `ok`, `warning`, `failed` or `unknown`.
     pub verdict: String,

@@ -2,12 +2,14 @@
 
 use axum::{Json, extract::State};
 use portway_control::Resource;
-use portway_wire::manage::{ExecNode, NodeExecuted, NodeServiced, NodeSudoers, ServiceNode};
+use portway_wire::manage::{
+    ExecNode, NodeExecuted, NodeServiced, NodeSudoers, ServiceNode, SudoersQuery,
+};
 
 use super::Answer;
 use crate::{
     auth::Caller,
-    extract::{Body, Path},
+    extract::{Body, Path, Query},
     state::ApiState,
 };
 
@@ -55,14 +57,15 @@ pub(crate) async fn service_node(
 /// The node is asked where its programs are. Nothing is changed on it.
 #[utoipa::path(
     post, path = "/nodes/{node}/sudoers", tag = "nodes",
-    params(("node" = String, Path, description = "The id or the name.")),
+    params(("node" = String, Path, description = "The id or the name."), SudoersQuery),
     responses((status = 200, description = "The rules.", body = NodeSudoers)),
 )]
 pub(crate) async fn node_sudoers(
     State(api): State<ApiState>,
     Caller(actor): Caller,
     Path(node): Path<String>,
+    Query(query): Query<SudoersQuery>,
 ) -> Answer<NodeSudoers> {
     let operator = api.control().operator(&actor, Resource::Nodes, "node.sudoers").await?;
-    Ok(Json(Box::pin(operator.node_sudoers(&node)).await?))
+    Ok(Json(Box::pin(operator.node_sudoers(&node, &query)).await?))
 }

@@ -10,8 +10,9 @@ use portway_control::Resource;
 use portway_wire::{
     Page, ProblemCode,
     node::{
-        ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeCheck, NodeInstall,
-        NodeQuery, NodeStatistics, NodeView, NodesImported, PinNode, RemoveNode, SshKeyView,
+        ConfirmHostKey, EditNode, ImportNodes, InstallNode, NewNode, NodeChanged, NodeCheck,
+        NodeInstall, NodeQuery, NodeStatistics, NodeView, NodesImported, PinNode, RemoveNode,
+        SshKeyView,
     },
     scan::{ScanNode, Scanned},
 };
@@ -169,6 +170,38 @@ pub(crate) async fn deactivate_node(
     Ok(Json(operator.deactivate_node(&node).await?))
 }
 
+/// Has balancers in front of a node told to send it nothing new.
+///
+/// It serves on what it has, changes come to it, and no rollout begins with it unless it is named.
+#[utoipa::path(
+    post, path = "/nodes/{node}/drain", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name.")),
+    responses((status = 200, description = "It is draining.", body = NodeChanged)),
+)]
+pub(crate) async fn drain_node(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+) -> Answer<NodeChanged> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.drain").await?;
+    Ok(Json(operator.drain_node(&node).await?))
+}
+
+/// Has balancers in front of a node told to send it requests again.
+#[utoipa::path(
+    post, path = "/nodes/{node}/undrain", tag = "nodes",
+    params(("node" = String, Path, description = "The id or the name.")),
+    responses((status = 200, description = "It is not draining.", body = NodeChanged)),
+)]
+pub(crate) async fn undrain_node(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Path(node): Path<String>,
+) -> Answer<NodeChanged> {
+    let operator = api.control().operator(&actor, Resource::Nodes, "node.undrain").await?;
+    Ok(Json(operator.undrain_node(&node).await?))
+}
+
 /// Looks at a node: what it is like, and what keeps it from being deployed to.
 ///
 /// Nothing is changed on it. A host key that it shows and that is not confirmed is noted.
@@ -253,39 +286,43 @@ pub(crate) async fn deploy_node(
     Ok(Json(operator.deploy_node(&node).await?))
 }
 
-/// Tells how the manager's own program would come to a node as its edge.
+/// Tells how an engine would come to a node: the manager's own program as its edge, the system's package
+/// of nginx or Caddy, or a program that lies there.
 ///
 /// Nothing is changed on the node.
 #[utoipa::path(
     get, path = "/nodes/{node}/install", tag = "nodes",
-    params(("node" = String, Path, description = "The id or the name.")),
+    params(("node" = String, Path, description = "The id or the name."), InstallNode),
     responses((status = 200, description = "What would be done.", body = NodeInstall)),
 )]
 pub(crate) async fn plan_install(
     State(api): State<ApiState>,
     Caller(actor): Caller,
     Path(node): Path<String>,
+    Query(how): Query<InstallNode>,
 ) -> Answer<NodeInstall> {
     let operator = api.control().operator(&actor, Resource::Nodes, "node.check").await?;
-    Ok(Json(operator.plan_install(&node).await?))
+    Ok(Json(Box::pin(operator.plan_install(&node, &how)).await?))
 }
 
-/// Installs the manager's own program on a node as its edge, or puts it in the place of the edge that
-/// runs there, without losing a request.
+/// Installs or upgrades the engine of a node, step by step as its plan says, and proves that it is there.
 ///
-/// The answer comes when the edge answers, or tells in `findings` what was in the way.
+/// An edge is succeeded without losing a request. The answer comes when all is done, or tells in
+/// `findings` what was in the way or failed.
 #[utoipa::path(
     post, path = "/nodes/{node}/install", tag = "nodes",
     params(("node" = String, Path, description = "The id or the name.")),
+    request_body = InstallNode,
     responses((status = 200, description = "What was done.", body = NodeInstall)),
 )]
 pub(crate) async fn install_node(
     State(api): State<ApiState>,
     Caller(actor): Caller,
     Path(node): Path<String>,
+    Body(how): Body<InstallNode>,
 ) -> Answer<NodeInstall> {
     let operator = api.control().operator(&actor, Resource::Nodes, "node.install").await?;
-    Ok(Json(operator.install_node(&node).await?))
+    Ok(Json(Box::pin(operator.install_node(&node, &how)).await?))
 }
 
 /// Keeps a node's sites as they were at a revision.

@@ -21,7 +21,7 @@ const OPERATED: Expected = [401, 403, 403, 403, 200];
 /// The machine does not answer.
 const MANAGED: Expected = [401, 403, 403, 403, 409];
 
-const TABLE: [(&str, Expected); 86] = [
+const TABLE: [(&str, Expected); 88] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -66,6 +66,8 @@ const TABLE: [(&str, Expected); 86] = [
     ("POST /api/v1/nodes/{node}/scan", [401, 403, 403, 403, 409]),
     ("POST /api/v1/nodes/{node}/deactivate", OPERATED),
     ("POST /api/v1/nodes/{node}/deploy", OPERATED),
+    ("POST /api/v1/nodes/{node}/drain", OPERATED),
+    ("POST /api/v1/nodes/{node}/undrain", OPERATED),
     ("POST /api/v1/nodes/{node}/host-key", OPERATED),
     ("GET /api/v1/nodes/{node}/statistics", OVERSEEN),
     ("GET /api/v1/nodes/{node}/logs", OPERATED),
@@ -79,9 +81,8 @@ const TABLE: [(&str, Expected); 86] = [
     ("GET /api/v1/join-tokens", OPERATED),
     ("POST /api/v1/join-tokens", [401, 403, 403, 403, 201]),
     ("DELETE /api/v1/join-tokens/{id}", [401, 403, 403, 403, 404]),
-    // Its engine is not the edge.
-    ("GET /api/v1/nodes/{node}/install", [401, 403, 403, 403, 400]),
-    ("POST /api/v1/nodes/{node}/install", [401, 403, 403, 403, 400]),
+    ("GET /api/v1/nodes/{node}/install", MANAGED),
+    ("POST /api/v1/nodes/{node}/install", MANAGED),
     ("POST /api/v1/nodes/{node}/pin", OPERATED),
     ("POST /api/v1/nodes/{node}/release", OPERATED),
     ("POST /api/v1/nodes/{node}/rollback", [401, 403, 403, 403, 409]),
@@ -339,6 +340,7 @@ fn body(operation: &str, mark: &str, revision: i64) -> Option<Value> {
         "POST /api/v1/nodes" => json!({ "name": mark, "spec": node() }),
         "PUT /api/v1/nodes/{node}" => json!({ "spec": node() }),
         "POST /api/v1/nodes/{node}/pin" => json!({ "revision": 1 }),
+        "POST /api/v1/nodes/{node}/install" => json!({ "upgrade": true }),
         "POST /api/v1/nodes/{node}/host-key" => json!({ "fingerprint": pin('A') }),
         "POST /api/v1/join" => json!({ "token": "pwj_x", "name": mark, "host_keys": [pin('A')] }),
         "POST /api/v1/join-tokens" => json!({ "engine": "nginx" }),

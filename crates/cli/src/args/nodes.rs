@@ -40,6 +40,16 @@ pub(crate) enum NodeCommand {
         /// Name or id
         node: String,
     },
+    /// Have balancers in front of a node told to send it nothing new; it serves on
+    Drain {
+        /// Name or id
+        node: String,
+    },
+    /// Have balancers in front of a node told to send it requests again
+    Undrain {
+        /// Name or id
+        node: String,
+    },
     /// Look at a node: what it is like, and what is in the way
     Check {
         /// Name or id
@@ -90,22 +100,9 @@ pub(crate) enum NodeCommand {
     /// Print user-data for cloud-init that makes a new machine a node; it holds a token
     CloudInit(Box<CloudInitArgs>),
     /// Print the rules of sudo that the login of a node needs
-    Sudoers {
-        /// Name or id
-        node: String,
-    },
-    /// Install the manager's own program on a node as its edge and start it, or upgrade the one that is
-    /// there without losing a request
-    Install {
-        /// Name or id
-        node: String,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
-        /// Only show what would be done
-        #[arg(long, conflicts_with = "yes")]
-        dry_run: bool,
-    },
+    Sudoers(NodeSudoersArgs),
+    /// Install the engine of a node and start it, or upgrade the one that is there
+    Install(NodeInstallArgs),
     /// Keep a node's sites as they were at a revision, until it is released
     Pin {
         /// Name or id
@@ -291,6 +288,44 @@ pub(crate) struct NodeOptions {
     /// So many readings in a row change its health (default: 2)
     #[arg(long, value_name = "N", help_heading = "Health")]
     pub(crate) readings: Option<u32>,
+}
+
+/// Options of `node install`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeInstallArgs {
+    /// Name or id
+    pub(crate) node: String,
+    /// Bring the newest in the place of what is there; an edge gets this manager's program either way
+    #[arg(long)]
+    pub(crate) upgrade: bool,
+    /// A file on the node that is to be the program of Caddy or Traefik; without it a package comes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) program: Option<String>,
+    /// The SHA-256 that this file must have, as its release tells
+    #[arg(long, value_name = "HEX", requires = "program")]
+    pub(crate) sha256: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Only show what would be done
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+}
+
+/// Options of `node sudoers`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeSudoersArgs {
+    /// Name or id
+    pub(crate) node: String,
+    /// Print those that `node install` needs once, instead
+    #[arg(long)]
+    pub(crate) install: bool,
+    /// For `node install --upgrade`
+    #[arg(long, requires = "install")]
+    pub(crate) upgrade: bool,
+    /// For `node install --program`
+    #[arg(long, value_name = "FILE", requires = "install")]
+    pub(crate) program: Option<String>,
 }
 
 /// Options of `node exec`.

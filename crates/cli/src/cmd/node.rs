@@ -157,6 +157,18 @@ pub(super) async fn deactivate(session: &Session, node: &str) -> Outcome {
     finish(session, &changed)
 }
 
+/// `portway node drain`
+pub(super) async fn drain(session: &Session, node: &str) -> Outcome {
+    let changed = session.client().await?.drain_node(node).await?;
+    finish(session, &changed)
+}
+
+/// `portway node undrain`
+pub(super) async fn undrain(session: &Session, node: &str) -> Outcome {
+    let changed = session.client().await?.undrain_node(node).await?;
+    finish(session, &changed)
+}
+
 /// `portway node check`
 pub(super) async fn check(session: &Session, node: &str) -> Outcome {
     let found = session.client().await?.check_node(node).await?;
@@ -282,13 +294,19 @@ fn table(nodes: &[NodeView]) -> Table {
             node.name.clone(),
             node.engine.clone(),
             node.address.clone(),
-            state(node.state).to_owned(),
+            state_of(node),
             or_dash(node.health.as_ref().map(|health| health.state)),
             or_dash(node.spec.as_ref().map(spec::chosen_by)),
             or_dash(node.facts.engine_version.as_ref()),
         ]
     });
     Table::new(["name", "engine", "address", "state", "health", "chosen by", "version"]).rows(rows)
+}
+
+fn state_of(view: &NodeView) -> String {
+    let is_draining = view.spec.as_ref().is_some_and(|spec| spec.draining == Some(true));
+    let draining = if is_draining { ", draining" } else { "" };
+    format!("{}{draining}", state(view.state))
 }
 
 fn state(state: NodeState) -> &'static str {
@@ -331,7 +349,7 @@ fn describe(view: &NodeView, paint: Paint) -> String {
         ("engine", view.engine.clone()),
         ("version", or_dash(facts.engine_version.as_ref())),
         ("address", view.address.clone()),
-        ("state", state(view.state).to_owned()),
+        ("state", state_of(view)),
         ("origin", or_dash(view.origin.as_ref())),
         ("revision", or_dash(view.revision)),
         ("deployed", view.deployed_revision.to_string()),

@@ -231,6 +231,31 @@ async fn an_edge_that_was_away_or_lost_its_disk_catches_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_drains_says_so_to_balancers_and_serves_on() {
+    let manager = manager().await;
+    let machine = Machine::start().await;
+    machine.add(&manager, "vm-1", &["--host-key", &machine.pin()]).await;
+    put(&manager, "one", "one.localhost", "first", &["vm-1"]).await;
+    let web = machine.web(&manager).await;
+    let ready = async |status: u16| {
+        eventually(&format!("{status}"), async || {
+            let asked = web.get("127.0.0.1", portway_model::node::READY_PATH).plain().send().await;
+            (asked.status == status).then_some(())
+        })
+        .await;
+    };
+    ready(200).await;
+
+    ok(&manager, &["node", "drain", "vm-1"]).await;
+
+    ready(503).await;
+    assert_eq!(web.get("one.localhost", "/").send().await.text(), "first");
+    assert_eq!(web.get("one.localhost", "/").http2().send().await.text(), "first");
+    ok(&manager, &["node", "undrain", "vm-1"]).await;
+    ready(200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_is_pinned_keeps_its_sites_until_it_is_released() {
     let mut manager = manager().await;
     let machine = Machine::start().await;

@@ -2,6 +2,7 @@
 //! removal.
 
 mod care;
+mod drain;
 mod engines;
 pub(crate) mod machine;
 mod matrix;

@@ -184,7 +184,7 @@ fn ran(output: &Output) -> Ran {
 }
 
 /// Where everything must run, only a test that is listed may be left out.
-fn skip(test: &str, reason: &str) {
+pub(crate) fn skip(test: &str, reason: &str) {
     let listed = fs::read_to_string(repository().join(".ci/skipped-tests.txt")).unwrap();
     let name = format!("portway-cli::systemd {test}");
     let may = std::env::var("CI").as_deref() != Ok("true") || listed.lines().any(|l| l == name);

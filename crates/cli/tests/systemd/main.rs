@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod bed;
+mod engines;
 mod install;
 mod life;
 mod load;

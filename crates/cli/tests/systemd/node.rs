@@ -3,7 +3,7 @@
 use crate::{bed::Bed, load::Load};
 
 /// A manager that is no service of the machine, so that the machine can be a node.
-const PORTWAY: &str = "/opt/portway --data /srv/manager";
+pub(crate) const PORTWAY: &str = "/opt/portway --data /srv/manager";
 
 #[test]
 fn an_edge_is_installed_over_ssh_upgraded_under_load_and_removed() {
@@ -101,7 +101,7 @@ fn site(body: &str) -> String {
     )
 }
 
-fn start_ssh(bed: &Bed) {
+pub(crate) fn start_ssh(bed: &Bed) {
     bed.sh("useradd -m -s /bin/sh deploy && usermod -p '*' deploy && mkdir -p /run/sshd /srv/ssh");
     bed.sh("ssh-keygen -q -t ed25519 -N '' -f /srv/ssh/host");
     bed.sh("systemd-run --quiet --unit ssh-of-the-test /usr/sbin/sshd -D -e -f /dev/null -p 2222 \
@@ -110,7 +110,7 @@ fn start_ssh(bed: &Bed) {
     bed.eventually("ssh-keyscan -p 2222 127.0.0.1 2>/dev/null | grep -q ed25519");
 }
 
-fn start_manager(bed: &Bed, program: &str) {
+pub(crate) fn start_manager(bed: &Bed, program: &str) {
     bed.sh(&format!(
         "systemd-run --quiet --unit manager {program} --data /srv/manager serve \
          --http-port 8080 --https-port 8443 --api 127.0.0.1:8901"

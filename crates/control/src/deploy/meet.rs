@@ -98,6 +98,7 @@ impl Run<'_> {
             trusted_proxies: self.it.trusted_proxies(control),
             fallback_certificate: certificates.first().map(CertificateObject::digest),
             sticky_key: (format >= STICKY_SINCE).then(|| StickyKey::new(*sticky.expose())),
+            draining: self.it.is_draining(),
         };
         Ok((settings, certificates))
     }

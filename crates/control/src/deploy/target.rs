@@ -66,6 +66,14 @@ impl Target<'_> {
         }
     }
 
+    /// Tells whether balancers in front of it are told to send nothing new.
+    pub(super) fn is_draining(&self) -> bool {
+        match &self.whose {
+            Whose::Own => false,
+            Whose::Node { node, .. } => node.draining,
+        }
+    }
+
     /// Returns what is said of its owner with a change of its sites. The own edge is told once.
     pub(super) fn claim(&self) -> Option<Claim> {
         match &self.whose {

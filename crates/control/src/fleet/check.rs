@@ -71,7 +71,7 @@ fn how_deployed(node: &NodeView) -> (AuditOutcome, String) {
 }
 
 impl Control {
-    async fn look_at(&self, row: &NodeRow, node: &Node) -> Result<Survey, BringError> {
+    pub(super) async fn look_at(&self, row: &NodeRow, node: &Node) -> Result<Survey, BringError> {
         let reach = self.reach(row, node).await?;
         let mut survey = survey(&*reach, node, || self.now()).await?;
         if node.engine == EngineKind::Edge {

@@ -16,7 +16,7 @@ use portway_model::{
 use portway_policy::Digest;
 use portway_store::{AuditOutcome, NodeRow};
 use portway_transport::{Argv, ArgvError, Content, Mode, Transport as _, TransportError, Upload};
-use portway_wire::node::NodeInstall;
+use portway_wire::node::{InstallNode, NodeInstall, NodeInstallStep, NodeProgram};
 
 use super::{bring::BringError, connect::Reach};
 use crate::{Control, ControlError, EdgeClient, deploy::chain, nodes, rights::Operator};
@@ -29,6 +29,8 @@ const INSTALLING: Duration = Duration::from_secs(330);
 const ANSWERING: Duration = Duration::from_secs(20);
 /// How often it is asked meanwhile.
 const EVERY: Duration = Duration::from_millis(200);
+/// How a step ended that went well.
+const DONE: &str = "exit code 0";
 /// So many digits of the digest stand in the name of the program.
 const DIGITS: usize = 16;
 
@@ -58,25 +60,47 @@ enum InstallError {
 }
 
 impl Operator<'_> {
-    /// Tells how the manager's program would come to a node as its edge. Nothing is changed there.
-    pub async fn plan_install(&self, node: &str) -> Result<NodeInstall, ControlError> {
-        let (row, node) = self.node_for_edge(node).await?;
+    /// Tells how an engine would come to a node. Nothing is changed there.
+    pub async fn plan_install(
+        &self,
+        node: &str,
+        how: &InstallNode,
+    ) -> Result<NodeInstall, ControlError> {
+        let (row, node) = self.node_to_install(node).await?;
+        if node.engine != EngineKind::Edge {
+            return Box::pin(self.control.plan_engine(&row, &node, how)).await;
+        }
+        refuse_program(how)?;
         let mut it = self.control.installing(&row, &node).await?;
         it.judge().await.map_err(failed)?;
         it.report().await.map_err(failed)
     }
 
-    /// Installs the manager's program on a node as its edge, and proves that it answers.
-    pub async fn install_node(&self, node: &str) -> Result<NodeInstall, ControlError> {
-        let (row, node) = self.node_for_edge(node).await?;
+    /// Brings an engine to a node, and proves that it is there.
+    pub async fn install_node(
+        &self,
+        node: &str,
+        how: &InstallNode,
+    ) -> Result<NodeInstall, ControlError> {
+        let (row, node) = self.node_to_install(node).await?;
+        if node.engine == EngineKind::Edge {
+            refuse_program(how)?;
+        }
         let (control, actor, name) = (self.control.clone(), self.actor.clone(), row.name.clone());
+        let how = how.clone();
         let work = Box::pin(async move {
             let operator = Operator { control: &control, actor: &actor };
-            operator.install_edge(&row, &node).await
+            match node.engine {
+                EngineKind::Edge => operator.install_edge(&row, &node).await,
+                EngineKind::Nginx | EngineKind::Caddy | EngineKind::Traefik => {
+                    Box::pin(control.install_engine(&row, &node, &how)).await
+                }
+            }
         });
         self.errand("node.install", &name, work, how_installed).await
     }
 
+    /// Installs the manager's program on a node as its edge, and proves that it answers.
     async fn install_edge(&self, row: &NodeRow, node: &Node) -> Result<NodeInstall, ControlError> {
         let control = self.control;
         let mut it = control.installing(row, node).await?;
@@ -92,19 +116,18 @@ impl Operator<'_> {
         it.reach = control.reach(row, node).await.map_err(unreachable)?;
         it.await_answer().await.map_err(failed)?;
         control.look_after(row, ByOthers::Respect).await;
-        let report = it.report().await.map_err(failed)?;
-        Ok(NodeInstall { done: true, output: Some(output), ..report })
+        let mut report = it.report().await.map_err(failed)?;
+        report.done = true;
+        if let Some(step) = report.steps.first_mut() {
+            (step.status, step.output) = (Some(DONE.to_owned()), output);
+        }
+        Ok(report)
     }
 
-    async fn node_for_edge(&self, node: &str) -> Result<(NodeRow, Node), ControlError> {
+    async fn node_to_install(&self, node: &str) -> Result<(NodeRow, Node), ControlError> {
         let row = self.control.node_named(node).await?;
-        let declared = nodes::declared(&row)?;
-        match declared {
-            Some(declared) if declared.engine == EngineKind::Edge => Ok((row, declared)),
-            Some(declared) => Err(ControlError::BadRequest(format!(
-                "the engine of node {} is {}; Portway installs its own edge only",
-                row.name, declared.engine
-            ))),
+        match nodes::declared(&row)? {
+            Some(declared) => Ok((row, declared)),
             None => {
                 let text = "the edge of a manager is upgraded with it".to_owned();
                 Err(ControlError::BadRequest(text))
@@ -115,10 +138,19 @@ impl Operator<'_> {
 
 fn how_installed(install: &NodeInstall) -> (AuditOutcome, String) {
     if install.done {
-        return (AuditOutcome::Done, String::new());
+        return (AuditOutcome::Done, install.by.clone());
     }
     let faults = install.findings.iter().filter(|finding| finding.is_error());
     (AuditOutcome::Failed, faults.map(|fault| fault.text.as_str()).collect::<Vec<_>>().join("; "))
+}
+
+/// An edge is this manager's own program, of one version and one digest.
+fn refuse_program(how: &InstallNode) -> Result<(), ControlError> {
+    if how.program.is_none() && how.sha256.is_none() {
+        return Ok(());
+    }
+    let text = "an edge is given this manager's own program; leave `program` and `sha256` out";
+    Err(ControlError::BadRequest(text.to_owned()))
 }
 
 impl Control {
@@ -359,15 +391,28 @@ impl Installing<'_> {
             Findings::about(ResourceKind::Node, self.node.name.as_str()),
         )
         .into_vec();
+        let running = self.client().status().await.ok().map(|status| status.version);
+        let step = NodeInstallStep {
+            action: format!("{path} {}", words.join(" ")),
+            as_root: true,
+            deadline_seconds: Some(INSTALLING.as_secs()),
+            ..NodeInstallStep::default()
+        };
         Ok(NodeInstall {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            digest: self.program.digest.to_string(),
-            size,
-            command: format!("{path} {}", words.join(" ")),
-            path: path.into_string(),
-            running: self.client().status().await.ok().map(|status| status.version),
+            engine: EngineKind::Edge.to_string(),
+            by: "this manager's own program, which is sent".to_owned(),
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            state: if running.is_some() { "it answers" } else { "none answers" }.to_owned(),
+            installed: running,
+            interrupts: "the edge that runs is succeeded; no request is lost".to_owned(),
+            steps: vec![step],
+            program: Some(NodeProgram {
+                path: path.into_string(),
+                digest: self.program.digest.to_string(),
+                size: Some(size),
+            }),
+            said: None,
             done: false,
-            output: None,
             findings,
         })
     }

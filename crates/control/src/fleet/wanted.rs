@@ -264,6 +264,7 @@ pub(crate) fn settings_of(node: &Node) -> NodeSettings {
         trusted_proxies: node.trusted_proxies.clone(),
         fallback_certificate: None,
         sticky_key: None,
+        draining: node.draining,
     }
 }
 

@@ -248,6 +248,7 @@ fn inherit(spec: &mut NodeSpec, before: Option<&NodeSpec>) {
         spec.active = Some(before.is_some_and(|before| before.active.unwrap_or(true)));
     }
     spec.pinned = spec.pinned.or_else(|| before.and_then(|before| before.pinned));
+    spec.draining = spec.draining.or_else(|| before.and_then(|before| before.draining));
     if host_keys(spec).is_empty()
         && let Some(before) = before
         && address_of(spec) == address_of(before)
@@ -297,7 +298,7 @@ fn keep_inactive(prepared: &mut Prepared, findings: &mut Vec<Finding>) {
 
 /// A node without what people confirm and switch.
 fn neutral(mut spec: NodeSpec) -> NodeSpec {
-    (spec.active, spec.pinned) = (None, None);
+    (spec.active, spec.pinned, spec.draining) = (None, None, None);
     if let Some(address) = address_of(&spec).map(str::to_owned) {
         // The short form of an address and the long one mean the same.
         spec.set_host_keys(Vec::new());

@@ -19,10 +19,10 @@ impl Overseer<'_> {
         let ids: Vec<_> = found.items.iter().map(|row| row.id).collect();
         let facts = store.facts(&ids).await?;
         let observed = self.control.observed(&ids).await?;
-        let views = found
-            .items
-            .iter()
-            .map(|row| view(row, facts.get(&row.id), observed.get(&row.id).map(|seen| &**seen)));
+        let views = found.items.iter().map(|row| {
+            let came_as = self.control.inner.fleet.came_as(row.id);
+            view(row, facts.get(&row.id), observed.get(&row.id).map(|seen| &**seen), &came_as)
+        });
         let items = views.collect();
         Ok(Page { items, next: found.next.map(|cursor| cursor.to_string()) })
     }
@@ -56,7 +56,8 @@ impl Control {
         let facts = nodes.facts(&[row.id]).await?;
         let observed = self.observed(&[row.id]).await?;
         let observed = observed.get(&row.id).map(|seen| &**seen);
-        let mut view = view(row, facts.get(&row.id), observed);
+        let came_as = self.inner.fleet.came_as(row.id);
+        let mut view = view(row, facts.get(&row.id), observed, &came_as);
         if view.spec.as_ref().is_some_and(|spec| spec.pinned.is_some()) {
             let request = PageRequest::first(portway_store::MAX_LIMIT);
             let held = nodes.held(Visible::All, row.id, &request).await?.items;

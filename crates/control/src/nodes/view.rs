@@ -1,10 +1,11 @@
 //! Nodes as the API shows them.
 
+use portway_deploy::{CameAs, holes};
 use portway_engine::Version;
 use portway_model::{
     EngineKind, FieldPath, Finding, FindingCode, Findings, Location, Node, ResourceKind,
     ResourceRef, Severity,
-    node::{Connection, Ssh, check},
+    node::{Connection, READY_PATH, Ssh, check},
 };
 use portway_store::{NodeFacts, NodeRow};
 use portway_wire::node::{NodeFactsView, NodeState, NodeView};
@@ -20,6 +21,7 @@ pub(super) fn view(
     row: &NodeRow,
     facts: Option<&NodeFacts>,
     observed: Option<&Observed>,
+    came_as: &CameAs,
 ) -> NodeView {
     let (spec, error) = match spec_of(row) {
         Ok(spec) => (spec, None),
@@ -32,8 +34,11 @@ pub(super) fn view(
     let is_odd = row.declared.is_some() && node.is_none();
     findings.extend(error.map(|error| not_understood(row, &error)));
     findings.extend(node.as_ref().and_then(Control::told_of_pin));
+    findings.extend(node.as_ref().and_then(told_of_drain));
     let facts = facts.cloned().unwrap_or_default();
     findings.extend(node.as_ref().and_then(|node| newer_program(node, &facts)));
+    let version = facts.engine_version.as_deref().and_then(|version| version.parse().ok());
+    findings.extend(node.as_ref().zip(version).and_then(|(node, v)| holes(node, v, came_as)));
     let declared = row.declared.as_ref();
     NodeView {
         id: row.id.uuid(),
@@ -67,6 +72,27 @@ fn not_understood(row: &NodeRow, error: &ControlError) -> Finding {
         text,
         remedy: None,
     }
+}
+
+/// Tells what draining means, for whoever looks at the node.
+pub(super) fn told_of_drain(node: &Node) -> Option<Finding> {
+    if !node.draining {
+        return None;
+    }
+    let mut findings = Findings::about(ResourceKind::Node, node.name.as_str());
+    let path = FieldPath::root().key("draining");
+    let remedy = format!("`portway node undrain {}` ends that", node.name);
+    let text = match node.engine {
+        EngineKind::Traefik => {
+            "it is draining: no rollout begins with it. Traefik answers nothing of its own, so balancers in front of it must be told otherwise".to_owned()
+        }
+        EngineKind::Edge | EngineKind::Nginx | EngineKind::Caddy => format!(
+            "it is draining: balancers that ask http://ADDRESS:{}{READY_PATH} are answered 503, and no rollout begins with it; it serves on",
+            node.ports.http
+        ),
+    };
+    findings.warning(FindingCode::Advice, &path, text).remedy(remedy);
+    findings.into_vec().pop()
 }
 
 /// Offers this manager's program where the node's edge is of an earlier version.

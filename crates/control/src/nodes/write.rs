@@ -119,6 +119,24 @@ impl Operator<'_> {
         self.put_node(before, spec, Precondition::Any, "node.deactivate", message).await
     }
 
+    /// Has balancers in front of a node told to send it nothing new. It serves on.
+    pub async fn drain_node(&self, node: &str) -> Result<NodeChanged, ControlError> {
+        let message = format!("drain node {node}");
+        let drain = |spec| NodeSpec { draining: Some(true), ..spec };
+        let mut changed = self.change_node(node, drain, "node.drain", message).await?;
+        let row = self.control.node_named(node).await?;
+        let declared = super::declared(&row)?;
+        changed.findings.extend(declared.as_ref().and_then(super::view::told_of_drain));
+        Ok(changed)
+    }
+
+    /// Has balancers in front of a node told to send it requests again.
+    pub async fn undrain_node(&self, node: &str) -> Result<NodeChanged, ControlError> {
+        let message = format!("undrain node {node}");
+        let undrain = |spec| NodeSpec { draining: None, ..spec };
+        self.change_node(node, undrain, "node.undrain", message).await
+    }
+
     /// Changes something of a node, whatever else somebody changed of it before.
     pub(crate) async fn change_node(
         &self,

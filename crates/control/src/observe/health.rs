@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use portway_model::{
-    EngineKind, Id, Node, ResourceKind,
+    EngineKind, Id, Node, ResourceKind, Severity,
     node::{HealthState, Thresholds},
 };
-use portway_observe::{Expected, Health, Judged, Sample, Verdict, judge};
+use portway_observe::{Check, Expected, Health, Judged, Sample, Verdict, judge};
 use portway_store::{AuditOutcome, NodeRow};
 use portway_wire::node::{NodeHealth, NodeHealthCheck};
 use tracing::{error, info, warn};
@@ -31,7 +31,17 @@ impl Control {
             certificate,
             thresholds: &node.health,
         };
-        judge(&expected, sample)
+        let mut checks = judge(&expected, sample);
+        // What a distribution may have mended is no reason for alarm.
+        let holes = self.inner.fleet.known_holes(row.id, node);
+        let holes = holes.filter(|finding| finding.severity == Severity::Warning);
+        checks.extend(holes.map(|finding| Judged {
+            check: Check::Version,
+            verdict: Verdict::Warning,
+            text: finding.text,
+            remedy: finding.remedy.map(|remedy| remedy.text),
+        }));
+        checks
     }
 
     /// Returns the release that was last proven on a node.

@@ -55,7 +55,7 @@ impl Control {
         if strategy.has_canary() && !canaries.contains(&true) {
             let canary: Vec<String> = strategy.canary.iter().map(ToString::to_string).collect();
             return Err(ControlError::BadRequest(format!(
-                "the canary `{}` is none of the nodes of these sites ({})",
+                "the canary `{}` is none of the nodes of these sites ({}), or all of it is draining",
                 canary.join(", "),
                 names(&nodes)
             )));
@@ -77,7 +77,7 @@ impl Control {
         for row in self.all_nodes(&NodeFilter::default()).await? {
             let Ok(declared) = nodes::understood(&row) else {
                 if have.contains(&row.id) {
-                    found.push((row, false));
+                    found.push((row, false, false));
                 }
                 continue;
             };
@@ -87,12 +87,18 @@ impl Control {
             let traits =
                 declared.as_ref().map_or(Traits::OwnEdge { name: &row.name }, |node| node.traits());
             let is_for = selectors.iter().any(|by| NodeSelector::any_chooses(by, traits));
-            let is_canary = canary.iter().any(|by| by.chooses(traits));
+            let is_draining = declared.as_ref().is_some_and(|node| node.draining);
+            // Of nodes that nobody watches, a rollout begins only with those that somebody names.
+            let may_begin =
+                |by: &&NodeSelector| !is_draining || matches!(by, NodeSelector::Name(_));
+            let is_canary = canary.iter().filter(may_begin).any(|by| by.chooses(traits));
             if is_for || have.contains(&row.id) {
-                found.push((row, is_canary));
+                found.push((row, is_canary, is_draining));
             }
         }
-        Ok(found)
+        // Those that are draining come last; by name otherwise.
+        found.sort_by_key(|(_, _, is_draining)| *is_draining);
+        Ok(found.into_iter().map(|(row, is_canary, _)| (row, is_canary)).collect())
     }
 }
 

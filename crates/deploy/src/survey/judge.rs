@@ -1,9 +1,10 @@
 //! What of a survey keeps a node from being used, or will, and what to do about it.
 
-use portway_engine::Version;
+use portway_engine::{OsRelease, Version};
 use portway_model::{EngineKind, FieldPath, Finding, FindingCode, Findings, Node, ResourceKind};
 
-use super::{Access, Door, EngineSeen, Entrance, Folder, Listener, Packages, Survey, layout};
+use super::{Access, Door, EngineSeen, Entrance, Folder, Listener, Survey, layout};
+use crate::holes::holes;
 
 /// The least room that a deployment may need, and what is left for others.
 const LEAST_FREE: u64 = 64 << 20;
@@ -22,7 +23,9 @@ pub fn preflight(node: &Node, survey: &Survey) -> Vec<Finding> {
     judge.ports();
     judge.machine();
     judge.owner();
-    judge.findings.into_vec()
+    let seen = survey.engine.as_ref().ok();
+    let holes = seen.and_then(|seen| holes(node, seen.version, &survey.came_as()));
+    judge.findings.into_vec().into_iter().chain(holes).collect()
 }
 
 struct Judge<'a> {
@@ -63,7 +66,8 @@ impl Judge<'_> {
                     let text = format!(
                         "{name} {version} is older than {oldest}, the oldest that Portway writes for"
                     );
-                    self.error("engine", text, format!("bring {name} up to date on the node"));
+                    let remedy = format!("`portway node install {} --upgrade`", self.node.name);
+                    self.error("engine", text, remedy);
                 }
             }
         }
@@ -132,13 +136,18 @@ impl Judge<'_> {
     }
 
     fn install(&self) -> String {
-        let name = self.node.engine.as_str();
-        let packages = self.survey.system.as_ref().map(|system| system.packages);
-        match packages {
-            Ok(Packages::Apt) => format!("install it on the node: `apt-get install {name}`"),
-            Ok(Packages::Dnf) => format!("install it on the node: `dnf install {name}`"),
-            Ok(Packages::Apk) => format!("install it on the node: `apk add {name}`"),
-            Ok(Packages::Unknown) | Err(_) => format!("install {name} on the node"),
+        let (engine, node) = (self.node.engine, &self.node.name);
+        let family = self.survey.system.as_ref().ok().and_then(OsRelease::family);
+        match (family, engine) {
+            (Some(_), EngineKind::Nginx | EngineKind::Caddy) => {
+                format!("`portway node install {node}` installs it, from the system's own packages")
+            }
+            (_, EngineKind::Traefik | EngineKind::Caddy) => format!(
+                "bring the program of a release to the node; `portway node install {node} --program FILE` puts it in its place"
+            ),
+            (_, EngineKind::Nginx | EngineKind::Edge) => {
+                format!("install {engine} on the node by hand")
+            }
         }
     }
 

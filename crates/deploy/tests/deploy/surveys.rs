@@ -103,6 +103,7 @@ fn node(bed: &Bed) -> Node {
         groups: BTreeSet::new(),
         active: true,
         pinned: None,
+        draining: false,
         ports: Ports { http: ports.http, https: ports.https, probe: ports.probe },
         paths: NodePaths {
             home: layout.home.clone(),

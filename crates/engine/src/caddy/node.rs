@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use portway_model::{FieldPath, Finding, FindingCode, Findings, ResourceKind};
+use portway_model::{FieldPath, Finding, FindingCode, Findings, ResourceKind, node::READY_PATH};
 use portway_policy::NodeSettings;
 
 use super::{
@@ -36,7 +36,7 @@ pub(super) fn render(
         taken.extend(site.claims.iter().map(String::as_str));
         served.push(Arc::clone(site));
     }
-    let (first, last) = frame(facts, taken.contains("*"))
+    let (first, last) = frame(facts, settings, taken.contains("*"))
         .map_err(|error| RenderError::Node { what: "layout".to_owned(), why: error.to_string() })?;
     let entry = |digest: &str| {
         let sites: Vec<&str> = served.iter().flat_map(|site| ["\n", &site.entry]).collect();
@@ -49,7 +49,11 @@ pub(super) fn render(
 const DIGEST: &str = "PORTWAY_DIGEST";
 
 /// Returns what stands before the sites and after them.
-fn frame(facts: &EngineFacts, is_every_host_taken: bool) -> Result<(String, String), Unwritable> {
+fn frame(
+    facts: &EngineFacts,
+    settings: &NodeSettings,
+    is_every_host_taken: bool,
+) -> Result<(String, String), Unwritable> {
     let probe = Directive::new([Word::from(format!("http://:{}", facts.ports.probe))]).with(vec![
         Directive::new(["bind", "127.0.0.1"]),
         Directive::new([
@@ -72,7 +76,11 @@ fn frame(facts: &EngineFacts, is_every_host_taken: bool) -> Result<(String, Stri
         if !facts.ports.addresses.is_empty() {
             inner.push(bind(facts));
         }
-        inner.push(Directive::new(["respond", "*", "404 No such site", "404"]));
+        // Balancers are told whether to send requests.
+        let (text, status) = if settings.draining { ("draining", "503") } else { ("ready", "200") };
+        inner.push(Directive::new(["respond", READY_PATH, text, status]));
+        inner.push(Directive::new(["@portway_other", "not", "path", READY_PATH]));
+        inner.push(Directive::new(["respond", "@portway_other", "404 No such site", "404"]));
         let other = Directive::new([Word::from(format!("http://:{}", facts.ports.http))]);
         last.print(&[other.with(inner)], 0)?;
     }

@@ -7,6 +7,7 @@ use std::{
 
 use portway_model::{
     Finding, FindingCode, Id, Location, Remedy, ResourceKind, ResourceRef, Severity, Site,
+    node::READY_PATH,
 };
 use portway_policy::{CertificateObject, Digest, NodeSettings};
 
@@ -49,8 +50,11 @@ pub(super) fn render(
         .map(|site| site.entry.replace("server {\n", &format!("server {{\n{include}")))
         .collect();
     let once = print(&common::once(settings)).text;
-    let doors =
-        print(&[nobody(common::listen(facts, facts.ports.http, &[])), nobody(unknown)]).text;
+    let doors = print(&[
+        nobody(common::listen(facts, facts.ports.http, &[]), ready(settings)),
+        nobody(unknown, []),
+    ])
+    .text;
     let entry = |digest: &str| {
         let probe = print(&[probe(facts, digest)]).text;
         format!(
@@ -105,7 +109,7 @@ fn taken(site: &Rendered, claim: &str, other: &str) -> Finding {
 }
 
 /// Answers hosts that nobody has.
-fn nobody(listen: Vec<Directive>) -> Directive {
+fn nobody(listen: Vec<Directive>, places: impl IntoIterator<Item = Directive>) -> Directive {
     let mut block = listen;
     block.push(line!("server_name", ""));
     block.extend(common::server_defaults());
@@ -113,9 +117,17 @@ fn nobody(listen: Vec<Directive>) -> Directive {
     block.push(line!("access_log", "off"));
     let status = line!("return", "404");
     block.extend(common::refusals());
+    block.extend(places);
     block.push(line!("location", "^~", "/").with(vec![status]));
     block.push(line!("location", super::routes::NONE).with(vec![line!("return", "404")]));
     line!("server").with(block)
+}
+
+/// Tells balancers whether to send requests.
+fn ready(settings: &NodeSettings) -> [Directive; 1] {
+    let (status, text) = if settings.draining { ("503", "draining\n") } else { ("200", "ready\n") };
+    let answer = vec![line!("default_type", "text/plain"), line!("return", status, text)];
+    [line!("location", "=", READY_PATH).with(answer)]
 }
 
 fn unknown_tls(facts: &EngineFacts) -> Vec<Directive> {

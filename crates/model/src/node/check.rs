@@ -61,6 +61,7 @@ fn read(name: &Name, spec: &NodeSpec, findings: &mut Findings) -> Checked<Node> 
         groups: groups?,
         active: spec.active.unwrap_or(true),
         pinned: pinned?,
+        draining: spec.draining.unwrap_or(false),
         ports: ports?,
         paths: paths?,
         trusted_proxies: trusted_proxies?,
@@ -250,12 +251,14 @@ fn paths(
 /// Paths stand in commands, in engines' configuration and in sudoers files; with these characters
 /// they mean themselves everywhere.
 fn file_path(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<Utf8PathBuf> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+@".contains(&b);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+".contains(&b);
     let climbs = Utf8Path::new(text).components().any(|part| part == Utf8Component::ParentDir);
     let problem = if !text.starts_with('/') {
         "a path on a node is absolute"
+    } else if text.contains('@') {
+        "`@` does not mean itself in every engine's configuration; a path on a node has letters, digits and `/ . _ - +` only"
     } else if !text.bytes().all(plain) {
-        "a path on a node has letters, digits and `/ . _ - + @` only"
+        "a path on a node has letters, digits and `/ . _ - +` only"
     } else if climbs {
         "a path on a node has no `..`"
     } else if text.trim_end_matches('/').is_empty() {

@@ -39,6 +39,9 @@ pub struct NodeSpec {
     /// declared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pinned: Option<i64>,
+    /// Tell balancers in front of it to send it nothing new (`portway node drain`); it serves on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draining: Option<bool>,
     /// Where the engine listens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ports: Option<PortsSpec>,

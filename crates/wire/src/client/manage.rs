@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Client, error::ClientError, operations::node_path};
-use crate::manage::{ExecNode, NodeExecuted, NodeServiced, NodeSudoers, ServiceNode};
+use super::{Client, error::ClientError, operations::node_path, with_query};
+use crate::manage::{ExecNode, NodeExecuted, NodeServiced, NodeSudoers, ServiceNode, SudoersQuery};
 
 type Answer<T> = Result<T, ClientError>;
 
@@ -25,8 +25,9 @@ impl Client {
     }
 
     /// Returns the rules of sudo that the login of a node needs.
-    pub async fn node_sudoers(&self, node: &str) -> Answer<NodeSudoers> {
-        self.post(&node_path(node, "/sudoers"), &serde_json::json!({})).await
+    pub async fn node_sudoers(&self, node: &str, query: &SudoersQuery) -> Answer<NodeSudoers> {
+        let path = with_query(&node_path(node, "/sudoers"), query)?;
+        self.post(&path, &serde_json::json!({})).await
     }
 
     /// Returns a client that waits longer for answers.

@@ -15,8 +15,9 @@ use crate::{
     explain::{ExplainQuery, Explanation, TryOut},
     logs::{EngineLogQuery, LogLines, LogQuery},
     node::{
-        ConfirmHostKey, EditNode, ImportNodes, NewNode, NodeChanged, NodeCheck, NodeInstall,
-        NodeQuery, NodeStatistics, NodeView, NodesImported, PinNode, RemoveNode, SshKeyView,
+        ConfirmHostKey, EditNode, ImportNodes, InstallNode, NewNode, NodeChanged, NodeCheck,
+        NodeInstall, NodeQuery, NodeStatistics, NodeView, NodesImported, PinNode, RemoveNode,
+        SshKeyView,
     },
     plan::PlanQuery,
     revision::{Diff, DiffQuery, Revert, RevertSite, RevisionQuery, RevisionView},
@@ -37,6 +38,8 @@ type Answer<T> = Result<T, ClientError>;
 
 /// How long installing a program on a node may take.
 const INSTALLING: Duration = Duration::from_mins(30);
+/// A package manager may read its lists first.
+const PLANNING: Duration = Duration::from_mins(5);
 
 /// Logging in and the caller's own account.
 impl Client {
@@ -271,6 +274,16 @@ impl Client {
         self.post(&node_path(node, "/activate"), &serde_json::json!({})).await
     }
 
+    /// Has balancers in front of a node told to send it nothing new.
+    pub async fn drain_node(&self, node: &str) -> Answer<NodeChanged> {
+        self.post(&node_path(node, "/drain"), &serde_json::json!({})).await
+    }
+
+    /// Has balancers in front of a node told to send it requests again.
+    pub async fn undrain_node(&self, node: &str) -> Answer<NodeChanged> {
+        self.post(&node_path(node, "/undrain"), &serde_json::json!({})).await
+    }
+
     /// Has a node left as it is.
     pub async fn deactivate_node(&self, node: &str) -> Answer<NodeChanged> {
         self.post(&node_path(node, "/deactivate"), &serde_json::json!({})).await
@@ -296,16 +309,17 @@ impl Client {
         self.get(&with_query("/api/v1/statistics", query)?).await
     }
 
-    /// Tells how the manager's program would come to a node as its edge.
-    pub async fn plan_install(&self, node: &str) -> Answer<NodeInstall> {
-        self.get(&node_path(node, "/install")).await
+    /// Tells how an engine would come to a node.
+    pub async fn plan_install(&self, node: &str, how: &InstallNode) -> Answer<NodeInstall> {
+        let patient = self.patient(PLANNING);
+        patient.get(&with_query(&node_path(node, "/install"), how)?).await
     }
 
-    /// Installs the manager's program on a node as its edge, or upgrades the one that is there.
-    pub async fn install_node(&self, node: &str) -> Answer<NodeInstall> {
+    /// Installs or upgrades the engine of a node.
+    pub async fn install_node(&self, node: &str, how: &InstallNode) -> Answer<NodeInstall> {
         // The program is sent over whatever line there is to the node.
         let patient = self.patient(INSTALLING);
-        patient.post(&node_path(node, "/install"), &serde_json::json!({})).await
+        patient.post(&node_path(node, "/install"), how).await
     }
 
     /// Keeps a node's sites as they were at a revision.

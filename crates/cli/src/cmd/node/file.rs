@@ -58,7 +58,10 @@ pub(in crate::cmd) async fn export(session: &Session, file: Option<&Utf8Path>) -
     let mut nodes = IndexMap::new();
     for view in all(&client, &NodeQuery::default()).await? {
         // The numbers of revisions mean nothing elsewhere, and what a file says nothing of stays here.
-        nodes.extend(named(&view).map(|(name, spec)| (name, NodeSpec { pinned: None, ..spec })));
+        nodes.extend(
+            named(&view)
+                .map(|(name, spec)| (name, NodeSpec { pinned: None, draining: None, ..spec })),
+        );
     }
     let text = portway_sitefile::export_nodes(&nodes);
     match file {

@@ -2,10 +2,10 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use portway_wire::manage::{ExecNode, NodeExecuted, NodeServiced, ServiceNode};
+use portway_wire::manage::{ExecNode, NodeExecuted, NodeServiced, ServiceNode, SudoersQuery};
 
 use crate::{
-    args::NodeExec,
+    args::{NodeExec, NodeSudoersArgs},
     exit::{Exit, Failure, Outcome},
     input,
     out::{Paint, clean},
@@ -83,8 +83,10 @@ pub(crate) async fn stop(session: &Session, node: &str, yes: bool) -> Outcome {
 }
 
 /// `portway node sudoers`
-pub(crate) async fn sudoers(session: &Session, node: &str) -> Outcome {
-    let rules = session.client().await?.node_sudoers(node).await?;
+pub(crate) async fn sudoers(session: &Session, args: NodeSudoersArgs) -> Outcome {
+    let NodeSudoersArgs { node, install, upgrade, program } = args;
+    let query = SudoersQuery { install, upgrade, program };
+    let rules = session.client().await?.node_sudoers(&node, &query).await?;
     session.out.show(&rules, |_| rules.text.clone())?;
     Ok(Exit::Ok)
 }

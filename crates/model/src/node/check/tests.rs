@@ -99,7 +99,7 @@ fn all_faults_are_found_at_once() {
         "labels": {"Tier": "front", "a": "B"}, "zone": "EU", "groups": ["web", "-"],
         "ports": {"http": 0, "https": 8911},
         "paths": {"home": "/", "config": "nginx.conf", "logs": "/var/log/../x", "include": "/a b",
-            "program": "nginx"},
+            "program": "nginx", "socket": "/run/a@b"},
         "trusted_proxies": ["10.0.0.0/8", "proxy"], "pinned": 0,
     });
 
@@ -124,6 +124,7 @@ fn all_faults_are_found_at_once() {
         ("paths.config", InvalidPath),
         ("paths.include", InvalidPath),
         ("paths.logs", InvalidPath),
+        ("paths.socket", InvalidPath),
         ("paths.program", InvalidPath),
         ("trusted_proxies[1]", InvalidNetwork),
         ("pinned", InvalidValue),
