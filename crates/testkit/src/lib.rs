@@ -6,6 +6,7 @@ pub mod ca;
 pub mod client;
 pub mod collector;
 pub mod corpus;
+pub mod disk;
 pub mod frames;
 pub mod manager;
 pub mod nginx;

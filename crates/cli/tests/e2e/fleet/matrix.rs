@@ -4,13 +4,16 @@
 
 use std::time::Duration;
 
+use portway_testkit::disk::SmallDisk;
 use serde_json::{Value, json};
 
 use super::rollouts::{Bed, MORE, stand};
-use crate::support::eventually;
+use crate::support::{eventually, may_skip};
 
 const NODES: usize = 5;
 const WAVES: &str = "1,3,5";
+/// The node that fails: in the first wave, and in the second one.
+const FAILING: [usize; 2] = [1, 3];
 
 /// What is wrong with the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +24,7 @@ enum Fault {
     EngineTestFails,
     ReloadFails,
     LinkCut,
+    DiskFull,
     ManagerKilled,
 }
 
@@ -55,14 +59,24 @@ async fn the_link_to_one_of_five_is_cut_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_disk_of_one_of_five_is_full() {
+    if !SmallDisk::is_possible() {
+        may_skip("the_disk_of_one_of_five_is_full", "right to mount");
+        return;
+    }
+    in_each_cell(Fault::DiskFull).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_manager_is_killed_while_one_of_five_is_worked_on() {
     in_each_cell(Fault::ManagerKilled).await;
 }
 
 async fn in_each_cell(fault: Fault) {
-    let mut bed = Bed::new(NODES).await;
+    let small: &[usize] = if fault == Fault::DiskFull { &FAILING } else { &[] };
+    let mut bed = Bed::with_small_disks(NODES, small).await;
     for (at, policy) in ["--all-or-nothing", "--best-effort"].into_iter().enumerate() {
-        for (place, node) in [1, 3].into_iter().enumerate() {
+        for (place, node) in FAILING.into_iter().enumerate() {
             let cell = format!("{fault:?} of web-{node}, {policy}");
             let old = format!("old-{at}-{place}");
             assert_eq!(bed.apply(&old, &[], &[]).await.code, 0, "{cell}");
@@ -136,6 +150,7 @@ impl Bed {
                 let pid = machine.engine.folder().join("nginx.pid");
                 std::fs::rename(&pid, pid.with_extension("aside")).unwrap();
             }
+            Fault::DiskFull => self.disks[&node].fill().unwrap(),
             Fault::LinkCut | Fault::ManagerKilled => {}
         }
     }
@@ -173,6 +188,7 @@ impl Bed {
             Fault::LoginRefused => back(machine.sshd.folder().join("authorized_keys")),
             Fault::EngineTestFails => self.mend(node),
             Fault::ReloadFails => back(machine.engine.folder().join("nginx.pid")),
+            Fault::DiskFull => self.disks[&node].empty().unwrap(),
             Fault::LinkCut | Fault::ManagerKilled => {}
         }
     }

@@ -1,6 +1,11 @@
 //! Rollouts over real machines: which of them serve what, and what is told of it.
 
-use portway_testkit::manager::{Manager, Ran};
+use std::collections::BTreeMap;
+
+use portway_testkit::{
+    disk::SmallDisk,
+    manager::{Manager, Ran},
+};
 use portway_wire::{
     ProblemCode,
     auth::Login,
@@ -18,20 +23,31 @@ pub(super) const MORE: &str = "more.example";
 /// Machines with nginx, called `web-1` and so on.
 pub(super) struct Bed {
     pub(super) manager: Manager,
+    /// Disks on which machines have Portway's folder, by their number; they go first.
+    pub(super) disks: BTreeMap<usize, SmallDisk>,
     pub(super) machines: Vec<Machine>,
 }
 
 impl Bed {
     pub(super) async fn new(count: usize) -> Self {
+        Self::with_small_disks(count, &[]).await
+    }
+
+    /// Does the same; machines of these numbers have Portway's folder on a disk that can be filled.
+    pub(super) async fn with_small_disks(count: usize, small: &[usize]) -> Self {
         let manager = manager().await;
-        let mut machines = Vec::new();
+        let (mut machines, mut disks) = (Vec::new(), BTreeMap::new());
         for number in 1..=count {
             let machine = Machine::start();
+            if small.contains(&number) {
+                let home = machine.engine.folder().join("portway");
+                disks.insert(number, SmallDisk::mount(&home, "128m").unwrap());
+            }
             let name = format!("web-{number}");
             machine.add(&manager, &name, &["--group", "all", "--host-key", &machine.pin()]).await;
             machines.push(machine);
         }
-        Self { manager, machines }
+        Self { manager, disks, machines }
     }
 
     /// Has the engine of a machine refuse every configuration; it goes on with the one that it read.
