@@ -11,6 +11,7 @@ mod plans;
 mod probes;
 mod rollouts;
 mod snippets;
+mod two_managers;
 
 use portway_testkit::{
     origin::{Origin, Speaks},

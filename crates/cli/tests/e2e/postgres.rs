@@ -65,14 +65,14 @@ async fn postgresql_holds_everything() {
 }
 
 /// A database of its own on the server of the test run.
-struct Database {
+pub(crate) struct Database {
     server: String,
     name: String,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Database {
-    fn new(server: &str) -> Self {
+    pub(crate) fn new(server: &str) -> Self {
         let name = format!("e2e{}", uuid::Uuid::now_v7().simple());
         let (base, _) = server.rsplit_once('/').unwrap();
         let database = Self { server: server.to_owned(), url: format!("{base}/{name}"), name };
@@ -80,7 +80,7 @@ impl Database {
         database
     }
 
-    fn remove(self) {
+    pub(crate) fn remove(self) {
         self.run(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
     }
 
