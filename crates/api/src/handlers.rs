@@ -1,6 +1,7 @@
 //! The operations, one module for each kind of thing. A handler reads its request, asks the control
 //! plane, and returns the answer.
 
+mod drift;
 mod explain;
 mod history;
 mod join;
@@ -55,6 +56,8 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(nodes::node_statistics))
         .routes(routes!(nodes::statistics))
         .routes(routes!(nodes::deploy_node))
+        .routes(routes!(drift::node_drift))
+        .routes(routes!(drift::plan_adoption, drift::adopt_node))
         .routes(routes!(nodes::plan_install, nodes::install_node))
         .routes(routes!(nodes::pin_node))
         .routes(routes!(nodes::release_node))

@@ -22,7 +22,7 @@ pub(crate) use self::{
     join::{CloudInitArgs, JoinOptions, JoinTokenCommand},
     logs::Logs,
     nodes::{
-        NodeAdd, NodeCommand, NodeExec, NodeInstallArgs, NodeList, NodeOptions, NodeRemove,
+        NodeAdd, NodeAdopt, NodeCommand, NodeExec, NodeInstallArgs, NodeList, NodeOptions, NodeRemove,
         NodeSet, NodeStats, NodeSudoersArgs,
     },
     rollouts::{RolloutArgs, RolloutCommand},

@@ -123,6 +123,8 @@ async fn node(session: &Session, command: NodeCommand) -> Outcome {
         NodeCommand::Set(args) => node::set(session, *args).await,
         NodeCommand::Remove(args) => node::remove(session, args).await,
         NodeCommand::Activate { node } => node::activate(session, &node).await,
+        NodeCommand::Drift { node } => node::drift(session, &node).await,
+        NodeCommand::Adopt(args) => node::adopt(session, args).await,
         NodeCommand::Deploy { node } => node::deploy(session, &node).await,
         NodeCommand::Stats(args) => node::stats(session, args).await,
         NodeCommand::Pin { node, revision, message } => {

@@ -7,11 +7,13 @@
 //! whose new version fails there is held there, at the version that was proven, and nothing sends the
 //! failed version again until it is changed.
 
+mod adopt;
 mod bring;
 mod check;
 mod clean;
 mod connect;
 mod cut_off;
+mod drift;
 mod edge;
 mod engines;
 mod errand;
@@ -30,6 +32,7 @@ mod round;
 mod scan;
 mod service;
 mod sudoers;
+mod veil;
 mod wanted;
 mod worker;
 

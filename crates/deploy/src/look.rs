@@ -70,8 +70,14 @@ impl Look {
     pub fn changed_objects(&self) -> impl Iterator<Item = &str> {
         self.objects
             .iter()
-            .filter(|(name, digest)| home::named(name) != Some(**digest))
+            .filter(|(name, digest)| home::named(name).is_some_and(|named| named != **digest))
             .map(|(name, _)| name.as_str())
+    }
+
+    /// Returns the files among the objects that are none. Nothing of Portway's names them, so they are
+    /// left alone.
+    pub fn unknown_objects(&self) -> impl Iterator<Item = &str> {
+        self.objects.keys().filter(|name| home::named(name).is_none()).map(String::as_str)
     }
 
     /// Says what somebody changed of what Portway put on the node; nothing where nobody did.

@@ -151,7 +151,7 @@ pub(crate) async fn prove<T: Transport, J: Journal>(
     };
     turn::hold(node, &home, it.owner).await?;
     turn::note(node, &home, it.owner, state).await?;
-    if let Err(error) = prune(it, node, &home, before).await {
+    if let Err(error) = prune(it, node, &home, before, &progress.look).await {
         // The release is proven all the same, and the next deployment removes what this one left.
         warn!(%error, "what no release needs is left on the node");
     }
@@ -366,12 +366,14 @@ async fn asked<T: Transport, J: Journal>(
     })
 }
 
-/// Removes what neither this release nor the one before it names.
+/// Removes what neither this release nor the one before it names, and what somebody changed of the one
+/// before: nobody can go back to that.
 async fn prune<T: Transport, J: Journal>(
     it: &Deployment<'_, T>,
     node: &Node<'_, T, J>,
     home: &Home,
     before: Option<Digest>,
+    found: &look::Look,
 ) -> Result<(), StepError> {
     let kept: BTreeSet<_> = before.into_iter().chain([it.release.digest]).collect();
     let mut needed: BTreeSet<String> = it.release.objects.keys().cloned().collect();
@@ -379,6 +381,9 @@ async fn prune<T: Transport, J: Journal>(
         let list = home::list_of(&entry_path(&it.facts.layout, before, it.release));
         let Some(names) = node.get(&list).await? else { return Ok(()) };
         needed.extend(String::from_utf8_lossy(&names).lines().map(str::to_owned));
+    }
+    for changed in found.changed_objects().filter(|name| !it.release.objects.contains_key(*name)) {
+        needed.remove(changed);
     }
     let objects = node.list(&home.objects).await?.into_iter().map(|entry| entry.name);
     let objects = objects.filter(|name| home::named(name).is_some() && !needed.contains(name));

@@ -7,6 +7,7 @@
 //!
 //! Everything here is pure: files are read through the [`Tree`] that is given.
 
+pub mod adopt;
 mod caddy;
 mod glob;
 mod networks;

@@ -12,7 +12,7 @@ mod rewrite;
 mod routes;
 mod scope;
 mod server;
-mod units;
+pub(crate) mod units;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod client;
 pub mod deploy;
+pub mod drift;
 pub mod explain;
 pub mod join;
 pub mod logs;

@@ -21,7 +21,7 @@ const OPERATED: Expected = [401, 403, 403, 403, 200];
 /// The machine does not answer.
 const MANAGED: Expected = [401, 403, 403, 403, 409];
 
-const TABLE: [(&str, Expected); 88] = [
+const TABLE: [(&str, Expected); 91] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -68,6 +68,10 @@ const TABLE: [(&str, Expected); 88] = [
     ("POST /api/v1/nodes/{node}/deploy", OPERATED),
     ("POST /api/v1/nodes/{node}/drain", OPERATED),
     ("POST /api/v1/nodes/{node}/undrain", OPERATED),
+    // Nobody has confirmed its host key, so it cannot be read.
+    ("GET /api/v1/nodes/{node}/drift", [401, 403, 403, 403, 409]),
+    ("GET /api/v1/nodes/{node}/adopt", [401, 403, 403, 403, 409]),
+    ("POST /api/v1/nodes/{node}/adopt", [401, 403, 403, 403, 409]),
     ("POST /api/v1/nodes/{node}/host-key", OPERATED),
     ("GET /api/v1/nodes/{node}/statistics", OVERSEEN),
     ("GET /api/v1/nodes/{node}/logs", OPERATED),
@@ -339,6 +343,7 @@ fn body(operation: &str, mark: &str, revision: i64) -> Option<Value> {
         | "PATCH /api/v1/users/{user}" => json!({}),
         "POST /api/v1/nodes" => json!({ "name": mark, "spec": node() }),
         "PUT /api/v1/nodes/{node}" => json!({ "spec": node() }),
+        "POST /api/v1/nodes/{node}/adopt" => json!({ "seen": mark }),
         "POST /api/v1/nodes/{node}/pin" => json!({ "revision": 1 }),
         "POST /api/v1/nodes/{node}/install" => json!({ "upgrade": true }),
         "POST /api/v1/nodes/{node}/host-key" => json!({ "fingerprint": pin('A') }),

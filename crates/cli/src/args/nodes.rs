@@ -69,6 +69,13 @@ pub(crate) enum NodeCommand {
         /// Name or id
         node: String,
     },
+    /// Show what somebody changed on a node of what Portway put there
+    Drift {
+        /// Name or id
+        node: String,
+    },
+    /// Take over what somebody changed on a node: its sites are changed so that they say it
+    Adopt(NodeAdopt),
     /// Run a command on a node, as whoever logs in there; no shell reads its words
     Exec(NodeExec),
     /// Start the engine of a node
@@ -326,6 +333,25 @@ pub(crate) struct NodeSudoersArgs {
     /// For `node install --program`
     #[arg(long, value_name = "FILE", requires = "install")]
     pub(crate) program: Option<String>,
+}
+
+/// Options of `node adopt`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeAdopt {
+    /// Name or id
+    pub(crate) node: String,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Overwrite what no site says; without it nothing is done where there is such
+    #[arg(long)]
+    pub(crate) overwrite_rest: bool,
+    /// Why
+    #[arg(short, long)]
+    pub(crate) message: Option<String>,
 }
 
 /// Options of `node exec`.

@@ -1,5 +1,6 @@
-//! `node add|list|show|set|remove|activate|deactivate|check|deploy|install|confirm|key|stats`.
+//! `node add|list|show|set|remove|activate|deactivate|check|deploy|drift|adopt|install|confirm|key|stats`.
 
+mod drift;
 mod file;
 mod install;
 mod join;
@@ -18,6 +19,7 @@ use portway_wire::{
 use uuid::Uuid;
 
 pub(super) use self::{
+    drift::{adopt, drift},
     file::{discover, export, import},
     install::install,
     join::{cloud_init, create_token, list_tokens, revoke_token},

@@ -2,7 +2,7 @@
 //! lack.
 
 pub(super) mod kept;
-pub(super) mod nodes;
+pub(in crate::cmd) mod nodes;
 
 use camino::Utf8Path;
 use portway_model::Finding;
@@ -85,7 +85,7 @@ async fn pending(session: &Session, args: &args::Plan, wish: Wish<'_>) -> Outcom
 }
 
 /// An edge is given what is declared: where nothing else gets anything, that says it all.
-fn describe(plan: &Plan, lengths: nodes::Lengths, paint: Paint) -> String {
+pub(super) fn describe(plan: &Plan, lengths: nodes::Lengths, paint: Paint) -> String {
     let is_on_edges = plan.effects.iter().all(|effect| effect.engine == "edge");
     let nodes = if is_on_edges { String::new() } else { nodes::describe(plan, lengths, paint) };
     format!("{nodes}{}", apply::describe(plan, paint))

@@ -225,8 +225,17 @@ async fn an_edge_that_was_away_or_lost_its_disk_catches_up() {
     drop(machine.edge.take());
     eventually("the edge to end", async || machine.status().await.is_none().then_some(())).await;
     std::fs::remove_dir_all(machine.folder().join("edge/edge/state")).unwrap();
+    ok(&manager, &["node", "deactivate", "vm-1"]).await;
     machine.start_edge().await;
+    let drift = ends(&manager, &["node", "drift", "vm-1"], 8).await;
+    assert!(
+        drift.out.contains("gone one") && drift.out.contains("put right by itself"),
+        "{}",
+        drift.out
+    );
+    ok(&manager, &["node", "activate", "vm-1"]).await;
     ok(&manager, &["node", "deploy", "vm-1"]).await;
+    ok(&manager, &["node", "drift", "vm-1"]).await;
     assert_eq!(web.get("one.localhost", "/").send().await.text(), "second");
 }
 

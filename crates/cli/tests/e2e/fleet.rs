@@ -3,6 +3,7 @@
 
 mod care;
 mod drain;
+mod drift;
 mod engines;
 pub(crate) mod machine;
 mod matrix;

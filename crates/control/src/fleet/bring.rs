@@ -155,7 +155,8 @@ impl Control {
         Ok(row.id)
     }
 
-    async fn surveyed(
+    /// Returns what a node's machine is like, as it was seen not long ago.
+    pub(super) async fn surveyed(
         &self,
         row: &NodeRow,
         node: &Node,

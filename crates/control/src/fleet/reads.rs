@@ -158,7 +158,7 @@ pub(crate) fn facts_kept(node: &Node, read: &MachineRead) -> Option<EngineFacts>
 
 /// Returns the objects that the release which counts names and that are not there: a list beside it
 /// tells.
-async fn gone(
+pub(super) async fn gone(
     reach: &Reach,
     facts: &EngineFacts,
     look: &Look,
@@ -174,16 +174,10 @@ async fn gone(
 
 /// Returns what of Portway's somebody else changed, and what lies among it that is not Portway's.
 fn changed_in(look: &Look, gone: &BTreeSet<String>) -> Vec<String> {
-    let is_named =
-        |name: &str| name.split('.').next().is_some_and(|stem| stem.parse::<Digest>().is_ok());
-    let object = |name: &str| {
-        if is_named(name) {
-            format!("objects/{name} was changed")
-        } else {
-            format!("objects/{name} is not Portway's")
-        }
-    };
-    let mut changed: Vec<_> = look.changed_objects().map(object).collect();
+    let mut changed: Vec<_> =
+        look.changed_objects().map(|name| format!("objects/{name} was changed")).collect();
+    let unknown = look.unknown_objects().map(|name| format!("objects/{name} is not Portway's"));
+    changed.extend(unknown);
     changed.extend(look.changed_entry().map(|name| format!("releases/{name} was changed")));
     changed.extend(gone.iter().map(|name| format!("objects/{name} is gone")));
     if let (Some(target), None) = (&look.target, look.linked) {

@@ -145,7 +145,7 @@ impl Begin {
 }
 
 /// Returns the text of a file, as far as it is one that can be read and is not too large.
-async fn file(
+pub(super) async fn file(
     transport: &impl Transport,
     path: &Utf8Path,
 ) -> Result<Result<String, ReadError>, ControlError> {

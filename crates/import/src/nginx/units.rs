@@ -1,7 +1,7 @@
 //! Sizes and times as nginx writes them.
 
 /// Returns the bytes of `8k`, `1m`, `2g` or a number.
-pub(super) fn bytes(text: &str) -> Option<u64> {
+pub(crate) fn bytes(text: &str) -> Option<u64> {
     let (digits, factor) = match text.to_ascii_lowercase().strip_suffix(['k', 'm', 'g']) {
         Some(digits) => {
             let factor = match text.chars().last()?.to_ascii_lowercase() {
@@ -17,7 +17,7 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
 }
 
 /// Returns the seconds of `90`, `90s`, `1h 30m`, `500ms`; a part of a second counts as a whole one.
-pub(super) fn seconds(text: &str) -> Option<u64> {
+pub(crate) fn seconds(text: &str) -> Option<u64> {
     let mut total: u64 = 0;
     let mut millis: u64 = 0;
     let mut rest = text.trim();

@@ -12,6 +12,7 @@ use crate::{
     Page, PageQuery,
     auth::{LinkView, Login, RedeemLink, Refresh, Setup, Tokens, Whoami},
     deploy::{DeploymentStep, DeploymentView, RevisionProgress, WaitQuery},
+    drift::{AdoptNode, Adopted, Adoption, NodeDrift},
     explain::{ExplainQuery, Explanation, TryOut},
     logs::{EngineLogQuery, LogLines, LogQuery},
     node::{
@@ -297,6 +298,21 @@ impl Client {
     /// Brings a node to what it should have.
     pub async fn deploy_node(&self, node: &str) -> Answer<NodeView> {
         self.post(&node_path(node, "/deploy"), &serde_json::json!({})).await
+    }
+
+    /// Returns what somebody changed on a node.
+    pub async fn node_drift(&self, node: &str) -> Answer<NodeDrift> {
+        self.get(&node_path(node, "/drift")).await
+    }
+
+    /// Returns what would be taken over from a node.
+    pub async fn plan_adoption(&self, node: &str) -> Answer<Adoption> {
+        self.get(&node_path(node, "/adopt")).await
+    }
+
+    /// Takes over what somebody changed on a node.
+    pub async fn adopt_node(&self, node: &str, adopt: &AdoptNode) -> Answer<Adopted> {
+        self.post(&node_path(node, "/adopt"), adopt).await
     }
 
     /// Returns what is measured on a node.

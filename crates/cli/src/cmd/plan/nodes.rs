@@ -16,7 +16,7 @@ const LINES: usize = 24;
 
 /// How much of long differences is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Lengths {
+pub(in crate::cmd) enum Lengths {
     /// Their beginning.
     #[default]
     Short,

@@ -203,10 +203,24 @@ impl Machine {
 
     /// Returns the object of Portway's on the machine whose text has a part.
     pub(super) fn object_with(&self, part: &str) -> Utf8PathBuf {
+        self.find_object(part).unwrap()
+    }
+
+    pub(super) fn find_object(&self, part: &str) -> Option<Utf8PathBuf> {
+        let has_it = |path: &Utf8PathBuf| {
+            std::fs::read_to_string(path).is_ok_and(|text| text.contains(part))
+        };
+        self.objects().into_iter().find(has_it)
+    }
+
+    /// Returns the object of Portway's on the machine whose name ends so.
+    pub(super) fn object_named(&self, end: &str) -> Utf8PathBuf {
+        self.objects().into_iter().find(|path| path.as_str().ends_with(end)).unwrap()
+    }
+
+    fn objects(&self) -> Vec<Utf8PathBuf> {
         let objects = self.engine.folder().join("portway/objects");
-        let mut files = objects.read_dir_utf8().unwrap().map(|entry| entry.unwrap().into_path());
-        files
-            .find(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains(part)))
-            .unwrap()
+        let files = objects.read_dir_utf8().unwrap();
+        files.map(|entry| entry.unwrap().into_path()).collect()
     }
 }
