@@ -22,6 +22,12 @@ impl Clock {
         self.moment(Instant::now())
     }
 
+    /// Returns the nanoseconds since the edge began, for what happens many times in a millisecond.
+    pub(crate) fn nanoseconds(self) -> u64 {
+        let passed = Instant::now().saturating_duration_since(self.0);
+        u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// Returns the moment of an instant.
     pub(crate) fn moment(self, instant: Instant) -> Moment {
         Moment::at(instant.saturating_duration_since(self.0))

@@ -21,11 +21,13 @@ use portway_telemetry::{
 };
 
 use crate::{
+    admission::{Flight, Kind},
     body::{self, Body, BodyEnd, BodyOutcome, Side},
     canonical::RequestPath,
     content::{CompiledRoute, CompiledSite},
     headers::{Origin, TRACESTATE},
     log::SiteLog,
+    metrics::Limited,
     pages::Fault,
     pipeline::Witness,
     proxy::Peer,
@@ -64,6 +66,8 @@ pub(crate) struct Exchange {
     way: RefCell<Option<Box<Way>>>,
     received: Option<Rc<Cell<u64>>>,
     patience: Option<Rc<Patience>>,
+    /// Counts it while it is answered.
+    flight: Option<Flight>,
     place: Place,
     status: u16,
     sent: u64,
@@ -173,6 +177,7 @@ impl Exchange {
             way: RefCell::default(),
             received: None,
             patience: None,
+            flight: None,
             place: origin.place,
             status: CLIENT_GONE,
             sent: 0,
@@ -185,6 +190,11 @@ impl Exchange {
     /// The client is watched while it takes the answer.
     pub(crate) fn answers_to(&mut self, patience: &Rc<Patience>) {
         self.patience = Some(Rc::clone(patience));
+    }
+
+    /// It is counted until the last byte of its answer.
+    pub(crate) fn counts_in(&mut self, flight: Option<Flight>) {
+        self.flight = flight;
     }
 
     /// A target answered.
@@ -291,6 +301,7 @@ impl Exchange {
     /// Writes the record and counts.
     fn end(&mut self) {
         self.ended = true;
+        self.flight = None;
         let duration = self.begun.elapsed();
         let received = self.received.as_ref().map_or(0, |received| received.get());
         if let Some(site) = &self.site {
@@ -406,6 +417,21 @@ impl Witness for Exchange {
 
     fn found_network(&mut self, network: IpNet) {
         self.went(|way| way.network = Some(network.to_string()));
+    }
+
+    fn is_counted(&self) -> bool {
+        true
+    }
+
+    fn within(&mut self, _: String) {}
+
+    fn exceeds(&mut self, kind: Kind, limit: &str, outcome: Limited) {
+        self.went(|way| way.limit = Some(limit.to_owned()));
+        if let Some(site) = &self.site {
+            let metrics =
+                site.runtime.metrics.get_or_init(|| self.shared.metrics.site(site.name.as_str()));
+            metrics.limited(kind, outcome);
+        }
     }
 }
 

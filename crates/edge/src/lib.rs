@@ -9,6 +9,7 @@
 
 mod access;
 mod actions;
+mod admission;
 mod balance;
 mod body;
 mod canonical;

@@ -25,7 +25,7 @@ use prometheus_client::registry::Registry;
 
 use self::collect::Collected;
 pub(crate) use self::upstreams::SiteUpstreams;
-use crate::body::Memory;
+use crate::{admission::Kind, body::Memory};
 
 /// The upper bounds of the duration's buckets, in seconds; the last bucket has none.
 const BOUNDS: [f64; 14] =
@@ -50,6 +50,7 @@ pub(crate) struct SiteMetrics {
     queue_full: AtomicU64,
     queue_late: AtomicU64,
     copies: [AtomicU64; Copied::ALL.len()],
+    limited: [[AtomicU64; 2]; Kind::ALL.len()],
     targets: Mutex<BTreeMap<String, UpstreamState>>,
 }
 
@@ -64,6 +65,15 @@ pub(crate) enum Copied {
     TooLarge,
     /// There was no place or memory for it.
     Busy,
+}
+
+/// What became of a request beyond a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limited {
+    /// It was answered 429.
+    Refused,
+    /// It went on, as the limit is only tried out.
+    DryRun,
 }
 
 /// Whether a target takes connections; a cheap handle.
@@ -185,6 +195,14 @@ impl SiteMetrics {
         add(place.and_then(|place| self.copies.get(place)), 1);
     }
 
+    /// Counts a request beyond a limit.
+    pub(crate) fn limited(&self, kind: Kind, outcome: Limited) {
+        let place = Kind::ALL.iter().position(|one| *one == kind);
+        let outcomes = place.and_then(|place| self.limited.get(place));
+        let place = Limited::ALL.iter().position(|one| *one == outcome);
+        add(outcomes.zip(place).and_then(|(outcomes, place)| outcomes.get(place)), 1);
+    }
+
     /// Returns the state of a target, taken to be up until it proves otherwise.
     pub(crate) fn upstream(&self, target: &str) -> UpstreamState {
         let mut targets = lock(&self.targets);
@@ -212,6 +230,18 @@ impl Copied {
             Self::Failed => "failed",
             Self::TooLarge => "too_large",
             Self::Busy => "busy",
+        }
+    }
+}
+
+impl Limited {
+    /// All that may become of one.
+    const ALL: [Self; 2] = [Self::Refused, Self::DryRun];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::DryRun => "dry_run",
         }
     }
 }

@@ -13,11 +13,13 @@ use http::{
     },
 };
 use portway_http1::Kind;
+use portway_model::site::Maintenance;
 use serde::Serialize;
 
 use self::accept::Media;
 pub(crate) use self::html::escape;
 use crate::{
+    admission::{Kind as LimitKind, Told},
     body::{self, Body},
     canonical::RequestFault,
 };
@@ -46,6 +48,8 @@ pub(crate) enum Fault {
         /// The reason.
         reason: String,
     },
+    /// The site is being worked on.
+    Maintenance(Box<Maintenance>),
     /// No site has this host.
     NoSite,
     /// The site has no route for this request.
@@ -64,6 +68,8 @@ pub(crate) enum Fault {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The client sends more requests in a time, or at the same time, than it may.
+    TooMany(Box<TooMany>),
     /// The connection was made for another site.
     Misdirected,
     /// Something is wrong with the edge or its machine.
@@ -78,6 +84,17 @@ pub(crate) enum Fault {
     UpstreamFull,
     /// A target did not answer in time.
     UpstreamTimeout,
+}
+
+/// What a client is told that sends too many requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TooMany {
+    /// Whether they come in a time or at the same time.
+    pub(crate) kind: LimitKind,
+    /// After how many seconds it may come again.
+    pub(crate) retry_after: u64,
+    /// What is left of its limits.
+    pub(crate) told: Option<Told>,
 }
 
 /// Returns the answer to a request that failed, in the form that its `Accept` header prefers.
@@ -147,6 +164,17 @@ fn add_fault_headers(fault: &Fault, headers: &mut HeaderMap) {
         Fault::UpstreamFull => {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
+        Fault::Maintenance(maintenance) => {
+            if let Some(time) = maintenance.retry_after {
+                headers.insert(RETRY_AFTER, HeaderValue::from(time.0));
+            }
+        }
+        Fault::TooMany(too_many) => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(too_many.retry_after));
+            if let Some(told) = &too_many.told {
+                told.clone().add(headers);
+            }
+        }
         Fault::BadRequest(_)
         | Fault::Malformed(_)
         | Fault::BadBody
@@ -193,12 +221,13 @@ impl Fault {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::UpstreamRefused | Self::UpstreamUnreachable | Self::UpstreamInvalid => {
                 StatusCode::BAD_GATEWAY
             }
-            Self::UpstreamFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamFull | Self::Maintenance(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -212,12 +241,17 @@ impl Fault {
             Self::Unauthorized { .. } => "unauthorized",
             Self::AddressDenied => "address_denied",
             Self::Blocked { .. } => "blocked",
+            Self::Maintenance(_) => "maintenance",
             Self::NoSite => "no_site",
             Self::NoRoute => "no_route",
             Self::NoFile => "no_file",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
             Self::BodyTooLarge { .. } => "body_too_large",
+            Self::TooMany(too_many) => match too_many.kind {
+                LimitKind::Rate => "rate_limited",
+                LimitKind::Connections => "connection_limited",
+            },
             Self::Misdirected => "misdirected",
             Self::Internal => "internal",
             Self::UpstreamRefused => "upstream_refused",
@@ -235,11 +269,13 @@ impl Fault {
             Self::Unauthorized { .. } => "Login required",
             Self::AddressDenied => "Access denied",
             Self::Blocked { .. } => "Site blocked",
+            Self::Maintenance(_) => "Back soon",
             Self::NoSite => "No such site",
             Self::NoRoute | Self::NoFile => "Page not found",
             Self::MethodNotAllowed { .. } => "Method not allowed",
             Self::RequestTimeout => "Request timed out",
             Self::BodyTooLarge { .. } => "Upload too large",
+            Self::TooMany(_) => "Too many requests",
             Self::Misdirected => "Wrong connection",
             Self::Internal => "Server error",
             Self::UpstreamRefused | Self::UpstreamUnreachable => "Application not reachable",
@@ -261,6 +297,7 @@ impl Fault {
             Self::Blocked { reason } => {
                 return format!("This site was blocked by its administrator: {reason}");
             }
+            Self::Maintenance(maintenance) => return maintenance.message.clone(),
             Self::BodyTooLarge { limit } => {
                 return format!(
                     "What your client sent is larger than the {limit} bytes accepted here."
@@ -279,6 +316,18 @@ impl Fault {
                 "Your client used a method that this address does not support."
             }
             Self::RequestTimeout => "Your client took too long to send its request.",
+            Self::TooMany(too_many) => match too_many.kind {
+                LimitKind::Rate => {
+                    let seconds = too_many.retry_after;
+                    return format!(
+                        "Your client sends more requests than it may; try again in {seconds} s."
+                    );
+                }
+                LimitKind::Connections => {
+                    "Your client sends more requests at the same time than it may; \
+                     try again when the others are answered."
+                }
+            },
             Self::Misdirected => {
                 "Your client reused a connection that belongs to another site; try again."
             }

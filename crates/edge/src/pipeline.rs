@@ -1,5 +1,7 @@
 //! The way of a request through the edge, written once, as a list: see [`stages`].
 
+mod gates;
+
 use std::{pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
@@ -12,6 +14,7 @@ use tracing::Instrument as _;
 use crate::{
     access::{self, Denied},
     actions,
+    admission::{Admitted, Kind as LimitKind},
     balance::Pick,
     body::{self, Body},
     canonical::{self, HostName, RequestFault, RequestHost, RequestPath, Spellings},
@@ -21,6 +24,7 @@ use crate::{
     },
     exchange::{Exchange, Refusal, content_length},
     headers::Origin,
+    metrics::Limited,
     pages::{self, Fault},
     proxy::Switched,
     ready,
@@ -173,6 +177,16 @@ async fn meant_by(worker: &Worker, connection: &Connection) -> Option<Arc<Compil
     table.sites.first().map(Arc::clone)
 }
 
+impl Outcome {
+    /// Returns the headers of the answer.
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        match self {
+            Self::Answer(response) => response.headers_mut(),
+            Self::Tunnel(response, ..) => response.headers_mut(),
+        }
+    }
+}
+
 impl Served {
     /// Returns the answer, on a connection that cannot leave HTTP.
     pub(crate) fn into_answer(self) -> Response<Body> {
@@ -206,6 +220,12 @@ pub(crate) trait Witness {
     fn found_network(&mut self, network: IpNet);
     /// The user is known.
     fn found_user(&mut self, user: String);
+    /// Tells whether limits count it; where they do not, what they would say is told by words.
+    fn is_counted(&self) -> bool;
+    /// A limit has this to say of a request that is not counted.
+    fn within(&mut self, text: String);
+    /// It exceeds a limit.
+    fn exceeds(&mut self, kind: LimitKind, limit: &str, outcome: Limited);
 }
 
 /// A request that came through to its action.
@@ -214,6 +234,8 @@ pub(crate) struct Passed<'a> {
     pub(crate) inbound: Box<Inbound<'a>>,
     /// Its site and route.
     pub(crate) located: Located,
+    /// What limits counted of it.
+    pub(crate) admitted: Option<Admitted>,
 }
 
 /// What came of the stages before the action.
@@ -236,11 +258,13 @@ async fn stages(
     let has_body = !incoming.is_end_stream();
     let request = (parts, has_body);
     let way = pass(&worker.shared, connection, origin, exchange, request, arrived).await?;
-    let Passed { mut inbound, located } = match way {
+    let Passed { mut inbound, located, admitted } = match way {
         Way::Through(passed) => passed,
         Way::Answered(response) => return Ok(Outcome::Answer(response)),
     };
     let (site, route) = (&located.site, located.route().ok_or_else(no_route)?);
+    let Admitted { flight, told, tried: _ } = admitted.unwrap_or_default();
+    exchange.counts_in(flight);
     let body = if has_body {
         exchange.count_received(limited_body(site, route, incoming))
     } else {
@@ -249,7 +273,11 @@ async fn stages(
     inbound.upgrade = asks_upgrade(&inbound.parts);
     let accept_encoding = compress::acceptable(&inbound.parts.headers).cloned();
     let outcome = actions::act(worker, inbound, body, (site, route), exchange).await?;
-    Ok(finish_response(worker, outcome, route, accept_encoding.as_ref()))
+    let mut outcome = finish_response(worker, outcome, route, accept_encoding.as_ref());
+    if let Some(told) = told {
+        told.add(outcome.headers_mut());
+    }
+    Ok(outcome)
 }
 
 /// The stages of a request, in their order. They decide and send nothing, so that a request that was
@@ -287,16 +315,20 @@ pub(crate) async fn pass<'a>(
     if let Some(response) = redirect_to_https(shared, &inbound, &site) {
         return Ok(Way::Answered(response));
     }
+    witness.enters(Stage::Maintenance);
+    gates::refuse_in_maintenance(&site, inbound.origin.client)?;
     witness.enters(Stage::Route);
     let located = located.ok_or_else(no_route)?;
     let route = located.route().ok_or_else(no_route)?;
     witness.found_route(route);
     witness.enters(Stage::Access);
     check_access(shared, &inbound, route, witness).await?;
+    witness.enters(Stage::Limit);
+    let admitted = gates::admit(shared, &inbound, &located.site, route, witness)?;
     witness.enters(Stage::Body);
     limit_body(&inbound, route, has_body)?;
     witness.enters(route.action.stage());
-    Ok(Way::Through(Passed { inbound, located }))
+    Ok(Way::Through(Passed { inbound, located, admitted }))
 }
 
 /// One canonical host and path, computed once.

@@ -12,6 +12,8 @@ mod conditions;
 mod expression;
 mod files;
 mod headers;
+mod limits;
+mod maintenance;
 mod names;
 mod node;
 mod output;

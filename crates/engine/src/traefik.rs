@@ -15,6 +15,7 @@
 mod access;
 mod candidate;
 mod document;
+mod limits;
 mod middleware;
 mod node;
 mod output;

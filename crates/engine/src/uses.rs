@@ -7,7 +7,10 @@ mod upstream;
 
 use portway_model::{
     FieldPath, HostPattern,
-    site::{Limits, LogFormat, LogSettings, PathRules, Route, Spelling, Upstream},
+    site::{
+        Limits, LogFormat, LogSettings, Maintenance, PathRules, RateLimit, Route, Spelling,
+        Upstream,
+    },
 };
 use portway_policy::{HttpsPolicy, SitePolicy};
 
@@ -43,6 +46,8 @@ pub enum Value<'a> {
     Pair(&'a str, &'a str),
     /// A number: bytes, seconds, a count.
     Number(u64),
+    /// A limit of requests in a time.
+    Rate(&'a RateLimit),
 }
 
 /// Returns every setting that a site uses, in the order of its fields.
@@ -59,6 +64,7 @@ pub fn uses(site: &SitePolicy) -> Vec<Use<'_>> {
         paths,
         // Not a setting that could be carried out otherwise; see `snippet`.
         snippets: _,
+        maintenance,
         blocked,
         guard,
     } = site;
@@ -73,6 +79,9 @@ pub fn uses(site: &SitePolicy) -> Vec<Use<'_>> {
     list.log(log, &root.key("log"));
     list.limits(limits, &root.key("limits"));
     list.paths(*paths, &root.key("paths"));
+    if let Some(maintenance) = maintenance {
+        list.maintenance(maintenance, &root.key("maintenance"));
+    }
     if blocked.is_some() {
         list.add(Setting::Blocked, &root);
     }
@@ -177,6 +186,14 @@ impl<'a> List<'a> {
             ),
         ] {
             self.number(setting, &at.key(field), value, usual);
+        }
+    }
+
+    fn maintenance(&mut self, maintenance: &'a Maintenance, at: &FieldPath) {
+        let Maintenance { message, retry_after: _, allow } = maintenance;
+        self.text(Setting::Maintenance, at, message);
+        if !allow.is_empty() {
+            self.add(Setting::MaintenanceAllow, &at.key("allow"));
         }
     }
 

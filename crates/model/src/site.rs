@@ -4,7 +4,9 @@ pub mod bounds;
 mod check;
 pub mod defaults;
 mod limits;
+mod maintenance;
 mod probes;
+mod rate;
 mod snippets;
 pub mod spec;
 mod traffic;
@@ -19,7 +21,9 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     check::check,
     limits::{Limits, PathRules, Spelling},
+    maintenance::Maintenance,
     probes::SiteProbe,
+    rate::{ConnectionLimit, CountedBy, LimitScope, Rate, RateError, RateLimit},
     snippets::Snippets,
     spec::SiteSpec,
     traffic::{Mirror, Side, SideRule, Split, Wanted},
@@ -55,6 +59,9 @@ pub struct Site {
     /// Which spellings of a path are taken.
     #[serde(default, skip_serializing_if = "PathRules::are_usual")]
     pub paths: PathRules,
+    /// Set while the site is worked on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// What happens to which requests; at least one, in the order in which they are tried.
     pub routes: Vec<Route>,
     /// What its deployments are proven by.
@@ -175,6 +182,12 @@ pub struct Filters {
     /// Who gets copies of the requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<Box<Mirror>>,
+    /// How many requests may come in a time; each limit must hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
+    /// How many requests may be answered at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_limit: Option<Box<ConnectionLimit>>,
 }
 
 /// Who may use a route. Everything that is given must hold; the address is judged first.

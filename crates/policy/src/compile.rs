@@ -58,6 +58,7 @@ pub fn compile(id: Id<Site>, site: &Site, input: &CompileInput) -> (SitePolicy, 
         limits: site.limits.clone(),
         paths: site.paths,
         snippets: site.snippets.clone(),
+        maintenance: site.maintenance.clone(),
         blocked: input.blocked.clone(),
         guard: input.guard.clone(),
     };

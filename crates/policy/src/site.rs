@@ -3,7 +3,9 @@
 use ipnet::IpNet;
 use portway_model::{
     HostPattern, Id, Name, Site,
-    site::{Action, Limits, LogSettings, PathRules, Route, Snippets, TlsVersion, Upstream},
+    site::{
+        Action, Limits, LogSettings, Maintenance, PathRules, Route, Snippets, TlsVersion, Upstream,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +17,7 @@ use crate::Digest;
 /// | format | what it added |
 /// |---|---|
 /// | 1 | |
-/// | 2 | ways to choose, watch and protect targets; splits, mirrors, limits, spellings of paths |
+/// | 2 | ways to choose, watch and protect targets; splits, mirrors, limits, spellings of paths; limits of requests; maintenance |
 ///
 /// A site is written in the oldest format that says all of it ([`SitePolicy::least_format`]). So an
 /// edge of the version before serves every site that it can serve rightly, and refuses, by itself,
@@ -55,6 +57,9 @@ pub struct SitePolicy {
     /// What goes as it is to engines that are not Portway's own; an edge has nothing of it.
     #[serde(default, skip_serializing_if = "Snippets::is_empty")]
     pub snippets: Snippets,
+    /// Set while the site is worked on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// Set while an administrator keeps the site from being used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<Blocked>,
@@ -142,6 +147,7 @@ impl SitePolicy {
     pub fn least_format(&self) -> u32 {
         let is_first = self.limits.are_usual()
             && self.paths.are_usual()
+            && self.maintenance.is_none()
             && self.routes.iter().all(is_of_first_format);
         if is_first { OLDEST_FORMAT } else { FORMAT }
     }
@@ -160,7 +166,10 @@ impl SitePolicy {
 
 fn is_of_first_format(route: &Route) -> bool {
     let is_plain = |upstream: &Upstream| *upstream == upstream.of_first_format();
-    route.filters.mirror.is_none()
+    let filters = &route.filters;
+    filters.mirror.is_none()
+        && filters.rate_limits.is_empty()
+        && filters.connection_limit.is_none()
         && match &route.action {
             Action::Proxy(upstream) => is_plain(upstream),
             Action::Split(_) => false,
@@ -284,6 +293,9 @@ mod tests {
             r#"{"hosts": ["a.example"], "split": [{"to": "5000"}, {"to": "6000"}]}"#,
             r#"{"hosts": ["a.example"], "to": "5000", "mirror": {"to": "6000"}}"#,
             r#"{"hosts": ["a.example"], "to": "5000", "limits": {"headers": 20}}"#,
+            r#"{"hosts": ["a.example"], "to": "5000", "rate_limit": "100/min"}"#,
+            r#"{"hosts": ["a.example"], "to": "5000", "connection_limit": 20}"#,
+            r#"{"hosts": ["a.example"], "to": "5000", "maintenance": true}"#,
             r#"{"hosts": ["a.example"], "to": "5000", "paths": {"encoded_slash": "allow"}}"#,
             r#"{"hosts": ["a.example"], "to": ["a:80", {"to": "b:80", "backup": true}]}"#,
             r#"{"hosts": ["a.example"], "to": [{"to": "a:80", "weight": 2}, "b:80"]}"#,

@@ -19,6 +19,7 @@ mod nodes;
 mod paths;
 mod positions;
 mod publish;
+mod redirects;
 mod reference;
 mod render;
 mod report;

@@ -1,5 +1,5 @@
 //! Paths in a site: relative ones are meant from the folder of the file they stand in. Password
-//! files, certificates and keys are read and take the place of their paths.
+//! files, lists of redirects, certificates and keys are read and take the place of their paths.
 
 use std::{io, sync::Arc};
 
@@ -8,13 +8,13 @@ use portway_model::{
     FieldPath, FindingCode, SiteSpec,
     site::spec::{
         AccessRulesSpec, AccessSpec, BasicAuthSpec, ClientKeySpec, FileSettingsSpec, FilesSpec,
-        PasswordSpec, TargetSpec, ToSpec, UpstreamTlsSpec,
+        PasswordSpec, RedirectListSpec, RedirectRuleSpec, TargetSpec, ToSpec, UpstreamTlsSpec,
     },
 };
 
 use crate::{
     files::Files,
-    htpasswd,
+    htpasswd, redirects,
     source::{Pos, SourceFile},
     walk::Walker,
 };
@@ -25,6 +25,7 @@ pub(crate) fn resolve(spec: &mut SiteSpec, walker: &mut Walker<'_>, reader: &dyn
     let root = FieldPath::root();
     resolver.files(&mut spec.files, &root.key("files"));
     resolver.access(&mut spec.access, &root.key("access"));
+    resolver.redirects(&mut spec.redirects, &root.key("redirects"));
     for (index, route) in spec.routes.iter_mut().enumerate() {
         let path = resolver.walker.original(&root.key("routes").index(index));
         resolver.files(&mut route.files, &path.key("files"));
@@ -194,6 +195,43 @@ impl Resolver<'_, '_> {
                 )
                 .remedy("add lines as `htpasswd -nB NAME` prints them");
             self.walker.dropped.push(users);
+        }
+    }
+
+    /// Takes the lines of a file over.
+    fn redirects(&mut self, list: &mut Option<RedirectListSpec>, path: &FieldPath) {
+        let Some(RedirectListSpec::File(file)) = list else { return };
+        let mut name = std::mem::take(file);
+        self.make_absolute(&mut name, path);
+        let mut rules = Vec::new();
+        match self.reader.read(Utf8Path::new(&name)) {
+            Ok(text) => self.take_redirects(&text, &name, &mut rules, path),
+            Err(error) => self.unreadable(&name, &error, path),
+        }
+        *list = Some(RedirectListSpec::Rules(rules));
+    }
+
+    fn take_redirects(
+        &mut self,
+        text: &str,
+        name: &str,
+        rules: &mut Vec<RedirectRuleSpec>,
+        path: &FieldPath,
+    ) {
+        let source = Arc::new(SourceFile { name: name.to_owned(), folder: Utf8PathBuf::new() });
+        for (line, read) in redirects::read(text) {
+            let pos = Pos { file: Arc::clone(&source), line, column: 1 };
+            match read {
+                Ok(rule) => {
+                    self.walker.positions.set(path.index(rules.len()), pos);
+                    rules.push(rule);
+                }
+                Err(error) => {
+                    self.walker.report.place(FindingCode::Syntax, &pos, error.to_string()).remedy(
+                        "write for example `/old,/new` or `/old/*,https://example.org,308`",
+                    );
+                }
+            }
         }
     }
 

@@ -36,6 +36,8 @@ pub enum EdgeMetric {
     QueueRefused,
     /// Copies of requests, by `site` and `outcome`.
     MirrorRequests,
+    /// Requests beyond a limit, by `site`, `limit` and `outcome`.
+    Limited,
     /// Memory of bodies that are read ahead.
     BodyMemory,
     /// Bodies that were not read ahead because the memory was used up.
@@ -52,7 +54,7 @@ pub enum EdgeMetric {
 
 impl EdgeMetric {
     /// Every metric.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Info,
         Self::Sites,
         Self::Requests,
@@ -68,6 +70,7 @@ impl EdgeMetric {
         Self::QueueLength,
         Self::QueueRefused,
         Self::MirrorRequests,
+        Self::Limited,
         Self::BodyMemory,
         Self::BodyMemoryRefused,
         Self::LogDropped,
@@ -90,6 +93,7 @@ impl EdgeMetric {
             Self::QueueLength => "portway_edge_queue_length",
             Self::QueueRefused => "portway_edge_queue_refused_total",
             Self::MirrorRequests => "portway_edge_mirror_requests_total",
+            Self::Limited => "portway_edge_limited_requests_total",
             Self::BodyMemory => "portway_edge_body_memory_bytes",
             Self::BodyMemoryRefused => "portway_edge_body_memory_refused_total",
             Self::LogDropped => "portway_edge_log_dropped_total",
@@ -130,6 +134,9 @@ impl EdgeMetric {
             Self::MirrorRequests => {
                 "Copies of requests for a mirror: answered (sent), not answered (failed), or not made (too_large, busy)."
             }
+            Self::Limited => {
+                "Requests beyond a limit (rate, connections): answered 429 (refused), or only counted (dry_run)."
+            }
             Self::BodyMemory => "Memory of bodies that are read ahead of who takes them.",
             Self::BodyMemoryRefused => {
                 "Bodies that were not read ahead, or no further, because the memory was used up."
@@ -149,6 +156,7 @@ impl EdgeMetric {
             | Self::Retries
             | Self::QueueRefused
             | Self::MirrorRequests
+            | Self::Limited
             | Self::BodyMemoryRefused
             | Self::LogDropped
             | Self::HandshakeFailures => MetricType::Counter,

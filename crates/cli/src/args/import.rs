@@ -59,7 +59,7 @@ pub(crate) struct ImportOptions {
     /// Show what was converted as it is, too
     #[arg(long)]
     pub(crate) all: bool,
-    /// Open what limits of requests protected, instead of closing it: there are no such limits yet
+    /// Open what limits of requests protected, instead of closing it: such limits are not converted
     #[arg(long)]
     pub(crate) without_limits: bool,
     #[command(flatten)]

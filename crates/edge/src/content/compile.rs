@@ -11,8 +11,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use portway_model::{
     FieldPath, FindingCode, Findings, Name, ResourceKind,
     site::{
-        Access, Action, BasicAuth, HeaderEdits, HostHeader, LogSettings, Match, Mirror, Password,
-        Redirect, Respond, Route, Split, Upstream, defaults,
+        Access, Action, BasicAuth, Filters, HeaderEdits, HostHeader, LogSettings, Match, Mirror,
+        Password, Redirect, Respond, Route, Split, Upstream, defaults,
     },
 };
 use portway_policy::{NetworkGuard, SitePolicy};
@@ -27,6 +27,7 @@ use super::{
     },
 };
 use crate::{
+    admission::Admission,
     balance::{Balancer, Moment, Splitter, StickyKey},
     checks::{Plan, QuestionError},
     log::SiteLog,
@@ -75,6 +76,7 @@ pub(crate) fn compile(
     Ok(CompiledSite {
         name: policy.name,
         https: policy.https.map(|https| HttpsRule { redirect: https.redirect }),
+        maintenance: policy.maintenance,
         blocked: policy.blocked,
         limits: SiteLimits::from(&policy.limits),
         paths: policy.paths,
@@ -103,12 +105,13 @@ impl Compiler<'_> {
         let prefix = route.matches.path.prefix().cloned();
         let conditions = self.conditions(&route.matches, &at.key("match"));
         let filters = route.filters;
+        // Named by what it takes, so that a route keeps its states when others come and go.
+        let place = format!("{:?}", route.matches);
+        let admission = self.admission(&filters, &place, at);
         let access = filters.access.map(|access| self.access(access, &at.key("access")));
         let edits = at.key("headers");
         let request_headers = self.edits(&filters.request_headers, &edits.key("request"));
         let response_headers = self.edits(&filters.response_headers, &edits.key("response"));
-        // Named by what it takes, so that a route keeps its states when others come and go.
-        let place = format!("{:?}", route.matches);
         let action = self.action(route.action, &place, at)?;
         let mirror = filters.mirror.map(|mirror| self.mirror(*mirror, &place, &at.key("mirror")));
         Some(CompiledRoute {
@@ -123,7 +126,18 @@ impl Compiler<'_> {
             response_headers,
             compress: filters.compress,
             action,
+            admission: admission.map(Box::new),
             mirror: mirror.flatten(),
+        })
+    }
+
+    fn admission(&mut self, filters: &Filters, place: &str, at: &FieldPath) -> Option<Admission> {
+        let connections = filters.connection_limit.as_deref();
+        let compiled = Admission::compile(&filters.rate_limits, connections, place);
+        compiled.unwrap_or_else(|error| {
+            let at = at.key("rate_limit");
+            self.findings.error(FindingCode::InvalidName, &at, error.to_string());
+            None
         })
     }
 

@@ -313,6 +313,7 @@ mod tests {
                 limits: portway_model::site::Limits::default(),
                 paths: portway_model::site::PathRules::default(),
                 snippets: portway_model::site::Snippets::default(),
+                maintenance: None,
                 blocked: None,
                 guard: None,
             };
@@ -343,6 +344,8 @@ mod tests {
                 response_headers: portway_model::site::HeaderEdits::default(),
                 compress: false,
                 mirror: None,
+                rate_limits: Vec::new(),
+                connection_limit: None,
             },
             action: Action::Respond(respond),
         }

@@ -12,13 +12,14 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use portway_model::{
     Name, PathPrefix,
-    site::{FileRoot, Limits, PathRules},
+    site::{FileRoot, Limits, Maintenance, PathRules},
 };
 use portway_policy::Blocked;
 use portway_telemetry::access::Stage;
 
 use super::{conditions::Conditions, mirror::CompiledMirror, reading::Reading, routes::RouteTable};
 use crate::{
+    admission::{Admission, Tally},
     balance::{Balancer, Splitter, States},
     body::Pace,
     checks::{Checks, Plan, Watches},
@@ -35,6 +36,8 @@ pub(crate) struct CompiledSite {
     pub(crate) https: Option<HttpsRule>,
     /// Set while every request is answered 403.
     pub(crate) blocked: Option<Blocked>,
+    /// Set while the site is worked on.
+    pub(crate) maintenance: Option<Maintenance>,
     /// How much and how fast clients may send and must take.
     pub(crate) limits: SiteLimits,
     /// Which spellings of a path are taken.
@@ -91,6 +94,8 @@ pub(crate) struct CompiledRoute {
     pub(crate) compress: bool,
     /// Who answers.
     pub(crate) action: CompiledAction,
+    /// How many requests may come; nothing means any number.
+    pub(crate) admission: Option<Box<Admission>>,
     /// Who gets copies of the requests.
     pub(crate) mirror: Option<Arc<CompiledMirror>>,
 }
@@ -185,6 +190,15 @@ pub(crate) struct SiteRuntime {
     pub(crate) states: States,
     /// The targets that are asked whether they are well.
     pub(crate) watches: Watches,
+    /// What is counted for limits, from the first request on.
+    tally: OnceLock<Arc<Tally>>,
+}
+
+impl SiteRuntime {
+    /// Returns what is counted for limits.
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        self.tally.get_or_init(Arc::default)
+    }
 }
 
 impl From<&Limits> for SiteLimits {

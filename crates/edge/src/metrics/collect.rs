@@ -15,9 +15,10 @@ use prometheus_client::{
 };
 
 use super::{
-    BOUNDS, CLASSES, Copied, Counts, SiteMetrics, SiteUpstreams, lock,
+    BOUNDS, CLASSES, Copied, Counts, Limited, SiteMetrics, SiteUpstreams, lock,
     upstreams::{self, TargetFigures},
 };
+use crate::admission::Kind;
 
 #[derive(Debug)]
 pub(super) struct Collected {
@@ -64,6 +65,7 @@ impl Collector for Collected {
                 EdgeMetric::Retries => retries(encoder, &sites),
                 EdgeMetric::QueueRefused => queue_refused(encoder, &sites),
                 EdgeMetric::MirrorRequests => mirrored(encoder, &sites),
+                EdgeMetric::Limited => limited(encoder, &sites),
                 EdgeMetric::BodyMemory => gauge(encoder, counts.memory.used()),
                 EdgeMetric::BodyMemoryRefused => count(encoder, counts.memory.refused()),
                 EdgeMetric::LogDropped => counter(encoder, &counts.log_dropped),
@@ -192,6 +194,25 @@ fn mirrored(mut encoder: MetricEncoder<'_>, sites: &Sites) -> Result<(), Error> 
             let count = count.load(Relaxed);
             if count > 0 {
                 let labels = [("site", name.as_str()), ("outcome", outcome.name())];
+                encoder
+                    .encode_family(&labels)?
+                    .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn limited(mut encoder: MetricEncoder<'_>, sites: &Sites) -> Result<(), Error> {
+    for (name, site) in sites {
+        for (kind, outcomes) in Kind::ALL.iter().zip(&site.limited) {
+            for (outcome, count) in Limited::ALL.iter().zip(outcomes) {
+                let count = count.load(Relaxed);
+                if count == 0 {
+                    continue;
+                }
+                let (limit, outcome) = (kind.name(), outcome.name());
+                let labels = [("site", name.as_str()), ("limit", limit), ("outcome", outcome)];
                 encoder
                     .encode_family(&labels)?
                     .encode_counter::<NoLabelSet, _, u64>(&count, None)?;

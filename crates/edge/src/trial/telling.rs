@@ -8,11 +8,13 @@ use portway_policy::bundle::{TrialReport, TrialStep};
 use portway_telemetry::access::Stage;
 
 use crate::{
+    admission::Kind,
     body::Body,
     canonical::RequestPath,
     content::{CompiledRoute, CompiledSite},
     exchange::Refusal,
     headers::Origin,
+    metrics::Limited,
     pages::Fault,
     pipeline::Witness,
 };
@@ -147,6 +149,21 @@ impl Witness for Telling {
 
     fn found_network(&mut self, network: IpNet) {
         self.say(format!("the address is allowed ({network})"));
+    }
+
+    fn is_counted(&self) -> bool {
+        false
+    }
+
+    fn within(&mut self, text: String) {
+        self.say(text);
+    }
+
+    fn exceeds(&mut self, _: Kind, limit: &str, outcome: Limited) {
+        match outcome {
+            Limited::Refused => self.say(format!("limit {limit} is exceeded")),
+            Limited::DryRun => {}
+        }
     }
 
     fn found_user(&mut self, user: String) {

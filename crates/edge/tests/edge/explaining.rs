@@ -75,7 +75,7 @@ fn denying() -> Access {
     Access { allow: None, deny: vec!["0.0.0.0/0".parse().unwrap()], basic: None }
 }
 
-async fn explain(edge: &TestEdge, url: &str) -> TrialReport {
+pub(crate) async fn explain(edge: &TestEdge, url: &str) -> TrialReport {
     let trial = Trial {
         from: [127, 0, 0, 1].into(),
         method: "GET".to_owned(),

@@ -10,6 +10,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod access;
+mod admission;
 mod backend;
 mod balance;
 mod bodies;

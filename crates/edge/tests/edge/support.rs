@@ -273,6 +273,7 @@ pub(crate) fn site(name: &str, hosts: &[&str], routes: Vec<Route>) -> SitePolicy
         limits: Limits::default(),
         paths: PathRules::default(),
         snippets: portway_model::site::Snippets::default(),
+        maintenance: None,
         blocked: None,
         guard: None,
     }
@@ -317,6 +318,8 @@ pub(crate) fn route(path: &str, action: Action) -> Route {
             response_headers: HeaderEdits::default(),
             compress: false,
             mirror: None,
+            rate_limits: Vec::new(),
+            connection_limit: None,
         },
         action,
     }

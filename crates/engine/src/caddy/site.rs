@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portway_model::{
     EngineKind, FieldPath, Finding, FindingCode, Findings, HostPattern, Id, ResourceKind, Site,
-    site::{LogSettings, TlsVersion},
+    site::{LogSettings, Maintenance, TlsVersion},
 };
 use portway_policy::{CertificateObject, Digest, HttpsPolicy, SitePolicy};
 
@@ -119,7 +119,10 @@ fn write(
     let (mut entry, _) = printer.finish();
     let judges =
         |access: &portway_model::site::Access| access.allow.is_some() || !access.deny.is_empty();
-    if site.routes.iter().any(|route| route.filters.access.as_ref().is_some_and(judges)) {
+    let lets_through = site.maintenance.as_ref().is_some_and(|it| !it.allow.is_empty());
+    if lets_through
+        || site.routes.iter().any(|route| route.filters.access.as_ref().is_some_and(judges))
+    {
         entry.push_str(JUDGES_ADDRESSES);
         entry.push('\n');
     }
@@ -209,6 +212,7 @@ fn write_body(
     } else if door == Door::Redirect {
         to_https(lines)?;
     } else {
+        maintenance(lines, site)?;
         for index in order(&site.routes) {
             if let Some(route) = site.routes.get(index) {
                 route::write(lines, ground, (index, route))?;
@@ -226,6 +230,30 @@ fn snippet(lines: &mut Lines<'_>, site: &SitePolicy) -> Option<String> {
     let text = site.snippets.caddy.as_deref()?;
     let text = format!("# Portway: a snippet of the site {} ({})\n{text}", site.name, site.id);
     Some(lines.object(Extension::Caddy, Secrecy::Open, &text))
+}
+
+/// Tells everybody that the site is being worked on who is not let through.
+fn maintenance(lines: &mut Lines<'_>, site: &SitePolicy) -> Result<(), Unwritable> {
+    const GUEST: &str = "@portway_guest";
+    let Some(Maintenance { message, retry_after, allow }) = &site.maintenance else {
+        return Ok(());
+    };
+    lines.from(&FieldPath::root().key("maintenance"));
+    let matcher = if allow.is_empty() {
+        "*"
+    } else {
+        let words = [GUEST, "not", "remote_ip"].map(Word::ours).into_iter();
+        let networks = allow.iter().map(|network| Word::from(network.to_string()));
+        lines.put(Directive::new(words.chain(networks)))?;
+        GUEST
+    };
+    if let Some(time) = retry_after {
+        let words = ["header", matcher, "Retry-After"].map(Word::ours).into_iter();
+        lines.put(Directive::new(words.chain([Word::from(time.0.to_string())])))?;
+    }
+    let body = Word::around("", message, "\n")?;
+    let (respond, status) = (Word::ours("respond"), Word::ours("503"));
+    lines.put(Directive::new([respond, Word::ours(matcher), body, status]))
 }
 
 /// 301 lets caches remember; 308 makes clients repeat other methods than GET and HEAD.

@@ -25,6 +25,7 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
         | S::Http2
         | S::AccessLog
         | S::Blocked
+        | S::MaintenanceAllow
         | S::PathPrefix
         | S::PathExact
         | S::PathRegex
@@ -74,6 +75,7 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
         | S::WriteStall
         | S::Http2Streams => Support::refused(LIMITS),
         S::EncodedSlash | S::Backslash | S::Nul | S::DoubleEncoding => Support::refused(SPELLINGS),
+        S::Maintenance => Support::emulated("the message is a plain text"),
         S::NetworkGuard => Support::emulated(
             "is judged when the configuration is made, so targets must be addresses, not names",
         ),
@@ -128,6 +130,12 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
         S::TargetWeight | S::ProxyProtocol => {
             since(facts, (2, 7), Support::Exact, "needs Caddy 2.7")
         }
+        S::RateLimit | S::ConnectionLimit | S::LimitByHeader | S::LimitBySite | S::LimitExempt => {
+            Support::refused(
+                "Caddy has no limits of requests; assign this site to an edge or an nginx node",
+            )
+        }
+        S::LimitDryRun | S::LimitHeaders => Support::refused("Caddy has no limits of requests"),
         S::ForwardedHeaders => Support::emulated("`traceparent` is not begun"),
     }
 }

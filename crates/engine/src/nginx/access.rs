@@ -7,16 +7,23 @@ use portway_model::{
 
 use super::{
     conditions::greater_than,
+    limits,
     names::Draft,
     syntax::{Directive, line},
     value::literal,
 };
 use crate::{Extension, Secrecy};
 
+/// Tells whether a route has rules that nginx looks at only after it would have answered by itself.
+pub(super) fn asks(route: &Route) -> bool {
+    route.filters.access.is_some() || limits::are_any(route)
+}
+
 /// Returns the rules of a route, and how large its bodies may be.
 pub(super) fn of(draft: &mut Draft<'_>, index: usize, route: &Route) -> Vec<Directive> {
     let at = FieldPath::root().key("routes").index(index);
     let mut block = body_size(draft, index, route.filters.max_body.0, &at.key("max_body"));
+    block.extend(limits::of(draft, route, &at));
     if let Some(access) = &route.filters.access {
         let Access { allow, deny, basic } = access;
         let at = at.key("access");

@@ -50,7 +50,8 @@ pub(super) fn add(draft: &mut Draft<'_>, name: &str, block: Vec<Directive>, at: 
 
 /// Adds the location of an answer that nginx makes itself.
 ///
-/// nginx carries out `return`, `rewrite` and `if` before it asks who may. So where not everyone may, the
+/// nginx carries out `return`, `rewrite` and `if` before it asks who may. So where not everyone may, or
+/// not as often, the
 /// location of the route asks, and leads on to the one that answers by `try_files`, which comes after.
 pub(super) fn answer_after_access(
     draft: &mut Draft<'_>,
@@ -63,7 +64,7 @@ pub(super) fn answer_after_access(
     let edits = at.key("headers").key("response");
     answers.extend(headers::response(&route.filters.response_headers, None, &edits));
     answers.extend(answer);
-    if route.filters.access.is_none() {
+    if !access::asks(route) {
         answers.extend(access::of(draft, index, route));
         add(draft, &named(index), answers, &at);
         return;

@@ -41,7 +41,7 @@ pub(super) fn block(
     let module = module(upstream.protocol);
     let mut block = route_block(draft, place.index);
     block.extend(access::of(draft, place.index, route));
-    block.extend(upstream::in_flight(draft, upstream, place));
+    block.extend(upstream::in_flight(draft, (route, upstream), place));
     let edits = FieldPath::root().key("routes").index(place.index).key("headers").key("response");
     block.extend(headers::response(&route.filters.response_headers, Some(module), &edits));
     block.extend(answer(route, upstream, module));

@@ -9,7 +9,7 @@ use portway_model::{
 use portway_policy::{CertificateObject, Digest, HttpsPolicy, SitePolicy};
 
 use super::{
-    Nginx, answers, common,
+    Nginx, answers, common, maintenance,
     names::Draft,
     routes,
     syntax::{Directive, Printed, line, print},
@@ -94,7 +94,8 @@ fn servers(draft: &mut Draft<'_>) -> Result<Vec<Vec<Directive>>, RenderError> {
     for (index, route) in site.routes.iter().enumerate() {
         answers::carry_out(draft, index, route);
     }
-    let mut locations = std::mem::take(&mut draft.locations);
+    let mut locations = maintenance::of(draft);
+    locations.append(&mut draft.locations);
     locations.extend(snippet(draft));
     if site.https.is_none() {
         let plain = server(draft, Doors::PLAIN, locations)?;

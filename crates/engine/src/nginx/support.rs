@@ -3,7 +3,7 @@
 use portway_model::site::{Action, Balance, HostHeader, SideRule, Target, Upstream};
 
 use super::{
-    expression, headers, path,
+    expression, headers, limits, path,
     value::{cookie, header},
 };
 use crate::{EngineFacts, Setting, Support, Use, Value};
@@ -28,6 +28,9 @@ pub(super) fn of_setting(setting: Setting, facts: &EngineFacts) -> Support {
         | S::WriteStall
         | S::Http2Streams
         | S::Blocked
+        | S::MaintenanceAllow
+        | S::LimitBySite
+        | S::LimitExempt
         | S::PathPrefix
         | S::PathExact
         | S::MatchMethods
@@ -88,6 +91,7 @@ pub(super) fn of_setting(setting: Setting, facts: &EngineFacts) -> Support {
         S::EncodedSlash | S::Backslash | S::Nul | S::DoubleEncoding => {
             Is::refused("nginx decodes a path before it chooses, so such a request stays refused")
         }
+        S::Maintenance => Is::emulated("the message is a plain text"),
         S::NetworkGuard => Is::refused(
             "nginx looks names up by itself and does not judge what it finds; targets that are addresses within the bounds are taken",
         ),
@@ -97,6 +101,17 @@ pub(super) fn of_setting(setting: Setting, facts: &EngineFacts) -> Support {
         S::MatchHeaders => Is::emulated(
             "of several headers of the name, nginx before 1.23 sees the first, and later ones join them; names with `_` are refused",
         ),
+        S::RateLimit => Is::emulated(
+            "requests that are refused later, or asked for a password, are counted too; a rate is whole requests in a minute, rounded down; `Retry-After` is the time of one request",
+        ),
+        S::ConnectionLimit => Is::emulated(
+            "counted before who may is judged; with it, `max_in_flight` is answered 429 too",
+        ),
+        S::LimitByHeader => Is::emulated(
+            "names of headers have letters, digits and `-`; before nginx 1.23 the first of several values counts",
+        ),
+        S::LimitDryRun => Is::emulated("only where nothing else limits the route"),
+        S::LimitHeaders => Is::refused("nginx does not tell what is left"),
         S::BasicAuth => {
             Is::emulated("the hash is computed for each request, and the realm is shown in ASCII")
         }
@@ -210,9 +225,12 @@ pub(super) fn of_use(used: &Use<'_>, facts: &EngineFacts) -> Support {
             Some(Err(why)) => Support::refused(why),
             Some(Ok(_)) | None => general,
         },
-        Setting::MatchHeaders | Setting::BalanceHashHeader | Setting::RequestHeadersAdd => {
-            named_header(used, general)
-        }
+        Setting::MatchHeaders
+        | Setting::BalanceHashHeader
+        | Setting::LimitByHeader
+        | Setting::RequestHeadersAdd => named_header(used, general),
+        Setting::RateLimit => rate(used, general),
+        Setting::LimitDryRun => dry_run(used, general),
         Setting::BalanceHashCookie => match text(used).and_then(cookie) {
             Some(_) => general,
             None => Support::refused("nginx has no variable for a cookie of this name"),
@@ -235,7 +253,30 @@ pub(super) fn of_use(used: &Use<'_>, facts: &EngineFacts) -> Support {
 fn text<'a>(used: &Use<'a>) -> Option<&'a str> {
     match used.value {
         Value::Text(text) | Value::Pair(text, _) => Some(text),
-        Value::Nothing | Value::Number(_) => None,
+        Value::Nothing | Value::Number(_) | Value::Rate(_) => None,
+    }
+}
+
+fn rate(used: &Use<'_>, general: Support) -> Support {
+    let Value::Rate(limit) = used.value else { return general };
+    if limits::per_minute(limit.rate) == 0 {
+        return Support::refused("nginx knows no rate below one request in a minute");
+    }
+    general
+}
+
+/// nginx tries all limits of a place out, or none.
+fn dry_run(used: &Use<'_>, general: Support) -> Support {
+    if used.route.is_some_and(limits::is_mixed) {
+        return Support::refused("the route has other limits, and nginx tries out all or none");
+    }
+    match used.value {
+        Value::Rate(limit) if limits::per_minute(limit.rate) == 0 => {
+            Support::refused("nginx knows no rate below one request in a minute")
+        }
+        Value::Rate(_) | Value::Nothing | Value::Text(_) | Value::Pair(..) | Value::Number(_) => {
+            general
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Upstreams: the targets, how one is chosen, and how they are watched.
 
-use portway_model::site::{Balance, Ejection, HashKey, Upstream, WeightedTarget};
+use portway_model::site::{Balance, Ejection, HashKey, Route, Upstream, WeightedTarget};
 
 use super::{
+    limits,
     names::Draft,
     proxy::Place,
     syntax::{Directive, line},
@@ -93,7 +94,7 @@ fn keepalive(upstream: &Upstream) -> Vec<Directive> {
 /// Returns what bounds the requests in flight over all targets.
 pub(super) fn in_flight(
     draft: &mut Draft<'_>,
-    upstream: &Upstream,
+    (route, upstream): (&Route, &Upstream),
     place: &Place,
 ) -> Vec<Directive> {
     let Some(most) = upstream.max_in_flight else { return Vec::new() };
@@ -101,5 +102,10 @@ pub(super) fn in_flight(
     let name = draft.name(&format!("{}_flight", place.suffix));
     let zone = line!("limit_conn_zone", "portway", format!("zone={name}:64k"));
     draft.beside.push(zone.from_field(&at));
-    vec![line!("limit_conn", name, most).from_field(&at), line!("limit_conn_status", "503")]
+    let mut block = vec![line!("limit_conn", name, most).from_field(&at)];
+    // A location has one status for all that it limits so.
+    if !limits::are_connections(route) {
+        block.push(line!("limit_conn_status", "503"));
+    }
+    block
 }

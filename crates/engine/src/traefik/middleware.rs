@@ -65,6 +65,13 @@ pub(super) fn nobody(draft: &mut Draft<'_>, name: &str) -> String {
     draft.middleware(name, "nobody", value)
 }
 
+/// Adds what answers everybody 503.
+pub(super) fn maintenance(draft: &mut Draft<'_>, name: &str) -> String {
+    let value =
+        json!({"ipAllowList": {"sourceRange": [access::NO_NETWORK], "rejectStatusCode": 503}});
+    draft.middleware(name, "maintenance", value)
+}
+
 /// Adds what answers larger bodies 413, and reads others before it passes them on.
 pub(super) fn body_limit(draft: &mut Draft<'_>, name: &str, most: u64) -> String {
     let value = json!({"buffering": {"maxRequestBodyBytes": most}});

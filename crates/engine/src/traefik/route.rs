@@ -2,13 +2,14 @@
 
 use portway_model::{
     FieldPath, HostPattern,
-    site::{Action, HostHeader, PathMatch, Route, Side, SideRule, Upstream},
+    site::{Action, HostHeader, Maintenance, PathMatch, Route, Side, SideRule, Upstream},
 };
 use serde_json::{Value, json};
 
 use super::{
     NOBODY,
     document::set,
+    limits::{self, Share},
     middleware,
     rule::Rule,
     service,
@@ -66,6 +67,10 @@ pub(super) fn write(draft: &mut Draft<'_>, door: &Door) {
             let https = middleware::to_https(routers.draft, "site");
             routers.put("https", &Rule::call("PathRegexp", &["^"]), 1, (&[https], NOBODY));
         } else {
+            if let Some(maintenance) = &site.maintenance {
+                let closed = middleware::maintenance(routers.draft, "site");
+                routers.put("maintenance", &guests(maintenance), KIND - 3, (&[closed], NOBODY));
+            }
             let has_regex = site.routes.iter().any(is_by_expression);
             if has_regex {
                 let rule = Rule::call("PathRegexp", &[ESCAPES]);
@@ -81,6 +86,16 @@ pub(super) fn write(draft: &mut Draft<'_>, door: &Door) {
     }
 }
 
+/// Returns who is not let through to a site that is being worked on.
+fn guests(maintenance: &Maintenance) -> Rule {
+    let all = Rule::call("PathRegexp", &["^"]);
+    if maintenance.allow.is_empty() {
+        return all;
+    }
+    let allowed = maintenance.allow.iter().map(ToString::to_string);
+    all.and(&Rule::any(allowed.map(|network| Rule::call("ClientIP", &[&network]))).not())
+}
+
 fn is_by_expression(route: &Route) -> bool {
     matches!(route.matches.path, PathMatch::Regex(_))
 }
@@ -92,7 +107,7 @@ fn odd() -> Rule {
 }
 
 /// Returns what a host's routers are tried before: names before patterns, patterns before all.
-fn kind(host: &HostPattern) -> u64 {
+pub(super) fn kind(host: &HostPattern) -> u64 {
     match host {
         HostPattern::Exact(_) | HostPattern::Ip(_) => 3,
         HostPattern::Wildcard(_) => 2,
@@ -132,8 +147,10 @@ impl Routers<'_, '_> {
 /// A route, as far as it is the same for all hosts and doors.
 struct Part {
     rule: Rule,
-    /// Middlewares before the body is counted.
+    /// Middlewares before everything else.
     before: Vec<String>,
+    /// The same where the body is counted.
+    before_body: Vec<String>,
     /// What counts the body.
     body: Option<(Rule, String)>,
     /// Middlewares after that.
@@ -149,7 +166,8 @@ impl Part {
         routers.put(&format!("r{index}"), &self.rule, priority, (&through, &self.service));
         let counted = self.body.as_ref().map(|(when, middleware)| {
             let through =
-                [self.before.as_slice(), std::slice::from_ref(middleware), &self.after].concat();
+                [self.before_body.as_slice(), std::slice::from_ref(middleware), &self.after]
+                    .concat();
             (when, through)
         });
         if let Some((when, through)) = &counted {
@@ -173,7 +191,10 @@ impl Part {
 fn part(draft: &mut Draft<'_>, (index, route): (usize, &Route)) -> Part {
     let name = format!("r{index}");
     let at = FieldPath::root().key("routes").index(index);
-    let before = middleware::access(draft, &name, route);
+    let mut before = middleware::access(draft, &name, route);
+    let mut before_body = before.clone();
+    before.extend(limits::add(draft, &name, route, Share::Most));
+    before_body.extend(limits::add(draft, &name, route, Share::Unmeasured));
     let upstreams = route.action.upstreams();
     let host = upstreams.iter().find_map(|upstream| match &upstream.host {
         HostHeader::Set(host) => Some(host.as_str()),
@@ -203,7 +224,7 @@ fn part(draft: &mut Draft<'_>, (index, route): (usize, &Route)) -> Part {
     ));
     let others = others(draft, &name, &route.action);
     let service = service.unwrap_or_else(|| NOBODY.to_owned());
-    Part { rule: Rule::of(&route.matches), before, body, after, service, others }
+    Part { rule: Rule::of(&route.matches), before, before_body, body, after, service, others }
 }
 
 fn of_upstream(draft: &mut Draft<'_>, name: &str, upstream: &Upstream) -> Vec<String> {

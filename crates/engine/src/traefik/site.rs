@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Traefik, WEB, WEBSECURE,
     document::{Document, set},
-    route,
+    limits, route,
 };
 use crate::{EngineFacts, Extension, Object, RenderError, Rendered, Secrecy, judge};
 
@@ -56,8 +56,11 @@ pub(super) fn render(
     }
     let judges =
         |access: &portway_model::site::Access| access.allow.is_some() || !access.deny.is_empty();
-    let judges_addresses =
-        site.routes.iter().any(|route| route.filters.access.as_ref().is_some_and(judges));
+    let lets_through = site.maintenance.as_ref().is_some_and(|it| !it.allow.is_empty());
+    let judges_addresses = lets_through
+        || site.routes.iter().any(|route| {
+            route.filters.access.as_ref().is_some_and(judges) || limits::judge_addresses(route)
+        });
     let entry = json!({"parts": draft.document, JUDGES_ADDRESSES: judges_addresses});
     let mut claims: Vec<String> = site.hosts.iter().map(ToString::to_string).collect();
     claims.sort();

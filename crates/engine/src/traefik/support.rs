@@ -2,10 +2,10 @@
 
 use portway_model::{
     HostPattern,
-    site::{Action, Route, Target, TlsVersion},
+    site::{Action, RateLimit, Route, Target, TlsVersion},
 };
 
-use super::{access, service};
+use super::{access, limits, service};
 use crate::{
     EngineFacts, Setting, Support, Use, Value, bounds,
     go_pattern::GoPattern,
@@ -14,6 +14,8 @@ use crate::{
 
 const LIMITS: &str = "has limits of its own, which only its own configuration sets";
 const SPELLINGS: &str = "reads such paths otherwise than the edge; they are answered 403";
+const UNMEASURED: &str =
+    "requests with a body of unknown length have a tenth of it for themselves, and others the rest";
 const FILES: &str =
     "Traefik serves no files; assign this site to an edge, an nginx or a Caddy node";
 
@@ -32,6 +34,9 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
         | S::PathPrefix
         | S::MatchMethods
         | S::MatchHeaders
+        | S::MaintenanceAllow
+        | S::LimitByHeader
+        | S::LimitBySite
         | S::AllowNetworks
         | S::DenyNetworks
         | S::BasicAuth
@@ -77,6 +82,9 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
         | S::Http2Streams => Support::refused(LIMITS),
         S::EncodedSlash | S::Backslash | S::Nul | S::DoubleEncoding => Support::refused(SPELLINGS),
         S::Blocked => Support::emulated("the reason is not shown"),
+        S::Maintenance => {
+            Support::emulated("the message is not shown, and there is no `Retry-After`")
+        }
         S::NetworkGuard => Support::emulated(
             "is judged when the configuration is made, so targets must be addresses, not names",
         ),
@@ -85,6 +93,13 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
             Support::emulated("paths with an escape of a reserved character are answered 403")
         }
         S::MatchQuery => Support::emulated("a query with `;` or a broken escape has no parameters"),
+        S::RateLimit => Support::emulated(
+            "no more at once than come in the time after which Traefik forgets a client, mostly two seconds; what is a little too early is held up to half a second; bodies without a length have a tenth of it for themselves",
+        ),
+        S::ConnectionLimit => Support::emulated(UNMEASURED),
+        S::LimitExempt => Support::refused("Traefik limits all clients of a route or none"),
+        S::LimitDryRun => Support::refused("Traefik cannot try a limit out"),
+        S::LimitHeaders => Support::refused("Traefik does not tell what is left"),
         S::MaxBody => Support::emulated(
             "what GET, HEAD and OPTIONS send in chunks is not counted; other bodies of unknown length are read wholly first, and so are their answers",
         ),
@@ -165,6 +180,10 @@ fn by_value(used: &Use<'_>) -> Option<Support> {
             | S::Http2Streams,
             _,
         ) => used.is_usual.then(|| Support::emulated(LIMITS)),
+        (S::RateLimit | S::ConnectionLimit, _) if limits::why_not(used).is_some() => {
+            refused(limits::why_not(used))
+        }
+        (S::RateLimit, Value::Rate(limit)) => Some(rate(limit)),
         (S::TlsMinVersion | S::Http2, _) => tls(used),
         (S::PathPrefix | S::PathExact, Value::Text(path)) if never_matches(path) => {
             Some(Support::refused(SPELLINGS))
@@ -201,6 +220,19 @@ fn since(facts: &EngineFacts, (major, minor): (u16, u16), then: Support) -> Supp
     } else {
         Support::refused(format!("needs Traefik {major}.{minor}"))
     }
+}
+
+/// Says how many may come at once.
+fn rate(limit: &RateLimit) -> Support {
+    let most = limits::burst(limit, limits::Share::Most);
+    Support::emulated(format!(
+        "{most} at once instead of {}, as Traefik forgets a client soon; {UNMEASURED}",
+        limit.burst
+    ))
+}
+
+fn refused(why: Option<&'static str>) -> Option<Support> {
+    why.map(Support::refused)
 }
 
 /// Options of handshakes are found by names in rules.

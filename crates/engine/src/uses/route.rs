@@ -1,8 +1,12 @@
 //! The settings of routes.
 
+use ipnet::IpNet;
 use portway_model::{
     FieldPath,
-    site::{Access, BasicAuth, Filters, HeaderEdits, Match, Mirror, PathMatch, Route, defaults},
+    site::{
+        Access, BasicAuth, ConnectionLimit, CountedBy, Filters, HeaderEdits, Match, Mirror,
+        PathMatch, RateLimit, Route, defaults,
+    },
 };
 
 use super::{List, Value};
@@ -69,9 +73,18 @@ impl<'a> List<'a> {
             response_headers,
             compress,
             mirror,
+            rate_limits,
+            connection_limit,
         } = filters;
         if let Some(access) = access {
             self.access(access, &at.key("access"));
+        }
+        let limits = at.key("rate_limit");
+        for (index, limit) in rate_limits.iter().enumerate() {
+            self.rate_limit(limit, &limits.index(index));
+        }
+        if let Some(limit) = connection_limit {
+            self.connection_limit(limit, &at.key("connection_limit"));
         }
         self.number(Setting::MaxBody, &at.key("max_body"), max_body.0, defaults::MAX_BODY.0);
         if *strip_prefix {
@@ -98,6 +111,38 @@ impl<'a> List<'a> {
         }
         if let Some(BasicAuth { realm, users: _ }) = basic {
             self.text(Setting::BasicAuth, &at.key("basic"), realm);
+        }
+    }
+
+    fn rate_limit(&mut self, limit: &'a RateLimit, at: &FieldPath) {
+        let RateLimit { rate: _, burst: _, by, exempt, dry_run, headers, scope: _ } = limit;
+        if *dry_run {
+            return self.put(Setting::LimitDryRun, at, Value::Rate(limit), false);
+        }
+        self.put(Setting::RateLimit, at, Value::Rate(limit), false);
+        self.counted_by(by, exempt, at);
+        if *headers {
+            self.usual(Setting::LimitHeaders, &at.key("headers"));
+        }
+    }
+
+    fn connection_limit(&mut self, limit: &'a ConnectionLimit, at: &FieldPath) {
+        let ConnectionLimit { most: _, by, exempt, dry_run, scope: _ } = limit;
+        if *dry_run {
+            return self.add(Setting::LimitDryRun, at);
+        }
+        self.add(Setting::ConnectionLimit, at);
+        self.counted_by(by, exempt, at);
+    }
+
+    fn counted_by(&mut self, by: &'a CountedBy, exempt: &[IpNet], at: &FieldPath) {
+        match by {
+            CountedBy::Client { ipv6_prefix: _ } => {}
+            CountedBy::Header(name) => self.text(Setting::LimitByHeader, &at.key("by"), name),
+            CountedBy::Site => self.add(Setting::LimitBySite, &at.key("by")),
+        }
+        if !exempt.is_empty() {
+            self.add(Setting::LimitExempt, &at.key("exempt"));
         }
     }
 

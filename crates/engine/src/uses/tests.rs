@@ -18,7 +18,7 @@ fn policy(spec: &str, input: &CompileInput) -> SitePolicy {
 
 const ROUTES: &str = r#"{
   "hosts": ["a.example", "*.a.example", "127.0.0.1", "*"],
-  "log": {"format": "combined"},
+  "log": {"format": "combined"}, "maintenance": {"allow": ["10.0.0.0/8"]},
   "paths": {"encoded_slash": "allow", "backslash": "allow", "nul": "allow",
     "double_encoding": "allow"},
   "routes": [
@@ -34,6 +34,9 @@ const ROUTES: &str = r#"{
        "health": "/health", "eject": {"statuses": [500]}, "slow_start": "30s",
        "max_in_flight": 5, "max_in_flight_per_target": 5,
        "pool": {"max_connections": 5, "max_requests": 5}, "proxy_protocol": "v2"}},
+    {"path": "/limited", "respond": {"body": "x"}, "connection_limit": 5, "rate_limit": [
+       {"rate": "10/s", "by": {"header": "X-Key"}, "exempt": ["10.0.0.0/8"]},
+       {"rate": "10/s", "by": "site", "dry_run": true}, {"rate": "10/s", "by": "site"}]},
     {"exact": "/unix", "to": {"targets": ["unix:/run/a", "unix:/run/b"],
        "balance": "least_requests", "health": {"tcp": true}}},
     {"regex": "^/h2c", "to": {"targets": ["h2c://127.0.0.1:1", "h2c://127.0.0.1:2"],

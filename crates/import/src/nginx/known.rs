@@ -29,7 +29,7 @@ const CACHE: &str = "there is no cache";
 const COMPRESSION: &str =
     "answers are compressed with gzip, Brotli or Zstandard by Portway's own rules";
 const SCRIPTS: &str = "what scripts decide cannot be known";
-const RATE: &str = "requests cannot be limited yet";
+const RATE: &str = "limits of requests are not converted; write `rate_limit` or `connection_limit`";
 
 /// Directives by name.
 const TABLE: &[(&[&str], Known)] = &[

@@ -260,6 +260,7 @@ impl<'n> Server<'n> {
             redirect: (self.listens.plain && !redirects_plain).then_some(false),
             min_version: self.min_version.clone(),
             http2: self.no_http2.then_some(false),
+            hsts: None,
         };
         (settings != HttpsSettingsSpec::default()).then_some(HttpsSpec::Settings(settings))
     }

@@ -99,9 +99,13 @@ impl Way {
             }
             "circuitbreaker" | "errors" => table.lost("there is nothing like it", &mut cx.ledger),
             "ratelimit" | "inflightreq" if cx.options.without_limits => {
-                table.lost("requests cannot be limited yet", &mut cx.ledger);
+                table.lost("limits of requests are not converted; write `rate_limit` or `connection_limit`", &mut cx.ledger);
             }
-            "ratelimit" | "inflightreq" => self.close(table, "requests cannot be limited yet", cx),
+            "ratelimit" | "inflightreq" => self.close(
+                table,
+                "limits of requests are not converted; write `rate_limit` or `connection_limit`",
+                cx,
+            ),
             _ => self.close(
                 table,
                 "it decides who may do what, or changes paths, and cannot be carried out here",

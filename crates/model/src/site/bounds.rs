@@ -17,5 +17,15 @@ pub const BODY_RATE: [ByteSize; 2] = [ByteSize(0), ByteSize(1_000_000)];
 pub const BODY_GRACE: [Seconds; 2] = [Seconds(1), Seconds(3_600)];
 /// How long a client may take nothing of its answer.
 pub const WRITE_STALL: [Seconds; 2] = [Seconds(1), Seconds(86_400)];
+/// Requests of a limit: in its time, at once, or at the same time.
+pub const LIMITED_REQUESTS: [u32; 2] = [1, 100_000];
+/// The time of a limit.
+pub const LIMIT_PERIOD: [Seconds; 2] = [Seconds(1), Seconds(86_400)];
+/// The length of the IPv6 networks that are one client.
+pub const CLIENT_IPV6_PREFIX: [u8; 2] = [32, 128];
+/// How long browsers shall not try plain HTTP.
+pub const HSTS_AGE: [Seconds; 2] = [Seconds(0), Seconds(2 * 366 * 86_400)];
+/// When visitors may come again.
+pub const RETRY_AFTER: [Seconds; 2] = [Seconds(1), Seconds(7 * 86_400)];
 /// Streams of an HTTP/2 connection.
 pub const HTTP2_STREAMS: [u32; 2] = [1, 1_000];

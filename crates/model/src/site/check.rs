@@ -8,8 +8,10 @@ mod limits;
 mod nodes;
 mod order;
 mod probes;
+mod rate;
 mod route;
 mod settings;
+mod shaping;
 mod snippets;
 mod target;
 mod traffic;
@@ -19,7 +21,7 @@ mod values;
 use std::collections::BTreeSet;
 
 use super::{
-    Access, HeaderEdits, Mirror, Route, Site, defaults,
+    Access, ConnectionLimit, HeaderEdits, LimitScope, Mirror, RateLimit, Route, Site, defaults,
     spec::{HeadersSpec, SiteSpec},
 };
 use crate::{
@@ -40,6 +42,10 @@ struct Shared {
     compress: bool,
     max_body: ByteSize,
     mirror: Option<Box<Mirror>>,
+    rate_limits: Vec<RateLimit>,
+    connection_limit: Option<ConnectionLimit>,
+    security_headers: bool,
+    hsts: Option<String>,
 }
 
 /// Changes of request and response.
@@ -73,9 +79,16 @@ fn read(name: &Name, spec: &SiteSpec, findings: &mut Findings) -> Checked<Site> 
         findings,
     );
     let mirror = mirror(spec, &root, findings);
+    let (of_site, rate) = (LimitScope::Site, root.key("rate_limit"));
+    let rate_limits = rate::rates(spec.rate_limit.as_ref(), of_site, &rate, findings);
+    let connections = root.key("connection_limit");
+    let connection_limit =
+        rate::connections(spec.connection_limit.as_ref(), of_site, &connections, findings);
     let limits = limits::limits(spec.limits.as_ref(), &root.key("limits"), findings);
     let paths = limits::paths(spec.paths.as_ref(), &root.key("paths"), findings);
     let nodes = nodes::read(spec.nodes.as_deref(), &root.key("nodes"), findings);
+    let maintenance =
+        shaping::maintenance(spec.maintenance.as_ref(), &root.key("maintenance"), findings);
     let routes = route::read_all(name, spec, findings);
     let snippets = snippets::read(spec.snippets.as_ref(), &root.key("snippets"), findings);
     let probes = match (&hosts, &https) {
@@ -85,7 +98,10 @@ fn read(name: &Name, spec: &SiteSpec, findings: &mut Findings) -> Checked<Site> 
         }
         _ => Err(Faulty),
     };
+    let redirects = shaping::redirects(spec.redirects.as_ref(), &root.key("redirects"), findings);
 
+    let https = https?;
+    let promise = shaping::hsts(spec.https.as_ref(), https.as_ref(), &root.key("https"), findings);
     let (log_name, log) = log?;
     let shared = Shared {
         log: log_name,
@@ -94,20 +110,27 @@ fn read(name: &Name, spec: &SiteSpec, findings: &mut Findings) -> Checked<Site> 
         compress: spec.compress.unwrap_or(true),
         max_body: max_body?,
         mirror: mirror?,
+        rate_limits: rate_limits?.unwrap_or_default(),
+        connection_limit: connection_limit?.or(None),
+        security_headers: spec.security_headers.unwrap_or(false),
+        hsts: promise?,
     };
+    let mut drafts = routes?;
+    drafts.extend(redirects?);
     Ok(Site {
         name: name.clone(),
         description: spec.description.clone(),
         tags: spec.tags.clone(),
         hosts: hosts?,
-        https: https?,
+        https,
         nodes: nodes?,
         log,
         limits: limits?,
         paths: paths?,
-        routes: finish(routes?, &shared, findings),
         probes: probes?,
         snippets: snippets?,
+        maintenance: maintenance?,
+        routes: finish(drafts, &shared, findings),
     })
 }
 

@@ -22,6 +22,11 @@ pub const CACHE_CONTROL: &str = "no-cache";
 /// The status of a redirect.
 pub const REDIRECT_STATUS: u16 = 302;
 
+/// The status of a redirect in a list: what is listed has moved for good.
+pub const MOVED_STATUS: u16 = 301;
+/// What visitors read of a site that is being worked on.
+pub const MAINTENANCE: &str = "This site is being worked on. Please come back later.";
+
 /// The cookie that keeps a client with its target.
 pub const STICKY_COOKIE: &str = "portway_target";
 /// The cookie that keeps a client on its side of a split.
@@ -86,6 +91,9 @@ pub const BODY_GRACE: Seconds = Seconds(10);
 pub const WRITE_STALL: Seconds = Seconds(60);
 /// The most concurrent streams of an HTTP/2 connection.
 pub const HTTP2_STREAMS: u32 = 128;
+
+/// The length of the IPv6 networks that are one client: what a household or a machine is given.
+pub const CLIENT_IPV6_PREFIX: u8 = 64;
 
 /// Returns the size up to which bodies are read before a target is taken. Over HTTP/2 a slow client
 /// holds a stream and no connection, and a gRPC stream has no end to wait for.

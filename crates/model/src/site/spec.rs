@@ -3,6 +3,8 @@
 
 mod limits;
 mod probes;
+mod rate;
+mod shaping;
 mod snippets;
 mod traffic;
 mod upstream;
@@ -13,7 +15,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::{limits::*, probes::*, snippets::*, traffic::*, upstream::*};
+pub use self::{limits::*, probes::*, rate::*, shaping::*, snippets::*, traffic::*, upstream::*};
 use crate::FieldPath;
 
 /// A site. Two facts make one: a host and a target. Exactly one of `to`, `split`, `files`,
@@ -44,6 +46,9 @@ pub struct SiteSpec {
     /// the longest `path`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteSpec>,
+    /// Where old addresses lead: redirects that stand beside whatever else the site does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirects: Option<RedirectListSpec>,
     /// HTTPS: `true` (the default), `false`, or settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub https: Option<HttpsSpec>,
@@ -53,6 +58,10 @@ pub struct SiteSpec {
     /// Headers that are set, added or removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<HeadersSpec>,
+    /// Set `X-Content-Type-Options`, `X-Frame-Options` and `Referrer-Policy` and remove `X-Powered-By`,
+    /// unless `headers` says something else of them (default `false`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_headers: Option<bool>,
     /// Compress answers with gzip, Brotli or Zstandard when the client accepts it (default `true`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compress: Option<bool>,
@@ -62,12 +71,21 @@ pub struct SiteSpec {
     /// Who gets copies of the requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mirror: Option<MirrorSpec>,
+    /// How many requests may come in a time, such as `100/min` of each client; more are answered 429.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimitSpec>,
+    /// How many requests, of each client, may be answered at the same time; more are answered 429.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_limit: Option<ConnectionLimitSpec>,
     /// How much and how fast clients may send and must take.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSpec>,
     /// Which spellings of a path are taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paths: Option<PathsSpec>,
+    /// Answer every request 503 while the site is worked on: `true`, or settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<MaintenanceSpec>,
     /// The access and error log: a name, `false` for no access log, or settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<LogSpec>,
@@ -139,6 +157,9 @@ pub struct RouteSpec {
     /// Headers that are set, added or removed; replaces the site's `headers`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<HeadersSpec>,
+    /// As in the site (default: as the site).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_headers: Option<bool>,
     /// Compress answers (default: as the site).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compress: Option<bool>,
@@ -148,6 +169,12 @@ pub struct RouteSpec {
     /// Who gets copies of the requests; replaces the site's `mirror`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mirror: Option<MirrorSpec>,
+    /// How many requests may come in a time; replaces the site's `rate_limit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimitSpec>,
+    /// How many requests may be answered at the same time; replaces the site's `connection_limit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_limit: Option<ConnectionLimitSpec>,
     /// The name of the log that requests of this route are written to (default: as the site).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
@@ -267,6 +294,9 @@ pub struct HttpsSettingsSpec {
     /// The oldest TLS version: `1.2` (the default) or `1.3`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_version: Option<String>,
+    /// Tell browsers never to try plain HTTP again: `true`, or settings (default `false`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hsts: Option<HstsSpec>,
     /// Offer HTTP/2 (default `true`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http2: Option<bool>,

@@ -15,6 +15,9 @@ pub struct Way {
     /// The network for whose sake the client's address was allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// The limit that it exceeded; where the limit is only tried out, it went on all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
     /// How long it waited in line for a place at a target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_ms: Option<f64>,
@@ -59,10 +62,14 @@ pub enum Stage {
     Blocked,
     /// Plain HTTP that belongs to HTTPS.
     Https,
+    /// A site that is being worked on.
+    Maintenance,
     /// The route.
     Route,
     /// The client's address, then name and password.
     Access,
+    /// How many requests may come, and at the same time.
+    Limit,
     /// The size of the body.
     Body,
     /// The action: an upstream.
@@ -87,8 +94,10 @@ impl Stage {
             Self::Connection => "connection",
             Self::Blocked => "blocked",
             Self::Https => "https",
+            Self::Maintenance => "maintenance",
             Self::Route => "route",
             Self::Access => "access",
+            Self::Limit => "limit",
             Self::Body => "body",
             Self::Upstream => "upstream",
             Self::Files => "files",

@@ -204,8 +204,10 @@ fn at(stage: Stage) -> &'static str {
         Stage::Connection => "the connection",
         Stage::Blocked => "the site",
         Stage::Https => "the scheme",
+        Stage::Maintenance => "the site",
         Stage::Route => "the route",
         Stage::Access => "access",
+        Stage::Limit => "how many requests may come",
         Stage::Body => "the size of the body",
         Stage::Upstream | Stage::Files | Stage::Redirect | Stage::Respond => "the action",
     }
@@ -226,8 +228,10 @@ fn by(stage: Stage) -> &'static str {
         | Stage::Path
         | Stage::Connection
         | Stage::Blocked
+        | Stage::Maintenance
         | Stage::Route
         | Stage::Access
+        | Stage::Limit
         | Stage::Body => "the request came no further",
     }
 }
@@ -236,6 +240,7 @@ fn by(stage: Stage) -> &'static str {
 fn reason_of(code: &str) -> &'static str {
     match code {
         "no_file" => "there is no such file",
+        "maintenance" => "the site is being worked on",
         _ => "nothing more is known",
     }
 }

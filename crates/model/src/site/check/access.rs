@@ -74,7 +74,8 @@ fn read_rules(
     Ok(access)
 }
 
-fn network(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<IpNet> {
+/// Reads an address or a network.
+pub(super) fn network(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<IpNet> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address.to_canonical()));
     }

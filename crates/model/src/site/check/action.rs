@@ -224,7 +224,11 @@ fn redirect(spec: &RedirectSpec, path: &FieldPath, findings: &mut Findings) -> C
     Ok(Redirect { to: to?, status: status?, keep_path })
 }
 
-fn redirect_status(status: Option<u16>, path: &FieldPath, findings: &mut Findings) -> Checked<u16> {
+pub(super) fn redirect_status(
+    status: Option<u16>,
+    path: &FieldPath,
+    findings: &mut Findings,
+) -> Checked<u16> {
     let status = status.unwrap_or(defaults::REDIRECT_STATUS);
     if matches!(status, 301 | 302 | 303 | 307 | 308) {
         return Ok(status);
@@ -235,7 +239,11 @@ fn redirect_status(status: Option<u16>, path: &FieldPath, findings: &mut Finding
     Err(Faulty)
 }
 
-fn redirect_to(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<String> {
+pub(super) fn redirect_to(
+    text: &str,
+    path: &FieldPath,
+    findings: &mut Findings,
+) -> Checked<String> {
     let is_uri = text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b));
     if is_uri && (is_local_path(text) || is_absolute_url(text)) {
         return Ok(text.to_owned());

@@ -1,15 +1,16 @@
 //! Routes: what they match and what they take from their site.
 
 use super::{
-    Checked, Faulty, HeaderPair, Shared, access, action::Written, each, header_pair, headers,
-    settings, traffic, values::Said,
+    Checked, Faulty, HeaderPair, Shared, access, action::Written, each, header_pair, headers, rate,
+    settings, shaping, traffic, values::Said,
 };
 use crate::{
     ByteSize, FieldPath, FindingCode, Findings, Name, PathPrefix, RemedyAction,
     path::check_path,
     site::{
-        Access, Action, Filters, Match, Mirror, PathMatch, Route,
-        spec::{RouteSpec, SiteSpec},
+        Access, Action, ConnectionLimit, Filters, LimitScope, Match, Mirror, PathMatch, RateLimit,
+        Route,
+        spec::{RedirectListSpec, RouteSpec, SiteSpec},
     },
 };
 
@@ -28,9 +29,12 @@ pub(super) struct Draft {
     log: Option<Name>,
     access: Who,
     headers: Option<HeaderPair>,
+    security_headers: Option<bool>,
     compress: Option<bool>,
     max_body: Option<ByteSize>,
     mirror: Said<Box<Mirror>>,
+    rate_limits: Option<Vec<RateLimit>>,
+    connection_limit: Said<ConnectionLimit>,
 }
 
 /// Who may use a route.
@@ -44,7 +48,13 @@ enum Who {
 impl Draft {
     /// Fills in what the site says.
     pub(super) fn complete(self, site: &Shared) -> Route {
-        let headers = self.headers.unwrap_or_else(|| site.headers.clone());
+        let mut headers = self.headers.unwrap_or_else(|| site.headers.clone());
+        if self.security_headers.unwrap_or(site.security_headers) {
+            shaping::secure(&mut headers);
+        }
+        if let Some(hsts) = &site.hsts {
+            shaping::promise(&mut headers, hsts);
+        }
         Route {
             matches: self.matches,
             log: self.log.unwrap_or_else(|| site.log.clone()),
@@ -62,28 +72,42 @@ impl Draft {
                     Action::Proxy(_) | Action::Split(_) => self.mirror.or(site.mirror.clone()),
                     Action::Files(_) | Action::Redirect(_) | Action::Respond(_) => None,
                 },
+                rate_limits: self.rate_limits.unwrap_or_else(|| site.rate_limits.clone()),
+                connection_limit: self
+                    .connection_limit
+                    .or(site.connection_limit.clone())
+                    .map(Box::new),
             },
             action: self.action,
         }
     }
 
     fn of_site(action: Action) -> Self {
+        let matches = Match {
+            path: PathMatch::Prefix(PathPrefix::root()),
+            methods: Vec::new(),
+            headers: std::collections::BTreeMap::new(),
+            query: std::collections::BTreeMap::new(),
+        };
+        Self::of(FieldPath::root(), matches, action)
+    }
+
+    /// Returns a route that takes everything else from its site.
+    pub(super) fn of(path: FieldPath, matches: Match, action: Action) -> Self {
         Self {
-            path: FieldPath::root(),
-            matches: Match {
-                path: PathMatch::Prefix(PathPrefix::root()),
-                methods: Vec::new(),
-                headers: std::collections::BTreeMap::new(),
-                query: std::collections::BTreeMap::new(),
-            },
+            path,
+            matches,
             action,
             strip_prefix: false,
             log: None,
             access: Who::AsSite,
             headers: None,
+            security_headers: None,
             compress: None,
             max_body: None,
             mirror: Said::Nothing,
+            rate_limits: None,
+            connection_limit: Said::Nothing,
         }
     }
 }
@@ -98,14 +122,18 @@ pub(super) fn read_all(
     let path = root.key("routes");
     let written = Written::in_site(spec);
     let names = written.names();
-    if spec.routes.is_empty() && names.is_empty() {
+    let redirects = match &spec.redirects {
+        Some(RedirectListSpec::Rules(rules)) => rules.len(),
+        Some(RedirectListSpec::File(_)) | None => 0,
+    };
+    if spec.routes.is_empty() && names.is_empty() && spec.redirects.is_none() {
         findings
             .error(FindingCode::MissingField, &root, "the site has nothing to answer with")
             .remedy("give one of `to`, `split`, `files`, `redirect`, `respond` and `routes`");
         return Err(Faulty);
     }
-    if spec.routes.len() > MOST_ROUTES {
-        let text = format!("the site has more than {MOST_ROUTES} routes");
+    if spec.routes.len() + redirects > MOST_ROUTES {
+        let text = format!("the site has more than {MOST_ROUTES} routes and redirects");
         findings
             .error(FindingCode::InvalidValue, &path, text)
             .remedy("say the same with fewer expressions, or divide the site by hosts");
@@ -147,6 +175,11 @@ fn read(
         traffic::advise_on_idle_mirror(path, findings);
     }
     let strip_prefix = strip_prefix(spec, path, findings);
+    let (of_route, at) = (LimitScope::Route, path.key("rate_limit"));
+    let rate_limits = rate::rates(spec.rate_limit.as_ref(), of_route, &at, findings);
+    let at = path.key("connection_limit");
+    let connection_limit =
+        rate::connections(spec.connection_limit.as_ref(), of_route, &at, findings);
     let log = spec
         .log
         .as_deref()
@@ -186,9 +219,12 @@ fn read(
         log: log?,
         access: access?,
         headers: headers?,
+        security_headers: spec.security_headers,
         compress: spec.compress,
         max_body: max_body?,
         mirror: mirror?,
+        rate_limits: rate_limits?,
+        connection_limit: connection_limit?,
     })
 }
 
@@ -214,13 +250,13 @@ fn path_match(spec: &RouteSpec, path: &FieldPath, findings: &mut Findings) -> Ch
     }
 }
 
-fn prefix(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<PathMatch> {
+pub(super) fn prefix(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<PathMatch> {
     text.parse()
         .map(PathMatch::Prefix)
         .map_err(|error: crate::PathError| refuse_path(text, error.to_string(), path, findings))
 }
 
-fn exact(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<PathMatch> {
+pub(super) fn exact(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<PathMatch> {
     match check_path(text) {
         Ok(()) => Ok(PathMatch::Exact(text.to_owned())),
         Err(error) => Err(refuse_path(text, error.to_string(), path, findings)),
