@@ -22,8 +22,8 @@ pub(crate) use self::{
     join::{CloudInitArgs, JoinOptions, JoinTokenCommand},
     logs::Logs,
     nodes::{
-        NodeAdd, NodeAdopt, NodeCommand, NodeExec, NodeInstallArgs, NodeList, NodeOptions, NodeRemove,
-        NodeSet, NodeStats, NodeSudoersArgs,
+        NodeAdd, NodeAdopt, NodeCommand, NodeExec, NodeInstallArgs, NodeList, NodeOptions,
+        NodeRemove, NodeSet, NodeStats, NodeSudoersArgs,
     },
     rollouts::{RolloutArgs, RolloutCommand},
     serve::{Edge, Listeners, LogFormat, Serve, ServeOptions},

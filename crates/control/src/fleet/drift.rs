@@ -116,7 +116,7 @@ impl Control {
         })?;
         let known = self.known_release(row, node, engine, &facts).await?;
         // Nobody's turn: nothing is changed.
-        let owner = self.owner(0).await?;
+        let owner = self.owner(row.id, 0).await?;
         let it = Deployment {
             transport: &*reach,
             engine,

@@ -5,8 +5,8 @@ use portway_model::{Bounds, Finding, FindingCode, Location, Role};
 use portway_wire::{
     manage::ServiceNode,
     node::{
-        ConfirmHostKey, EditNode, ImportNodes, ImportOutcome, NewNode, NodeQuery, NodeState,
-        NodeView, NodesImported, RemoveNode,
+        ConfirmHostKey, EditNode, ImportNodes, ImportOutcome, InstallNode, NewNode, NodeQuery,
+        NodeState, NodeView, NodesImported, RemoveNode,
     },
     revision::RevisionQuery,
     site::{EditSite, NewSite},
@@ -245,7 +245,10 @@ async fn what_is_begun_on_a_node_ends_and_is_written_down_though_nobody_waits() 
                 match action {
                     "node.stop" => operator.service_node(node, &stop).await.map(drop),
                     "node.deploy" => operator.deploy_node(node).await.map(drop),
-                    _ => operator.install_node(node).await.map(drop),
+                    _ => {
+                        let install = InstallNode::default();
+                        operator.install_node(node, &install).await.map(drop)
+                    }
                 }
             });
             tokio::select! {
