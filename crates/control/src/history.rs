@@ -95,7 +95,10 @@ impl History<'_> {
         let deployments = self.control.deployments_of(visible, revision.number).await?;
         let rollout = self.control.rollout_seen(visible, revision.number).await?;
         let lacking = if done { Vec::new() } else { self.control.lacking(revision.number).await? };
-        let rests = done || self.control.rests(&lacking, revision.created_at);
+        // A rollout decides itself what becomes of nodes in trouble, and when.
+        let rests = done
+            || (rollout.as_ref().is_none_or(|rollout| rollout.rests)
+                && self.control.rests(&lacking, revision.created_at));
         let missing = if visible == Visible::All { lacking } else { Vec::new() };
         Ok(RevisionProgress { done, deployments, findings, rollout, missing, rests })
     }

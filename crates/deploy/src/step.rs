@@ -108,7 +108,7 @@ pub enum StepError {
         output: String,
     },
     /// The engine was told to read what is linked, and would not.
-    #[error("the engine does not read it: `{command}` failed ({status}): {output}")]
+    #[error("`{command}` failed ({status}): {output}")]
     NotRead {
         /// What was run.
         command: String,
