@@ -190,6 +190,7 @@ fn assert_sound(page: &Utf8Path, text: &str, more: &[&str]) {
     ] {
         fs::write(folder.path().join(file), pem(kind)).unwrap();
     }
+    fs::write(folder.path().join("moved.csv"), "/old,/new,308\n").unwrap();
     let mut child = portway()
         .current_dir(folder.path())
         .args(["check", "-f", "-"])

@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use crate::support::{PROGRAM, ends, eventually, json, manager, ok};
 
 /// Gives the machine nginx as a package leaves it, with a page of its own, and the folders that a
-/// login which is not root needs.
+/// login which is not root needs: nginx reads as group `www-data`, to which keys and passwords are open.
 const PREPARED: &str = "rm -f /etc/nginx/sites-enabled/* /etc/nginx/conf.d/* &&
     printf 'server { listen 80; server_name own; return 204; }' >/etc/nginx/conf.d/own.conf &&
+    usermod -aG www-data deploy &&
     install -d -m 711 -o deploy /var/lib/portway && install -d -o deploy /var/log/portway &&
     chown deploy /etc/nginx /etc/nginx/conf.d";
 
