@@ -80,7 +80,7 @@ fn programs_under_everything_that_looks_after_them() {
                 };
                 let plan = program_plan(&ProgramPlace {
                     engine,
-                    from: "/root/program".into(),
+                    from: "/srv/program".into(),
                     digest: Digest::of(b"program"),
                     layout: &facts.layout,
                     ports: &Ports::default(),
