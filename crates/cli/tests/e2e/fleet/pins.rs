@@ -88,7 +88,9 @@ async fn a_node_that_is_pinned_keeps_what_it_has_through_restarts() {
 
 async fn findings(manager: &Manager, node: &str) -> Vec<Value> {
     let shown = json(manager, &["node", "show", node]).await;
-    shown["findings"].as_array().cloned().unwrap_or_default()
+    let all = shown["findings"].as_array().cloned().unwrap_or_default();
+    // Which holes a machine's own nginx may have is another matter.
+    all.into_iter().filter(|finding| finding["code"] != "advice").collect()
 }
 
 impl Machine {

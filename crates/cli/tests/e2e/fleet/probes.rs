@@ -193,7 +193,7 @@ async fn a_rollout_stops_at_the_node_that_answers_worse() {
     bed.assert_serve(&["one", "one", "one"]).await;
 
     let snippet = format!("if ($server_port = {second}) {{ return 503; }}\n");
-    let waves = ["--canary", "web-1", "--waves", "1"];
+    let waves = ["--canary", "web-1", "--waves", "2"];
     apply("two", Some(snippet), &waves).await;
 
     let paused = eventually("the rollout to stop", async || {
