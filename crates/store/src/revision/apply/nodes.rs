@@ -54,6 +54,9 @@ async fn keep_what_is_back(
     transaction: &Transaction,
     versions: &[(Uuid, &NodeVersion)],
 ) -> Result<(), StoreError> {
+    if versions.is_empty() {
+        return Ok(());
+    }
     let removals = node_removals::Entity::find().all(transaction).await.map_err(failed(DOING))?;
     if removals.is_empty() {
         return Ok(());
