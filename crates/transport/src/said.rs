@@ -70,11 +70,13 @@ impl Speaker<'_> {
     }
 }
 
-/// Returns the first line of what was said, short enough for a message.
+/// Returns the first line of what was said, short enough for a message. Engines name long paths before
+/// they come to the reason.
 pub(crate) fn brief(said: &str) -> String {
+    const LONGEST: usize = 1000;
     let line =
         said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given");
-    line.chars().filter(|c| !c.is_control()).take(300).collect()
+    line.chars().filter(|c| !c.is_control()).take(LONGEST).collect()
 }
 
 fn is_out_of_time(output: &Output, deadline: Duration) -> bool {
