@@ -99,7 +99,11 @@ struct Reached {
 #[derive(Clone, Debug)]
 struct Trouble {
     times: u32,
+    last_at: Timestamp,
     again_at: Timestamp,
+    /// The newest revision when that was tried, where that is known. A later one that is for the node has
+    /// it tried again.
+    tried: Option<RevisionNumber>,
 }
 
 impl Fleet {
@@ -179,13 +183,25 @@ impl Fleet {
         });
     }
 
-    fn trouble(&self, node: Id<NodeRow>, now: Timestamp) {
+    /// Notes that a node could not be brought to a revision.
+    fn trouble(&self, node: Id<NodeRow>, tried: Option<RevisionNumber>, now: Timestamp) {
         let mut troubles = lock(&self.troubles);
-        let trouble = troubles.entry(node).or_insert(Trouble { times: 0, again_at: now });
+        let new = Trouble { times: 0, last_at: now, again_at: now, tried };
+        let trouble = troubles.entry(node).or_insert(new);
         let doublings = trouble.times.min(16);
         let wait = FIRST_WAIT.checked_mul(1 << doublings).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
         trouble.times = trouble.times.saturating_add(1);
         trouble.again_at = now.saturating_add(wait).unwrap_or(now);
+        trouble.last_at = now;
+        trouble.tried = tried;
+    }
+
+    /// Returns what was the newest revision when a node in trouble was tried last, if that is long
+    /// enough ago to try it for a newer one.
+    fn tried_before(&self, node: Id<NodeRow>, now: Timestamp) -> Option<RevisionNumber> {
+        let troubles = lock(&self.troubles);
+        let trouble = troubles.get(&node)?;
+        trouble.tried.filter(|_| now.duration_since(trouble.last_at) >= FIRST_WAIT)
     }
 
     fn is_due(&self, node: Id<NodeRow>, now: Timestamp) -> bool {
@@ -249,5 +265,28 @@ impl Control {
         tokio::time::timeout_at(end, reached.wait_for(have))
             .await
             .is_ok_and(|result| result.is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_in_trouble_waits_longer_each_time_unless_there_is_a_later_revision() {
+        let (fleet, node) = (Fleet::default(), Id::from_uuid(uuid::Uuid::now_v7()));
+        let after = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+        for begun in [0, 100, 200] {
+            fleet.trouble(node, Some(RevisionNumber(5)), after(begun));
+        }
+
+        assert!(!fleet.is_due(node, after(207)));
+        assert!(fleet.is_due(node, after(208)));
+        assert_eq!(fleet.tried_before(node, after(201)), None, "it is not hammered");
+        assert_eq!(fleet.tried_before(node, after(202)), Some(RevisionNumber(5)));
+
+        fleet.well(node);
+        assert!(fleet.is_due(node, after(203)));
+        assert_eq!(fleet.tried_before(node, after(203)), None);
     }
 }

@@ -29,7 +29,7 @@ impl Control {
             Ok(false) => {}
             Err(error) => {
                 warn!(node.name = %removal.name, "the node cannot be cleaned: {}", error.told());
-                fleet.trouble(removal.id, self.now());
+                fleet.trouble(removal.id, None, self.now());
             }
         }
     }

@@ -112,9 +112,9 @@ impl Control {
         for row in &rows {
             self.inner.fleet.heed(&gates, row.id);
         }
-        let (now, all) = (self.now(), rows.len());
-        let (due, waiting): (Vec<_>, Vec<_>) =
-            rows.into_iter().partition(|row| self.inner.fleet.is_due(row.id, now));
+        let all = rows.len();
+        let due = self.tried_again(rows).await?;
+        let waiting = all.saturating_sub(due.len());
         self.put_down_touched().await?;
         let needing = self.needing(due).await?;
         let begun = needing.len();
@@ -125,9 +125,31 @@ impl Control {
             self.begin_work(Job::Clean(removal));
         }
         Ok(format!(
-            "{all} node(s): {begun} looked at, {} in trouble, the others as they should be",
-            waiting.len()
+            "{all} node(s): {begun} looked at, {waiting} in trouble, the others as they should be"
         ))
+    }
+
+    /// Returns those nodes that nothing went wrong with, or long enough ago. Whoever changes what is for
+    /// a node in trouble is there to see whether it is well again: it is not made to wait.
+    pub(super) async fn tried_again(
+        &self,
+        rows: Vec<NodeRow>,
+    ) -> Result<Vec<NodeRow>, ControlError> {
+        let (now, fleet) = (self.now(), &self.inner.fleet);
+        let (mut due, mut tried) = (Vec::new(), Vec::new());
+        for row in rows {
+            if fleet.is_due(row.id, now) {
+                due.push(row);
+            } else if let Some(before) = fleet.tried_before(row.id, now) {
+                tried.push((row, before));
+            }
+        }
+        if !tried.is_empty() {
+            let latest = self.inner.store.revisions().latest().await?;
+            tried.retain(|(_, before)| *before < latest);
+            due.extend(self.concerned(tried).await?.0);
+        }
+        Ok(due)
     }
 
     /// Returns those nodes that may not be as they should be.
@@ -152,30 +174,35 @@ impl Control {
             }
         }
         known.retain(|(_, since)| *since < latest);
-        needing.extend(self.concerned(known, latest).await?);
+        let generation = self.inner.fleet.freshness.generation();
+        let (concerned, others) = self.concerned(known).await?;
+        for (row, since) in others {
+            let fleet = &self.inner.fleet;
+            if fleet.freshness.of(row.id).since() == Some(since) {
+                fleet.freshness.brought(row.id, latest, generation);
+                fleet.reached(row.id, latest);
+            }
+        }
+        needing.extend(concerned);
         Ok(needing)
     }
 
-    /// Returns those nodes that a change since what each of them has concerns. The others have
-    /// everything up to `latest`.
+    /// Parts nodes in those that a change after the revision of each concerns, and the others.
     async fn concerned(
         &self,
-        known: Vec<(NodeRow, RevisionNumber)>,
-        latest: RevisionNumber,
-    ) -> Result<Vec<NodeRow>, ControlError> {
-        let Some(oldest) = known.iter().map(|(_, since)| *since).min() else {
-            return Ok(Vec::new());
+        nodes: Vec<(NodeRow, RevisionNumber)>,
+    ) -> Result<(Vec<NodeRow>, Vec<(NodeRow, RevisionNumber)>), ControlError> {
+        let Some(oldest) = nodes.iter().map(|(_, since)| *since).min() else {
+            return Ok((Vec::new(), nodes));
         };
         let Some(changes) = self.sites_changed_since(oldest).await? else {
-            return Ok(known.into_iter().map(|(row, _)| row).collect());
+            return Ok((nodes.into_iter().map(|(row, _)| row).collect(), Vec::new()));
         };
         let sites: Vec<Id<Site>> =
             changes.iter().map(|(change, _)| Id::from_uuid(change.id)).collect();
         let on = self.inner.store.nodes().of_sites(&sites).await?;
-        let fleet = &self.inner.fleet;
-        let mut concerned = Vec::new();
-        for (row, since) in known {
-            let generation = fleet.freshness.generation();
+        let (mut concerned, mut others) = (Vec::new(), Vec::new());
+        for (row, since) in nodes {
             let Ok(node) = nodes::understood(&row) else {
                 // Whoever brings it says what is wrong with it.
                 concerned.push(row);
@@ -190,12 +217,11 @@ impl Control {
             };
             if changes.iter().any(is_for_it) {
                 concerned.push(row);
-            } else if fleet.freshness.of(row.id).since() == Some(since) {
-                fleet.freshness.brought(row.id, latest, generation);
-                fleet.reached(row.id, latest);
+            } else {
+                others.push((row, since));
             }
         }
-        Ok(concerned)
+        Ok((concerned, others))
     }
 
     /// Returns what became of sites after a revision, with what each says of its nodes; nothing where

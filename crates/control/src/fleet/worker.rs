@@ -199,10 +199,8 @@ impl Control {
         let is_active =
             |row: &NodeRow| row.declared.as_ref().is_some_and(|declared| declared.active);
         let Some(row) = row.filter(is_active) else { return Ok(None) };
-        if !self.inner.fleet.is_due(node, self.now()) {
-            return Ok(None);
-        }
-        Ok(self.needing(vec![row]).await?.pop())
+        let due = self.tried_again(vec![row]).await?;
+        Ok(self.needing(due).await?.pop())
     }
 
     /// Brings one node to what it should have, and notes how that went. In this manager's turn only;
@@ -214,13 +212,14 @@ impl Control {
 
     async fn try_look_after(&self, row: &NodeRow, by_others: ByOthers) {
         let fleet = &self.inner.fleet;
+        let tried = self.inner.store.revisions().latest().await.ok();
         let error = match self.bring(row, by_others).await {
             Ok(Brought::Busy) => return,
             Ok(Brought::Here) => return fleet.well(row.id),
             Err(error) => error,
         };
         warn!(node.name = %row.name, "the node is not as it should be: {}", error.told());
-        fleet.trouble(row.id, self.now());
+        fleet.trouble(row.id, tried, self.now());
         if let Err(error) = self.note_trouble(row, &error).await {
             warn!(node.name = %row.name, %error, "the trouble of a node cannot be noted");
         }

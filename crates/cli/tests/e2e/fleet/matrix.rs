@@ -79,7 +79,8 @@ async fn in_each_cell(fault: Fault) {
         for (place, node) in FAILING.into_iter().enumerate() {
             let cell = format!("{fault:?} of web-{node}, {policy}");
             let old = format!("old-{at}-{place}");
-            assert_eq!(bed.apply(&old, &[], &[]).await.code, 0, "{cell}");
+            let ran = bed.apply(&old, &[], &[]).await;
+            assert_eq!(ran.code, 0, "{cell}: {}{}", ran.out, ran.err);
             bed.assert_serve(&[old.as_str(); NODES]).await;
             try_out(&mut bed, fault, node, policy, &old, &cell).await;
         }
