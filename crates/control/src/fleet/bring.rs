@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use portway_deploy::{ByOthers, Owner, StepError, Survey, preflight, survey};
 use portway_engine::{Engine, EngineFacts};
 use portway_model::{
@@ -102,6 +102,8 @@ pub(super) struct Held<'a> {
     pub(super) engine: &'static dyn Engine,
     /// What becomes of what somebody changed there.
     pub(super) by_others: ByOthers,
+    /// When the work began.
+    pub(super) begun: Timestamp,
 }
 
 impl Control {
@@ -129,7 +131,8 @@ impl Control {
                 return Err(BringError::Unfit(in_one_line(&unfit)));
             };
             let owner = self.owner(row.id, taken.fence()).await?;
-            let held = Held { row, node: &node, reach, facts, owner, engine, by_others };
+            let begun = self.now();
+            let held = Held { row, node: &node, reach, facts, owner, engine, by_others, begun };
             self.bring_files(&held, &survey).await?;
             Ok(Brought::Here)
         }

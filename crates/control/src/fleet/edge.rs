@@ -103,11 +103,15 @@ impl Control {
             Err(ReachError::Elsewhere(_)) => return Ok(Brought::Busy),
             reach => reach?,
         };
-        if by_others == ByOthers::Overwrite {
+        // Whoever asks for a deployment wants what failed before to be tried again.
+        let tries_again = by_others == ByOthers::Overwrite;
+        if tries_again {
             self.inner.fleet.edges.forget(row.id);
         }
         let deploy = self.inner.fleet.edges.of(row);
-        if self.inner.fleet.edges.heed(row.id, self.gates().await?.of_node(row.id)) {
+        let gates_changed =
+            self.inner.fleet.edges.heed(row.id, self.gates().await?.of_node(row.id));
+        if gates_changed || tries_again {
             deploy.look_at(self.known_of(row.id).await?.into_keys());
         }
         let Some(hold) = self.take(row.id).await? else { return Ok(Brought::Busy) };

@@ -14,11 +14,13 @@ use super::wanted::Wanted;
 use crate::{Control, ControlError, EdgeClient, sites::spec_of};
 
 /// Returns the probes that a version of a site declares. Most sites declare none, and are not read for it.
+/// A site that is blocked or being worked on answers otherwise than its application, as it should.
 pub(crate) fn probes_of(row: &SiteRow) -> Result<Vec<SiteProbe>, ControlError> {
     if row.spec.get("probes").is_none() || row.blocked.is_some() {
         return Ok(Vec::new());
     }
-    Ok(check(&row.name, &spec_of(row)?).0.map(|site| site.probes).unwrap_or_default())
+    let site = check(&row.name, &spec_of(row)?).0.filter(|site| site.maintenance.is_none());
+    Ok(site.map(|site| site.probes).unwrap_or_default())
 }
 
 /// Says of findings on which node they were made.

@@ -24,7 +24,15 @@ use crate::{Control, fleet::Reach};
 
 impl Held<'_> {
     fn asking(&self) -> Asking<'_> {
-        Asking { row: self.row, node: self.node, engine: self.engine, facts: &self.facts }
+        // Whoever asks for a deployment wants what failed before to be tried again; not what failed in it.
+        let tries_again = self.by_others == ByOthers::Overwrite;
+        Asking {
+            row: self.row,
+            node: self.node,
+            engine: self.engine,
+            facts: &self.facts,
+            tries_held_before: tries_again.then_some(self.begun),
+        }
     }
 
     fn deployment<'a>(

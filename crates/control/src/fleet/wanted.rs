@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
 use portway_engine::{Engine, EngineFacts, Release, Rendered};
 use portway_model::{Finding, Id, Node, ResourceKind, RevisionNumber, Site};
 use portway_policy::{Digest, NodeSettings};
@@ -51,6 +52,8 @@ pub(super) struct Asking<'a> {
     pub(super) node: &'a Node,
     pub(super) engine: &'static dyn Engine,
     pub(super) facts: &'a EngineFacts,
+    /// What the node held before this time is tried again.
+    pub(super) tries_held_before: Option<Timestamp>,
 }
 
 /// A site of which a version is to be made for a node.
@@ -135,7 +138,12 @@ impl Control {
             updated_at: self.now(),
         };
         let Some(due) = due.version else { return Ok((None, entry)) };
-        let held = known.filter(|known| known.held == Some(due.revision) && !waits(known));
+        let is_held = |known: &&NodeSiteRow| {
+            known.held == Some(due.revision)
+                && !waits(known)
+                && asking.tries_held_before.is_none_or(|before| known.updated_at >= before)
+        };
+        let held = known.filter(is_held);
         if let Some(held) = held {
             (entry.held, entry.findings) = (held.held, held.findings.clone());
         } else if !put_off {

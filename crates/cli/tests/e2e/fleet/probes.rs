@@ -1,6 +1,8 @@
 //! What a deployment is proven by: by the first request that comes after it, and by the probes of sites,
 //! on every engine.
 
+use std::net::SocketAddr;
+
 use portway_testkit::{
     manager::Manager,
     nginx::Nginx,
@@ -115,6 +117,20 @@ async fn proven(manager: &Manager, node: &str, port: u16) {
     assert_eq!(status("b.example").await, Some(200));
     let shown = json(manager, &["site", "show", "app"]).await;
     assert_eq!(shown["state"], json!("held"), "{shown}");
+
+    if node != "local" {
+        let reserved: SocketAddr = nobody.parse().unwrap();
+        drop(closed);
+        let back = Origin::at(reserved, Speaks::Http1).await.unwrap();
+        ok(manager, &["node", "deploy", node]).await;
+        assert_eq!(status("c.example").await, Some(200), "who asks for it has it tried again");
+        drop(back);
+    }
+
+    let mut closed_for_work = site(&to, "d");
+    closed_for_work["maintenance"] = json!(true);
+    put(manager, "app", &closed_for_work).await;
+    assert_eq!(status("app.example").await, Some(503), "no probe is in the way of maintenance");
 
     put(manager, "app", &site(&to, "d")).await;
     assert_eq!(status("d.example").await, Some(200), "and it goes on");
