@@ -500,6 +500,11 @@ pub(super) fn of(name: &str) -> Option<Known> {
 }
 
 impl Known {
+    /// Whether something of it is kept, in Portway's own way.
+    pub(super) fn is_approximated(self) -> bool {
+        matches!(self, Approximated(_))
+    }
+
     /// Says it, and tells whether it closes what the directive stands in.
     pub(super) fn tell(self, id: Id, without_limits: bool, ledger: &mut Ledger) -> bool {
         match self {

@@ -162,7 +162,8 @@ impl Scope {
 
     /// A directive that is not known may protect what it stands in.
     fn take_known(&mut self, node: &Node, cx: &mut Cx<'_>) {
-        let closes = match known::of(node.name()) {
+        let known = known::of(node.name());
+        let closes = match &known {
             Some(known) => known.tell(node.id, cx.options.without_limits, &mut cx.ledger),
             None if node.name() == "include" => true,
             None => {
@@ -172,9 +173,15 @@ impl Scope {
             }
         };
         self.closed |= closes;
+        let is_approximated = known.is_some_and(known::Known::is_approximated);
         for inner in node.inner() {
             inner.each(&mut |inner| {
-                cx.ledger.not_converted(inner.id, format!("it belongs to `{}`", node.name()));
+                let why = format!("it belongs to `{}`", node.name());
+                if is_approximated {
+                    cx.ledger.approximated(inner.id, why);
+                } else {
+                    cx.ledger.not_converted(inner.id, why);
+                }
             });
         }
     }
