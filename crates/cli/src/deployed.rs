@@ -1,8 +1,8 @@
 //! What happens after a change is written: waiting for the nodes, and saying where the sites are.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use portway_model::Finding;
+use portway_model::{Finding, Location, ResourceKind};
 use portway_wire::{
     client::Client,
     deploy::{MissingNode, RevisionProgress, WaitQuery},
@@ -112,7 +112,9 @@ fn report(
     let rests_early = rollout.is_some_and(|rollout| !has_arrived(&rollout.state));
     let missing = progress.map(|progress| progress.missing.as_slice()).unwrap_or_default();
     let is_held = rests_early || !missing.is_empty() || held.iter().any(Finding::is_error);
-    let all: Vec<Finding> = changed.findings.iter().chain(held).cloned().collect();
+    let mut all: Vec<Finding> = changed.findings.clone();
+    // What was said of the change stays said of what came of it.
+    all.extend(held.iter().filter(|finding| !changed.findings.contains(finding)).cloned());
     if session.out.is_json() {
         let sites = &changed.sites;
         let report = Report {
@@ -136,7 +138,7 @@ fn report(
                 revision,
                 &changed.sites,
                 progress.is_some(),
-                is_held,
+                is_held.then(|| held_sites(held)).as_ref(),
             ))?;
         }
         if !urls.is_empty() {
@@ -201,20 +203,45 @@ fn missing_told(session: &Session, revision: i64, missing: &[MissingNode]) -> St
     lines.join("\n")
 }
 
-fn told(session: &Session, revision: i64, sites: &[String], waited: bool, held: bool) -> String {
+/// Returns the names of the sites of which a version is held, each once.
+fn held_sites(findings: &[Finding]) -> BTreeSet<String> {
+    let site = |finding: &Finding| match &finding.at {
+        Location::Field { resource, .. } if resource.kind == ResourceKind::Site => {
+            Some(resource.name.clone())
+        }
+        Location::Field { .. }
+        | Location::Source(_)
+        | Location::Host(_)
+        | Location::Installation => None,
+    };
+    findings.iter().filter(|finding| finding.is_error()).filter_map(site).collect()
+}
+
+fn told(
+    session: &Session,
+    revision: i64,
+    sites: &[String],
+    waited: bool,
+    held: Option<&BTreeSet<String>>,
+) -> String {
     let paint = &session.out.paint_err;
     let what = match sites {
         [] => String::new(),
         [site] => format!(" of {site}"),
         [_, ..] => format!(" of {} sites", sites.len()),
     };
+    let before = "the version before keeps serving";
     match (waited, held) {
-        (_, true) => format!(
-            "{} revision {revision}{what}: the version before keeps serving",
-            paint.warn("held:")
+        (_, Some(held)) if !held.is_empty() && held.len() < sites.len() => format!(
+            "{} {} of revision {revision}: {before}; what else it changes is live",
+            paint.warn("held:"),
+            held.iter().map(|site| clean_line(site)).collect::<Vec<_>>().join(", "),
         ),
-        (true, false) => format!("{} revision {revision}{what}", paint.good("live:")),
-        (false, false) => format!(
+        (_, Some(_)) => {
+            format!("{} revision {revision}{what}: {before}", paint.warn("held:"))
+        }
+        (true, None) => format!("{} revision {revision}{what}", paint.good("live:")),
+        (false, None) => format!(
             "{} revision {revision}{what}; `portway site list` shows when it is live",
             paint.good("written:")
         ),

@@ -51,6 +51,9 @@ pub(super) async fn add(session: &Session, args: NodeAdd) -> Outcome {
     session.out.note(&format!("added {}", clean(&view.name)))?;
     session.out.show(&view, |paint| describe(&view, paint))?;
     findings::show(&session.out, &view.findings, &Sources::default())?;
+    if view.state == NodeState::Unconfirmed {
+        show_host_key(session, &client, &view.name).await?;
+    }
     if uses_own_key {
         let key = client.ssh_key().await?;
         session.out.note(&format!(
@@ -59,6 +62,23 @@ pub(super) async fn add(session: &Session, args: NodeAdd) -> Outcome {
         ))?;
     }
     Ok(Exit::Ok)
+}
+
+/// Shows which key a host has that is to be confirmed, or why that is not known.
+async fn show_host_key(session: &Session, client: &Client, node: &str) -> Result<(), Failure> {
+    let progress = session.out.progress("the node is asked for its host key");
+    let found = progress.during(client.check_node(node)).await?;
+    let text = match (found.offered_host_key, found.offered_by, found.problem) {
+        (Some(offered), by, _) => format!(
+            "{} shows the host key {}; if it is the host's own: `portway node confirm {}`",
+            by.map_or_else(|| clean(node), |by| format!("the jump host {}", clean(&by))),
+            clean(&offered),
+            clean(node),
+        ),
+        (None, _, Some(problem)) => format!("its host key is not known yet: {}", clean(&problem)),
+        (None, _, None) => return Ok(()),
+    };
+    session.out.note(&text)
 }
 
 /// `portway node list`
@@ -308,7 +328,9 @@ fn table(nodes: &[NodeView]) -> Table {
 fn state_of(view: &NodeView) -> String {
     let is_draining = view.spec.as_ref().is_some_and(|spec| spec.draining == Some(true));
     let draining = if is_draining { ", draining" } else { "" };
-    format!("{}{draining}", state(view.state))
+    let pinned = view.spec.as_ref().and_then(|spec| spec.pinned);
+    let pinned = pinned.map(|revision| format!(", pinned at {revision}")).unwrap_or_default();
+    format!("{}{draining}{pinned}", state(view.state))
 }
 
 fn state(state: NodeState) -> &'static str {
