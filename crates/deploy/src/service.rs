@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use portway_engine::{Action, Layout, NoWay, Supervisor, service_commands, state_command};
+use portway_engine::{
+    Action, Command, Layout, NoWay, Rights, Supervisor, service_commands, state_command,
+};
 use portway_model::{EngineKind, Node, Stage};
 use portway_transport::{Target, Transport, TransportError};
 use tokio::time::{Instant, sleep};
@@ -134,7 +136,7 @@ pub(crate) async fn running<T: Transport>(
     let end = Instant::now() + SETTLING;
     let mut in_a_row = 0;
     loop {
-        let state = service.state().await?;
+        let state = service.started().await?;
         in_a_row = if state.runs { in_a_row + 1 } else { 0 };
         if in_a_row >= IN_A_ROW || (Instant::now() > end && !state.runs) {
             return Ok(state);
@@ -151,14 +153,34 @@ struct Service<'a, T> {
 
 impl<T: Transport> Service<'_, T> {
     async fn state(&self) -> Result<ServiceState, ServiceError> {
-        let Some(command) = state_command(self.node.engine, &self.supervisor) else {
-            return self.by_its_port().await;
-        };
+        let Some(command) = self.state_command() else { return self.by_its_port().await };
         let nobody = Unwritten;
         let steps = Steps { transport: self.transport, journal: &nobody, stage: Stage::Queued };
         let output = steps.run(&command).await?;
         let words = printed(&output);
         Ok(ServiceState { runs: output.is_success(), words })
+    }
+
+    fn state_command(&self) -> Option<Command> {
+        state_command(self.node.engine, &self.supervisor)
+    }
+
+    /// Tells how an engine is that was started. One without sites may listen nowhere: where nobody looks
+    /// after it, there is its process.
+    async fn started(&self) -> Result<ServiceState, ServiceError> {
+        let state = self.state().await?;
+        if state.runs || self.state_command().is_some() {
+            return Ok(state);
+        }
+        let name = program_of(self.node.engine);
+        let argv = ["pgrep", "-x", name].map(str::to_owned).to_vec();
+        let command = Command { argv, rights: Rights::Login, deadline: SETTLING };
+        let nobody = Unwritten;
+        let steps = Steps { transport: self.transport, journal: &nobody, stage: Stage::Queued };
+        if steps.run(&command).await?.is_success() {
+            return Ok(ServiceState { runs: true, words: format!("there is a process `{name}`") });
+        }
+        Ok(state)
     }
 
     /// Where nobody looks after an engine, it runs if something answers on its port.
@@ -178,7 +200,7 @@ impl<T: Transport> Service<'_, T> {
     async fn settled(&self, runs: bool) -> Result<ServiceState, ServiceError> {
         let end = Instant::now() + SETTLING;
         loop {
-            let state = self.state().await?;
+            let state = if runs { self.started().await? } else { self.state().await? };
             if state.runs == runs || Instant::now() > end {
                 return Ok(state);
             }
