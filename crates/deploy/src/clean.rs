@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use portway_engine::{Candidate, Command, Rights};
 use portway_model::Stage;
 use portway_transport::{Content, Mode, Transport, Upload};
@@ -18,12 +18,12 @@ const FOLDERS: Duration = Duration::from_secs(10);
 pub enum Cleaned {
     /// Nothing of Portway's is there any more.
     Wholly,
-    /// An empty file is left, because the engine's own configuration names it, and the engine would
-    /// refuse that otherwise.
+    /// An empty file is left, because the engine's own configuration names it, or a link beside that
+    /// which root made, and the engine would refuse that otherwise.
     ButEntrance {
         /// The engine's own configuration.
         top_level: Utf8PathBuf,
-        /// The file.
+        /// What names the file.
         reached_by: Utf8PathBuf,
     },
     /// Another node was declared there since, and has what lies there: nothing was touched.
@@ -57,18 +57,21 @@ pub async fn clean<T: Transport, J: Journal>(
     }
     let steps = it.engine.steps(Candidate { files: Vec::new() }, it.release, it.facts);
     stage::clear_stale(it, &node, &steps).await?;
-    let mut links = vec![steps.activate.link.clone()];
-    if is_ours(&node, &layout.reached_by, &layout.home).await? {
+    let link = &steps.activate.link;
+    let mut links = vec![link.clone()];
+    let is_led_here = is_ours(&node, &layout.reached_by, &layout.home).await?;
+    let stays = is_led_here && !may_remove(&node, &layout.reached_by).await?;
+    if is_led_here {
         // The engine is kept from following a link that leads nowhere.
         links.insert(0, layout.reached_by.clone());
     }
-    let still_named =
-        is_there && it.engine.insists_on_entrance() && stage::candidate(it, &node).await.is_ok();
+    let is_named =
+        || async { it.engine.insists_on_entrance() && stage::candidate(it, &node).await.is_ok() };
+    let still_named = is_there && (stays || is_named().await);
     if still_named {
         // The engine would refuse its whole configuration, so that it reads nothing in the meantime.
         turn::hold(&node, &home, it.owner).await?;
-        let nothing = Upload::new(&layout.reached_by, Mode::PUBLIC, Vec::new());
-        node.put(&[nothing?]).await?;
+        node.put(&[Upload::new(link, Mode::PUBLIC, Vec::new())?]).await?;
     } else if is_there {
         turn::remove(&node, &home, it.owner, &links).await?;
     } else {
@@ -94,6 +97,17 @@ pub async fn clean<T: Transport, J: Journal>(
         return Ok(Cleaned::ButEntrance { top_level, reached_by });
     }
     Ok(Cleaned::Wholly)
+}
+
+/// Tells whether whoever logs in may take something away from the folder that it is in.
+async fn may_remove<T: Transport, J: Journal>(
+    node: &Node<'_, T, J>,
+    path: &Utf8Path,
+) -> Result<bool, StepError> {
+    let folder = path.parent().unwrap_or(Utf8Path::new("/"));
+    let argv = ["test", "-w", folder.as_str()].map(str::to_owned).to_vec();
+    let asked = Command { argv, rights: Rights::Login, deadline: FOLDERS };
+    node.run(&asked).await.map(|output| output.is_success())
 }
 
 async fn is_ours<T: Transport, J: Journal>(

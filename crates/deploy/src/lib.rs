@@ -55,6 +55,7 @@ pub use self::{
         INSTALL_SUDOERS, SUDOERS, SudoPlaces, Sudoers, SudoersError, install_sudoers, sudoers,
     },
     survey::{
-        Door, EngineSeen, Entrance, Folder, Listener, Seen, Survey, layout, preflight, survey,
+        CopyPlace, Door, EngineSeen, Entrance, Folder, Listener, Seen, Stopped, Survey, copy_of,
+        layout, preflight, survey,
     },
 };

@@ -3,6 +3,7 @@
 //!
 //! What cannot be seen is never made up: it says why it was not seen.
 
+mod copy;
 mod door;
 mod engine;
 mod judge;
@@ -18,7 +19,14 @@ use portway_engine::{Command, EngineFacts, Layout, OsRelease, Ports, Rights, Ver
 use portway_model::{EngineKind, Node, Stage};
 use portway_transport::{Content, SEARCH_PATH, Transport, TransportError};
 
-pub use self::{door::Door, engine::EngineSeen, judge::preflight, sockets::Listener};
+pub use self::{
+    copy::{CopyPlace, copy_of},
+    door::Door,
+    engine::EngineSeen,
+    judge::preflight,
+    service::Stopped,
+    sockets::Listener,
+};
 use crate::{
     Access, CameAs, NodeState, StepError, Unwritten, access,
     home::Home,
@@ -69,6 +77,10 @@ pub struct Survey {
     pub top_level: Seen<bool>,
     /// What lies where the engine's own configuration reaches Portway's.
     pub entrance: Seen<Entrance>,
+    /// Where the copy of the engine's own configuration can be put that its test reads.
+    pub copy: Seen<CopyPlace>,
+    /// Whether the folder of sites' logs is there, or can be made.
+    pub logs: Seen<Folder>,
     /// What lies beside that and is not Portway's: the engine reads it too.
     pub beside: Seen<Vec<Utf8PathBuf>>,
     /// What listens on the ports that the node is to have.
@@ -78,12 +90,12 @@ pub struct Survey {
     /// The authorities that the machine trusts.
     pub authorities: Seen<Utf8PathBuf>,
     /// What says that the engine does not run; nothing where it does.
-    pub stopped: Seen<Option<String>>,
+    pub stopped: Seen<Option<Stopped>>,
     /// What lies where an edge's control socket should be; nothing of other engines.
     pub door: Option<Seen<Door>>,
 }
 
-/// A folder that is to be Portway's.
+/// A folder in which whoever logs in is to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Folder {
     /// It is there and can be written to.
@@ -138,10 +150,10 @@ pub async fn survey<T: Transport>(
         system,
         engine: engine::see(&eye, node.engine, &layout).await,
         test: eye.test(node.engine, &layout).await,
-        stopped: service::see(&eye, node, &layout.program).await,
+        stopped: service::see(&eye, node, &layout).await,
         clock: eye.clock(&now).await,
         free: eye.free(&layout.home).await,
-        home: eye.home(&layout.home).await,
+        home: eye.folder(&layout.home).await,
         access: if is_edge {
             // It keeps its own folders.
             Ok(Access::Settled)
@@ -151,6 +163,9 @@ pub async fn survey<T: Transport>(
         // An edge reads nothing but what it is given over its control socket.
         top_level: if is_edge { Ok(true) } else { eye.is_there(&layout.top_level).await },
         entrance: eye.entrance(&layout, node.engine).await,
+        copy: copy::see(&eye, node.engine, &layout).await,
+        // An edge keeps its own.
+        logs: if is_edge { Ok(Folder::Ours) } else { eye.folder(&layout.logs).await },
         beside: eye.beside(&layout).await,
         listeners: sockets::see(&eye, &node.ports).await,
         state: eye.state(&layout).await,
@@ -173,10 +188,15 @@ impl Survey {
     /// Returns what is rendered for, where the engine was seen.
     pub fn facts(&self, node: &Node) -> Option<EngineFacts> {
         let engine = self.engine.as_ref().ok()?;
+        let layout = layout(node, self.authorities.as_ref().ok(), self.program.as_ref().ok());
+        let copy = match &self.copy {
+            Ok(CopyPlace::Through(place)) => Some(place.clone()),
+            Ok(CopyPlace::Beside | CopyPlace::Closed) | Err(_) => None,
+        };
         Some(EngineFacts {
             version: engine.version,
             modules: engine.modules.clone(),
-            layout: layout(node, self.authorities.as_ref().ok(), self.program.as_ref().ok()),
+            layout: Layout { copy, ..layout },
             ports: Ports {
                 addresses: Vec::new(),
                 http: node.ports.http,
@@ -207,6 +227,7 @@ pub fn layout(
     Layout {
         top_level: node.paths.config.clone().unwrap_or(config),
         reached_by: node.paths.include.clone().unwrap_or(entrance),
+        copy: None,
         logs: node.paths.logs.clone().unwrap_or_else(|| Utf8PathBuf::from("/var/log/portway")),
         program: program.cloned().unwrap_or_else(|| Utf8PathBuf::from(program_of(node.engine))),
         authorities: authorities.cloned().unwrap_or_else(|| Utf8PathBuf::from(AUTHORITIES[0])),
@@ -306,10 +327,10 @@ impl<T: Transport> Eye<'_, T> {
         available(&said).ok_or_else(|| format!("`df` says `{}`", said.trim()))
     }
 
-    async fn home(&self, home: &Utf8Path) -> Seen<Folder> {
-        let nearest = self.nearest(home).await?;
+    async fn folder(&self, wanted: &Utf8Path) -> Seen<Folder> {
+        let nearest = self.nearest(wanted).await?;
         let writable = self.is_writable(&nearest).await?;
-        Ok(match (nearest == home, writable) {
+        Ok(match (nearest == wanted, writable) {
             (true, true) => Folder::Ours,
             (true, false) => Folder::Closed,
             (false, true) => Folder::CanBeMade,

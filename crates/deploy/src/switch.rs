@@ -42,8 +42,12 @@ impl Switch {
             before: look.target.clone(),
         };
         let mut changes = vec![first];
+        let mut insists = insists;
         if layout.reached_by != link.link {
-            changes.extend(entrance(node, &layout.reached_by, &link.link).await?);
+            let made = entrance(node, &layout.reached_by, &link.link).await?;
+            // What was led here by somebody else is not taken away again, and must not lead nowhere.
+            insists |= made.is_none();
+            changes.extend(made);
         }
         Ok(Self { changes, insists })
     }

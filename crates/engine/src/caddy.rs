@@ -44,7 +44,10 @@ use std::{
 use portway_model::Finding;
 use portway_policy::{CertificateObject, Digest, NodeSettings, SitePolicy};
 
-pub use self::tokens::{Token, TokenError, tokens};
+pub use self::{
+    candidate::copy_of,
+    tokens::{Token, TokenError, tokens},
+};
 use crate::{
     Candidate, CandidateError, Engine, EngineFacts, Layout, Ports, Probe, Release, RenderError,
     Rendered, Setting, Steps, Support, TopLevel, Use, Version,
@@ -60,6 +63,7 @@ pub fn usual_facts() -> EngineFacts {
             logs: "/var/log/portway".into(),
             top_level: "/etc/caddy/Caddyfile".into(),
             reached_by: format!("{}/current.caddy", portway_model::node::HOME).into(),
+            copy: None,
             program: "/usr/bin/caddy".into(),
             authorities: "/etc/ssl/certs/ca-certificates.crt".into(),
         },

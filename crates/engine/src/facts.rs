@@ -32,6 +32,9 @@ pub struct Layout {
     /// The path by which the top-level configuration reaches Portway's: for nginx and Traefik a link in
     /// a folder that they read, for Caddy what its `import` names.
     pub reached_by: Utf8PathBuf,
+    /// Where the copy of the top-level configuration is written that the engine's test reads beside the
+    /// original, if a link there leads elsewhere.
+    pub copy: Option<Utf8PathBuf>,
     /// The engine's program.
     pub program: Utf8PathBuf,
     /// The authorities that the machine trusts, in one file of PEM.

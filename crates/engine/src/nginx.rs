@@ -35,6 +35,7 @@ use portway_model::Finding;
 use portway_policy::{CertificateObject, Digest, NodeSettings, SitePolicy};
 
 pub use self::{
+    candidate::copy_of,
     parse::{SyntaxError, parse},
     syntax::{Directive, Printed, print},
 };
@@ -55,6 +56,7 @@ pub fn usual_facts() -> EngineFacts {
             logs: "/var/log/portway".into(),
             top_level: "/etc/nginx/nginx.conf".into(),
             reached_by: "/etc/nginx/conf.d/portway.conf".into(),
+            copy: None,
             program: "/usr/sbin/nginx".into(),
             authorities: "/etc/ssl/certs/ca-certificates.crt".into(),
         },

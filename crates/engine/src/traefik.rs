@@ -59,6 +59,7 @@ pub fn usual_facts() -> EngineFacts {
             logs: "/var/log/portway".into(),
             top_level: "/etc/traefik/traefik.yml".into(),
             reached_by: "/etc/traefik/dynamic/portway.yml".into(),
+            copy: None,
             program: "/usr/local/bin/traefik".into(),
             authorities: "/etc/ssl/certs/ca-certificates.crt".into(),
         },

@@ -20,9 +20,13 @@ const PREPARED: &str = "rm -f /etc/nginx/sites-enabled/* /etc/nginx/conf.d/* &&
     install -d -m 711 -o deploy /var/lib/portway && install -d -o deploy /var/log/portway &&
     chown deploy /etc/nginx /etc/nginx/conf.d";
 
+/// nginx as its package leaves it, with a page of its own, and nothing for a login to write.
+const AS_PACKAGED: &str = "rm -f /etc/nginx/sites-enabled/* /etc/nginx/conf.d/* &&
+    printf 'server { listen 80; server_name own; return 204; }' >/etc/nginx/conf.d/own.conf && nginx";
+
 /// Adds the machine as `web-1`, with the manager's key in the place of the bed's.
-async fn add(bed: &Bed, manager: &Manager) {
-    bed.sh(1, PREPARED).unwrap();
+async fn add(bed: &Bed, manager: &Manager, prepared: &str) {
+    bed.sh(1, prepared).unwrap();
     let key = ok(manager, &["node", "key"]).await.out;
     let allow = format!("echo '{}' >>/home/deploy/.ssh/authorized_keys", key.trim());
     bed.sh(1, &allow).unwrap();
@@ -47,7 +51,7 @@ async fn the_printed_rules_are_enough_for_all_that_is_done_and_for_nothing_else(
     let Some(bed) = Bed::up(test, 1).unwrap() else { return };
     bed.enter().unwrap();
     let manager = manager().await;
-    add(&bed, &manager).await;
+    add(&bed, &manager, PREPARED).await;
 
     let without = ends(&manager, &["node", "check", "web-1"], 3).await;
     assert!(without.err.contains("portway node sudoers web-1"), "{}", without.err);
@@ -87,6 +91,45 @@ async fn the_printed_rules_are_enough_for_all_that_is_done_and_for_nothing_else(
     let beyond = ["node", "exec", "web-1", "--", "sudo", "-n", "id", "-u"];
     let refused = ends(&manager, &beyond, 1).await;
     assert!(refused.err.contains("sudo"), "{}", refused.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_check_says_is_all_that_a_login_needs_and_it_owns_nothing_of_nginx() {
+    const ROOT: &str = "as root on the node: `";
+    let test = "portway-cli::e2e manage::what_the_check_says_is_all_that_a_login_needs";
+    let Some(bed) = Bed::up(test, 1).unwrap() else { return };
+    bed.enter().unwrap();
+    let manager = manager().await;
+    add(&bed, &manager, AS_PACKAGED).await;
+    let rules = json(&manager, &["node", "sudoers", "web-1"]).await;
+    write_rules(&bed, rules["text"].as_str().unwrap());
+
+    let found = ends(&manager, &["node", "check", "web-1", "--output", "json"], 3).await;
+    let found: Value = serde_json::from_str(&found.out).unwrap();
+    for finding in found["findings"].as_array().unwrap() {
+        let remedy = finding["remedy"]["text"].as_str().unwrap_or_default();
+        let Some((_, command)) = remedy.split_once(ROOT) else { continue };
+        bed.sh(1, command.split_once('`').unwrap().0).unwrap();
+    }
+    ok(&manager, &["node", "check", "web-1"]).await;
+    bed.sh(1, "nginx -t -q").unwrap();
+
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    let to = origin.address().unwrap().to_string();
+    ok(&manager, &["site", "add", "app.example", "--to", &to, "--node", "web-1", "--no-https"])
+        .await;
+    let asked = "curl -s -o /dev/null -w '%{http_code}' -H 'Host: app.example' http://127.0.0.1/";
+    assert_eq!(bed.sh(1, asked).unwrap(), "200");
+    let owned = "find /etc/nginx -user deploy -o -perm -o+w -not -type l | wc -l";
+    assert_eq!(bed.sh(1, owned).unwrap().trim(), "0");
+
+    ok(&manager, &["node", "remove", "web-1", "--clean", "--even-if-named"]).await;
+    eventually("nothing but what root made is left", async || {
+        let left = bed.sh(1, "find /var/lib/portway -type f -o -type l").unwrap();
+        (left.trim() == "/var/lib/portway/current.conf").then_some(())
+    })
+    .await;
+    bed.sh(1, "nginx -t -q && ! test -s /var/lib/portway/current.conf").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,10 @@
 //! User-data for cloud-init that makes a new machine a node: the login with the manager's key, its
 //! rules of sudo, the engine from the distribution, and the one request by which it joins.
 
-use portway_model::{EngineKind, node::SshUser};
+use portway_model::{
+    EngineKind,
+    node::{HOME, SshUser},
+};
 use portway_secrets::JoinToken;
 use serde_json::json;
 
@@ -93,30 +96,40 @@ impl CloudInit<'_> {
         files
     }
 
-    /// What the login must be able to write, and the way from the engine's configuration to Portway's.
+    /// What the login must be able to write, and the ways from the engine's folder to Portway's: links, so
+    /// that the login owns nothing there.
     fn commands(&self) -> Vec<Vec<String>> {
         let user = self.user.as_str();
         let words =
             |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let link = |name: &str, path: &str| words(&["ln", "-sfn", &format!("{HOME}/{name}"), path]);
+        // The engine refuses its configuration where a name in it leads nowhere.
+        let empty = |name: &str| {
+            let path = format!("{HOME}/{name}");
+            words(&["install", "-m", "0644", "-o", user, "/dev/null", &path])
+        };
         let mut commands = vec![
-            words(&["install", "-d", "-m", "0711", "-o", user, portway_model::node::HOME]),
+            words(&["install", "-d", "-m", "0711", "-o", user, HOME]),
             words(&["install", "-d", "-m", "0755", "-o", user, "/var/log/portway"]),
             words(&["sh", "-c", &self.closed_folders()]),
         ];
         match self.engine {
-            EngineKind::Nginx => {
+            EngineKind::Nginx => commands.extend([
                 // The page that the package brings would have the port to itself.
-                commands.push(words(&["rm", "-f", "/etc/nginx/sites-enabled/default"]));
-                commands.push(words(&["install", "-d", "-o", user, "/etc/nginx/conf.d"]));
-                commands.push(words(&["chown", user, "/etc/nginx"]));
-            }
+                words(&["rm", "-f", "/etc/nginx/sites-enabled/default"]),
+                words(&["install", "-d", "/etc/nginx/conf.d"]),
+                empty("current.conf"),
+                link("current.conf", "/etc/nginx/conf.d/portway.conf"),
+                link("portway-test.conf", "/etc/nginx/portway-test.conf"),
+            ]),
             EngineKind::Caddy => {
-                let import = format!(
-                    "printf 'import {}/current.caddy\\n' >/etc/caddy/Caddyfile",
-                    portway_model::node::HOME
-                );
-                commands.push(words(&["sh", "-c", &import]));
-                commands.push(words(&["chown", user, "/etc/caddy"]));
+                let import =
+                    format!("printf 'import {HOME}/current.caddy\\n' >/etc/caddy/Caddyfile");
+                commands.extend([
+                    empty("current.caddy"),
+                    words(&["sh", "-c", &import]),
+                    link("portway-test.caddyfile", "/etc/caddy/portway-test.caddyfile"),
+                ]);
             }
             EngineKind::Traefik | EngineKind::Edge => {}
         }
@@ -134,7 +147,7 @@ impl CloudInit<'_> {
         format!(
             "install -d -m 0710 -o {user} -g \"$(getent group {groups} | head -n 1 | cut -d : -f 1)\" {home}/objects {home}/releases",
             user = self.user.as_str(),
-            home = portway_model::node::HOME,
+            home = HOME,
         )
     }
 

@@ -18,6 +18,7 @@ impl Control {
             logs: config.log_dir.clone(),
             top_level: config.data_dir.clone(),
             reached_by: config.data_dir.clone(),
+            copy: None,
             program: Utf8PathBuf::from("portway"),
             authorities: Utf8PathBuf::from("/"),
         };

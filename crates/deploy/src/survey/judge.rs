@@ -3,7 +3,10 @@
 use portway_engine::{OsRelease, Version};
 use portway_model::{EngineKind, FieldPath, Finding, FindingCode, Findings, Node, ResourceKind};
 
-use super::{Access, Door, EngineSeen, Entrance, Folder, Listener, Survey, layout};
+use super::{
+    Access, CopyPlace, Door, EngineSeen, Entrance, Folder, Listener, Stopped, Survey, copy_of,
+    layout,
+};
 use crate::holes::holes;
 
 /// The least room that a deployment may need, and what is left for others.
@@ -20,6 +23,8 @@ pub fn preflight(node: &Node, survey: &Survey) -> Vec<Finding> {
     judge.engine();
     judge.folders();
     judge.entrance();
+    judge.copy();
+    judge.logs();
     judge.ports();
     judge.machine();
     judge.owner();
@@ -96,10 +101,14 @@ impl Judge<'_> {
 
     /// An engine that does not run would be given its sites, and serve none of them.
     fn stopped(&mut self) {
-        let Ok(Some(said)) = &self.survey.stopped else { return };
+        let Ok(Some(Stopped { said, can_be_started })) = &self.survey.stopped else { return };
         let (engine, name) = (self.node.engine, &self.node.name);
         let text = format!("{engine} does not run on the node: {said}");
-        let remedy = format!("`portway node start {name}` starts it, or start it there");
+        let remedy = if *can_be_started {
+            format!("`portway node start {name}` starts it, or start it there")
+        } else {
+            "start it there: nothing looks after it that could be told to".to_owned()
+        };
         self.error("engine", text, remedy);
     }
 
@@ -160,11 +169,7 @@ impl Judge<'_> {
         if !self.needs_folders() {
             return;
         }
-        let home = self.node.paths.home.clone();
-        let user = match &self.survey.user {
-            Ok(user) => user.to_string(),
-            Err(_) => "USER".to_owned(),
-        };
+        let (home, user) = (self.node.paths.home.clone(), self.login());
         let make = format!("as root on the node: `install -d -m 0711 -o {user} {home}`");
         match &self.survey.home {
             Ok(Folder::Ours | Folder::CanBeMade) => {}
@@ -210,8 +215,10 @@ impl Judge<'_> {
             Ok(Entrance::Closed) => {
                 let target = layout.home.join(current(self.node.engine));
                 let text = format!("{path} cannot be made by whoever logs in");
+                // A link that leads nowhere would break the configuration that is there.
                 let remedy = format!(
-                    "as root on the node, once Portway has deployed a first time: `ln -s {target} {path}`; or let whoever logs in write to its folder"
+                    "as root on the node: `install -m 0644 -o {} /dev/null {target} && ln -s {target} {path}`; or let whoever logs in write to its folder",
+                    self.login()
                 );
                 self.error("paths.include", text, remedy);
             }
@@ -230,6 +237,48 @@ impl Judge<'_> {
                 self.error("paths.include", text, "let whoever logs in read its folder".to_owned());
             }
         }
+    }
+
+    /// The copy that is tested lies beside the engine's own configuration.
+    fn copy(&mut self) {
+        let layout = layout(self.node, None, None);
+        let Some(copy) = copy_of(self.node.engine, &layout) else { return };
+        if self.survey.top_level == Ok(false) {
+            return;
+        }
+        let closed = match &self.survey.copy {
+            Ok(CopyPlace::Beside | CopyPlace::Through(_)) => return,
+            Ok(CopyPlace::Closed) => String::new(),
+            Err(why) => format!(": {why}"),
+        };
+        let name = copy.file_name().unwrap_or_default();
+        let text =
+            format!("{copy}, the copy that is tested, cannot be made by whoever logs in{closed}");
+        let remedy = format!(
+            "as root on the node: `ln -s {} {copy}`; or let whoever logs in write to its folder",
+            layout.home.join(name)
+        );
+        self.error("paths.config", text, remedy);
+    }
+
+    fn logs(&mut self) {
+        let logs = layout(self.node, None, None).logs;
+        let remedy =
+            format!("as root on the node: `install -d -m 0755 -o {} {logs}`", self.login());
+        let text = match &self.survey.logs {
+            Ok(Folder::Ours | Folder::CanBeMade) => return,
+            Ok(Folder::Closed) => format!("{logs} cannot be written to by whoever logs in"),
+            Ok(Folder::CannotBeMade) => {
+                format!("{logs} is not there, and whoever logs in cannot make it")
+            }
+            Err(why) => format!("{logs} could not be looked at: {why}"),
+        };
+        self.error("paths.logs", text, remedy);
+    }
+
+    /// Returns who logs in, as `install -o` takes it.
+    fn login(&self) -> String {
+        self.survey.user.as_ref().map_or_else(|_| "USER".to_owned(), u32::to_string)
     }
 
     fn ports(&mut self) {

@@ -39,6 +39,7 @@ impl Bed {
             logs: root.join("logs"),
             top_level: root.join("nginx.conf"),
             reached_by: root.join("conf.d/portway.conf"),
+            copy: None,
             program: Utf8PathBuf::from("nginx"),
             authorities: Utf8PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
         };

@@ -41,11 +41,12 @@ pub(super) fn candidate(
     let (start, end) = imported.span;
     let before = top_level.text.get(..start).unwrap_or_default();
     let after = top_level.text.get(end..).unwrap_or_default();
+    let copy = layout.copy.clone().unwrap_or_else(|| copy_of(&layout.top_level));
     // What it copies may hold secrets, and whoever logs in, or root, tests it.
     let file = |path, text| CandidateFile { path, text, secrecy: Secrecy::Owner };
     Ok(Candidate {
         files: vec![
-            file(copy_of(&layout.top_level), format!("{before}{entry}{after}")),
+            file(copy, format!("{before}{entry}{after}")),
             file(entry, without_logs(release)),
         ],
     })
@@ -137,8 +138,9 @@ fn without_logs(release: &Release) -> String {
     text.lines().filter(|line| !is_log(line)).fold(String::new(), |all, line| all + line + "\n")
 }
 
-/// Returns where the copy of the machine's file lies: beside it, so that relative paths in it work.
-fn copy_of(top_level: &Utf8Path) -> Utf8PathBuf {
+/// Returns the path by which the test reads the copy of a Caddyfile: beside it, so that relative paths in
+/// it work.
+pub fn copy_of(top_level: &Utf8Path) -> Utf8PathBuf {
     beside(top_level.parent().unwrap_or(Utf8Path::new("/")), "portway-test.caddyfile")
 }
 

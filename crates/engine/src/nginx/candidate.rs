@@ -63,8 +63,14 @@ pub(super) fn of(
     set(&mut directives, line!("pid", pid));
     // What it copies may hold secrets, and whoever logs in, or root, tests it.
     let file = |path, text| CandidateFile { path, text, secrecy: Secrecy::Owner };
-    let copy = file(folder.join(COPY), print(&directives).text);
+    let copy = layout.copy.clone().unwrap_or_else(|| copy_of(&layout.top_level));
+    let copy = file(copy, print(&directives).text);
     Ok(Candidate { files: vec![copy, file(pid, String::new())] })
+}
+
+/// Returns the path by which the test reads the copy of an `nginx.conf`.
+pub fn copy_of(top_level: &Utf8Path) -> Utf8PathBuf {
+    top_level.parent().unwrap_or(Utf8Path::new("/")).join(COPY)
 }
 
 struct Reached<'a> {
@@ -156,7 +162,7 @@ fn fits_rest(pattern: &[char], name: &[char]) -> bool {
 
 pub(super) fn steps(candidate: Candidate, release: &Release, facts: &EngineFacts) -> Steps {
     let layout = &facts.layout;
-    let copy = candidate.files.first().map_or(&layout.top_level, |file| &file.path).to_string();
+    let copy = copy_of(&layout.top_level).to_string();
     let program = layout.program.to_string();
     let command =
         |argv: Vec<String>| Command { argv, rights: Rights::Superuser, deadline: PATIENCE };

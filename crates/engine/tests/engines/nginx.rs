@@ -45,6 +45,7 @@ impl Machine {
                 logs: folder.join("logs"),
                 top_level: folder.join("etc/nginx.conf"),
                 reached_by: folder.join("etc/conf.d/portway.conf"),
+                copy: None,
                 program: PROGRAM.into(),
                 authorities: "/etc/ssl/certs/ca-certificates.crt".into(),
             },

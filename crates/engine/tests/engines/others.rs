@@ -110,6 +110,7 @@ fn facts(folder: &Utf8Path, name: &str, usual: EngineFacts) -> Option<EngineFact
         logs: folder.join("logs"),
         top_level: folder.join(usual.layout.top_level.file_name()?),
         reached_by: folder.join("reached").join(usual.layout.reached_by.file_name()?),
+        copy: None,
         program: program(name)?,
         ..usual.layout
     };

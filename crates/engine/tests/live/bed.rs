@@ -46,6 +46,7 @@ impl Bed {
             logs: root.join("logs"),
             top_level: root.join(top_level),
             reached_by: root.join(reached_by),
+            copy: None,
             program,
             authorities: "/etc/ssl/certs/ca-certificates.crt".into(),
         };
