@@ -10,7 +10,7 @@ use portway_testkit::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{PROGRAM, ends, eventually, json, manager, ok};
+use crate::support::{PROGRAM, ends, eventually, file, json, manager, ok};
 
 /// Gives the machine nginx as a package leaves it, with a page of its own, and the folders that a
 /// login which is not root needs: nginx reads as group `www-data`, to which keys and passwords are open.
@@ -114,10 +114,11 @@ async fn what_the_check_says_is_all_that_a_login_needs_and_it_owns_nothing_of_ng
     ok(&manager, &["node", "check", "web-1"]).await;
     bed.sh(1, "nginx -t -q").unwrap();
 
-    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
-    let to = origin.address().unwrap().to_string();
-    ok(&manager, &["site", "add", "app.example", "--to", &to, "--node", "web-1", "--no-https"])
-        .await;
+    let site = json!({
+        "hosts": ["app.example"], "respond": {"body": "here"}, "https": false, "nodes": ["web-1"],
+    });
+    let sites = file(&manager, "app.yaml", &json!({"sites": {"app": site}}).to_string());
+    ok(&manager, &["apply", "-f", &sites]).await;
     let asked = "curl -s -o /dev/null -w '%{http_code}' -H 'Host: app.example' http://127.0.0.1/";
     assert_eq!(bed.sh(1, asked).unwrap(), "200");
     let owned = "find /etc/nginx -user deploy -o -perm -o+w -not -type l | wc -l";
