@@ -56,6 +56,6 @@ pub use self::{
     },
     survey::{
         CopyPlace, Door, EngineSeen, Entrance, Folder, Listener, Seen, Stopped, Survey, copy_of,
-        layout, preflight, survey,
+        layout, preflight, survey, way_in,
     },
 };

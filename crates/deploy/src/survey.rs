@@ -10,6 +10,7 @@ mod judge;
 mod package;
 mod service;
 mod sockets;
+mod way_in;
 
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ pub use self::{
     judge::preflight,
     service::Stopped,
     sockets::Listener,
+    way_in::way_in,
 };
 use crate::{
     Access, CameAs, NodeState, StepError, Unwritten, access,
@@ -214,6 +216,11 @@ pub fn layout(
     program: Option<&Utf8PathBuf>,
 ) -> Layout {
     let home = node.paths.home.clone();
+    // An edge writes where its unit says.
+    let logs = match node.engine {
+        EngineKind::Edge => "/var/log/portway-edge",
+        EngineKind::Nginx | EngineKind::Caddy | EngineKind::Traefik => "/var/log/portway",
+    };
     let (config, entrance) = match node.engine {
         EngineKind::Nginx => {
             ("/etc/nginx/nginx.conf".into(), "/etc/nginx/conf.d/portway.conf".into())
@@ -228,7 +235,7 @@ pub fn layout(
         top_level: node.paths.config.clone().unwrap_or(config),
         reached_by: node.paths.include.clone().unwrap_or(entrance),
         copy: None,
-        logs: node.paths.logs.clone().unwrap_or_else(|| Utf8PathBuf::from("/var/log/portway")),
+        logs: node.paths.logs.clone().unwrap_or_else(|| Utf8PathBuf::from(logs)),
         program: program.cloned().unwrap_or_else(|| Utf8PathBuf::from(program_of(node.engine))),
         authorities: authorities.cloned().unwrap_or_else(|| Utf8PathBuf::from(AUTHORITIES[0])),
         home,
@@ -439,6 +446,20 @@ fn available(df: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logs_lie_where_the_engine_of_a_node_writes_them() {
+        for (engine, logs) in [
+            ("nginx", "/var/log/portway"),
+            ("traefik", "/var/log/portway"),
+            ("edge", "/var/log/portway-edge"),
+        ] {
+            let spec = serde_json::json!({"engine": engine, "ssh": "deploy@192.0.2.7"});
+            let spec = serde_json::from_value(spec).unwrap();
+            let (node, _) = portway_model::node::check(&"web-1".parse().unwrap(), &spec);
+            assert_eq!(layout(&node.unwrap(), None, None).logs, logs);
+        }
+    }
 
     #[test]
     fn what_is_left_on_a_disk_is_read_in_bytes() {

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use portway_deploy::{ByOthers, Seen, Survey, preflight, survey};
+use portway_deploy::{ByOthers, Deployment, Seen, Survey, preflight, survey, way_in};
 use portway_model::{EngineKind, Finding, Node, node::Connection};
 use portway_store::{AuditOutcome, NodeFacts, NodeRow};
 use portway_transport::TransportError;
 use portway_wire::node::{NodeCheck, NodeView, Unseen};
 
-use super::{bring::BringError, connect::ReachError};
+use super::{
+    bring::BringError, connect::ReachError, engine_of, hands::unreached, reads::empty_release,
+};
 use crate::{
     Control, ControlError,
     deploy::lock,
@@ -27,7 +29,10 @@ impl Operator<'_> {
         };
         self.control.inner.fleet.look_at_node(row.id);
         let check = match self.control.look_at(&row, &declared).await {
-            Ok(survey) => seen(&declared, &survey),
+            Ok(survey) => {
+                let way_in = self.control.way_in(&row, &declared, &survey).await?;
+                seen(&declared, &survey, way_in)
+            }
             Err(error) => self.control.unseen(&row, &error).await?,
         };
         self.control.poke_nodes();
@@ -80,6 +85,35 @@ impl Control {
         self.keep_survey(row, &survey).await?;
         lock(&self.inner.fleet.surveys).insert(row.id, Arc::new(survey.clone()));
         Ok(survey)
+    }
+
+    /// Says what the engine's own configuration lacks for Portway's part to be read. Of one that was not
+    /// seen, the survey says enough.
+    async fn way_in(
+        &self,
+        row: &NodeRow,
+        node: &Node,
+        survey: &Survey,
+    ) -> Result<Option<Finding>, ControlError> {
+        let (Some(engine), Some(facts)) = (engine_of(node.engine), survey.facts(node)) else {
+            return Ok(None);
+        };
+        if survey.top_level != Ok(true) {
+            return Ok(None);
+        }
+        let reach = self.reach(row, node).await.map_err(unreached)?;
+        let release = empty_release(engine, &facts)?;
+        let owner = self.owner(row.id, 0).await.map_err(unreached)?;
+        let it = Deployment {
+            transport: &*reach,
+            engine,
+            facts: &facts,
+            release: &release,
+            owner: &owner,
+            by_others: ByOthers::Respect,
+            proofs: &[],
+        };
+        Ok(way_in(&it, node).await)
     }
 
     /// Tells why a node could not be looked at, and notes it.
@@ -149,8 +183,8 @@ fn is_jump_host(node: &Node, address: &str) -> bool {
     }
 }
 
-fn seen(node: &Node, survey: &Survey) -> NodeCheck {
-    let findings = preflight(node, survey);
+fn seen(node: &Node, survey: &Survey, way_in: Option<Finding>) -> NodeCheck {
+    let findings: Vec<_> = preflight(node, survey).into_iter().chain(way_in).collect();
     let engine = survey.engine.as_ref().ok();
     NodeCheck {
         ready: !findings.iter().any(Finding::is_error),

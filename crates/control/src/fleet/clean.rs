@@ -1,14 +1,11 @@
 //! Nodes that are no longer declared, and from which Portway's is to be taken away.
 
-use std::collections::BTreeMap;
-
 use portway_deploy::{ByOthers, Cleaned, Deployment, Unwritten, clean, survey};
 use portway_model::{Node, node::check};
-use portway_policy::NodeSettings;
 use portway_store::{NodeRemoval, NodeRow, PageRequest};
 use tracing::{info, warn};
 
-use super::{bring::BringError, engine_of};
+use super::{bring::BringError, engine_of, reads::empty_release};
 use crate::{Control, ControlError};
 
 impl Control {
@@ -47,10 +44,7 @@ impl Control {
             let Some(facts) = survey.facts(&node) else {
                 return Err(BringError::Unfit("its engine is not there any more".to_owned()));
             };
-            // What it holds does not matter: it says how the engine is made to read.
-            let release = engine
-                .render_node(&[], &NodeSettings::default(), &BTreeMap::new(), &facts)
-                .map_err(|error| ControlError::internal("writing an empty release", error))?;
+            let release = empty_release(engine, &facts)?;
             let owner = self.owner(row.id, hold.fence()).await?;
             let it = Deployment {
                 transport: &*reach,

@@ -9,7 +9,7 @@ use std::{
 
 use camino::Utf8PathBuf;
 use portway_deploy::{ByOthers, Deployment, Look, Survey, layout, look, survey};
-use portway_engine::{EngineFacts, Ports};
+use portway_engine::{Engine, EngineFacts, Ports, Release};
 use portway_model::Node;
 use portway_policy::{Digest, NodeSettings};
 use portway_store::{ContentRead, MachineRead, NodeRow};
@@ -61,10 +61,7 @@ impl Control {
             return Err(BringError::Unfit(why));
         };
         lock(&self.inner.fleet.surveys).insert(row.id, Arc::new(survey));
-        // What it holds does not matter: it says where to look.
-        let release = engine
-            .render_node(&[], &NodeSettings::default(), &BTreeMap::new(), &facts)
-            .map_err(|error| ControlError::internal("writing an empty release", error))?;
+        let release = empty_release(engine, &facts)?;
         // Nobody's turn: nothing is changed.
         let owner = self.owner(row.id, 0).await?;
         let it = Deployment {
@@ -137,6 +134,16 @@ impl Control {
         self.inner.store.nodes().put_content(row.id, &read).await?;
         Ok(())
     }
+}
+
+/// Returns a release by which it is known where to look on a node: what it holds does not matter.
+pub(super) fn empty_release(
+    engine: &dyn Engine,
+    facts: &EngineFacts,
+) -> Result<Release, ControlError> {
+    engine
+        .render_node(&[], &NodeSettings::default(), &BTreeMap::new(), facts)
+        .map_err(|error| ControlError::internal("writing an empty release", error))
 }
 
 /// Returns what is rendered for on a node, as its machine was last seen. Nothing where what was kept

@@ -227,6 +227,25 @@ mod tests {
     }
 
     #[test]
+    fn caddy_has_what_it_imports_before_it_is_told_to() {
+        let url = "https://manager.example";
+        let text = judged(EngineKind::Caddy, url, "portway", Result::unwrap);
+
+        let yaml = Yaml::load_from_str(&text).unwrap();
+        let commands = yaml[0]["runcmd"].as_sequence().unwrap().iter();
+        let commands: Vec<String> = commands
+            .map(|command| {
+                let words = command.as_sequence().unwrap().iter();
+                words.map(|word| word.as_str().unwrap()).collect::<Vec<_>>().join(" ")
+            })
+            .collect();
+        let at = |part: &str| commands.iter().position(|command| command.contains(part)).unwrap();
+        let file = at("install -m 0644 -o portway /dev/null /var/lib/portway/current.caddy");
+        assert!(at("install -d -m 0711") < file, "{commands:?}");
+        assert!(file < at("import /var/lib/portway/current.caddy"), "{commands:?}");
+    }
+
+    #[test]
     fn the_token_goes_over_https_or_stays() {
         for url in
             ["http://manager.example", "http://localhost.evil.example", "ftp://x", "https://x y"]

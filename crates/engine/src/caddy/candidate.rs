@@ -36,7 +36,10 @@ pub(super) fn candidate(
     let imported = reaching(&tokens, facts).ok_or_else(|| CandidateError::NotReached {
         top_level: layout.top_level.clone(),
         reached_by: layout.reached_by.clone(),
-        remedy: Cow::Owned(format!("add the line `import {}` at its end", layout.reached_by)),
+        remedy: Cow::Owned(format!(
+            "add the line `import {0}` at the end, and make an empty file there first (`touch {0}`): Caddy does not start while it is missing",
+            layout.reached_by
+        )),
     })?;
     let (start, end) = imported.span;
     let before = top_level.text.get(..start).unwrap_or_default();

@@ -55,7 +55,7 @@ pub(super) fn of(
         return Err(CandidateError::NotReached {
             top_level: layout.top_level.clone(),
             reached_by: layout.reached_by.clone(),
-            remedy: format!("add `include {};` to its block `http`", layout.reached_by).into(),
+            remedy: lacking(&layout.reached_by).into(),
         });
     }
     // The process that runs keeps its own; the test leaves an empty one behind.
@@ -71,6 +71,18 @@ pub(super) fn of(
 /// Returns the path by which the test reads the copy of an `nginx.conf`.
 pub fn copy_of(top_level: &Utf8Path) -> Utf8PathBuf {
     top_level.parent().unwrap_or(Utf8Path::new("/")).join(COPY)
+}
+
+/// nginx refuses to start while a file is missing that it is to include by its name, and Portway's comes
+/// with the first release; a pattern may fit nothing.
+fn lacking(link: &Utf8Path) -> String {
+    let mut pattern = link.to_string();
+    if let Some(last) = pattern.pop() {
+        pattern.extend(['[', last, ']']);
+    }
+    format!(
+        "add `include {pattern};` to the block `http` (as a pattern it may be missing until the first deployment)"
+    )
 }
 
 struct Reached<'a> {
@@ -209,6 +221,7 @@ mod tests {
             ("/etc/nginx/conf.d/*", "/etc/nginx/conf.d/a/portway.conf", false),
             ("/etc/nginx/*/portway.conf", "/etc/nginx/conf.d/portway.conf", true),
             ("/etc/nginx/conf.d/p?rtwa[xy].conf", "/etc/nginx/conf.d/portway.conf", true),
+            ("/etc/nginx/conf.d/portway.con[f]", "/etc/nginx/conf.d/portway.conf", true),
             ("/etc/nginx/modules-enabled/*.conf", "/etc/nginx/conf.d/portway.conf", false),
         ] {
             assert_eq!(matches(pattern.into(), path.into()), fits, "{pattern} {path}");
