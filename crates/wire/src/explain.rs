@@ -12,7 +12,8 @@ use utoipa::{IntoParams, ToSchema};
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct ExplainQuery {
-    /// The site to which it went, by id or name; all that the caller sees when it is missing.
+    /// The site to which it went, by id or name; all that the caller sees when it is missing. With it, the
+    /// logs on the site's nodes are looked through as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
 }
@@ -58,6 +59,9 @@ pub struct Explanation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub time: Option<Timestamp>,
+    /// The node that answered it, or would; nothing for the edge of the manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// The site; nothing where none answers to the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,

@@ -19,7 +19,8 @@ pub(crate) struct Explain {
     /// or method and URL of one that is not sent
     #[arg(value_name = "ID | [METHOD] URL", required = true, num_args = 1..=2)]
     pub(crate) request: Vec<String>,
-    /// The site to which it went, by name or id; all that you see without it
+    /// The site to which it went, by name or id; all that you see without it. With it, the logs on its
+    /// nodes are looked through as well
     #[arg(long, value_name = "SITE")]
     pub(crate) site: Option<String>,
     /// Whose a request would be that is not sent

@@ -56,7 +56,9 @@ fn header(text: &str) -> Result<HeaderOf, Failure> {
 fn story(explanation: &Explanation, paint: Paint) -> String {
     let begun = explanation.time.map(time);
     let head = explanation.request_id.as_deref().zip(begun).map(|(id, begun)| {
-        let text = format!("request {} of {begun}", clean_line(id));
+        let node = explanation.node.as_deref();
+        let node = node.map(|node| format!(", on node {}", clean_line(node))).unwrap_or_default();
+        let text = format!("request {} of {begun}{node}", clean_line(id));
         paint.dim(&text)
     });
     let steps = explanation.steps.iter().zip(1..);

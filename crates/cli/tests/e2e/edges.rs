@@ -265,6 +265,40 @@ async fn an_edge_that_drains_says_so_to_balancers_and_serves_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_an_edge_on_another_machine_answered_is_found_and_explained() {
+    let manager = manager().await;
+    let machine = Machine::start().await;
+    let logs = machine.folder().join("edge/edge/logs");
+    machine
+        .add(&manager, "vm-1", &["--host-key", &machine.pin(), "--logs", logs.as_str()])
+        .await;
+    put(&manager, "one", "one.localhost", "first", &["vm-1"]).await;
+    let web = machine.web(&manager).await;
+    for http2 in [false, true] {
+        let ask = web.get("one.localhost", "/there");
+        let answer = if http2 { ask.http2() } else { ask }.send().await;
+        let id = answer.header("x-request-id").to_owned();
+        let read = eventually("the line of the request", async || {
+            let read = ok(&manager, &["logs", "one", "--node", "vm-1"]).await.out;
+            read.contains(&id).then_some(read)
+        })
+        .await;
+        assert!(read.contains("/there"), "{read}");
+
+        let told = ok(&manager, &["explain", &id, "--site", "one"]).await.out;
+
+        assert!(told.contains("on node vm-1") && told.contains("/there"), "{told}");
+        let read = json(&manager, &["explain", &id, "--site", "one"]).await;
+        assert_eq!((&read["node"], &read["status"]), (&json!("vm-1"), &json!(200)), "{read}");
+        let unnamed = ends(&manager, &["explain", &id], 4).await;
+        assert!(unnamed.err.contains("--site app"), "{}", unnamed.err);
+    }
+    let none = "0190c2c4d1f27c3e8a5b6d7e8f901234";
+    let none = ends(&manager, &["explain", none, "--site", "one"], 4).await;
+    assert!(!none.err.contains("--site app"), "{}", none.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_is_pinned_keeps_its_sites_until_it_is_released() {
     let mut manager = manager().await;
     let machine = Machine::start().await;

@@ -59,6 +59,8 @@ async fn lines_of_a_node_are_read_and_filtered_as_those_of_the_edge_are() {
     let id = record["request_id"].as_str().unwrap();
     assert_eq!(with(&["--request-id", id]).await, 1);
     ends(&manager, &["logs", "app", "--node", "nobody"], 4).await;
+    let told = ok(&manager, &["explain", id, "--site", "app"]).await.out;
+    assert!(told.contains("on node web-1") && told.contains("/found?x=1"), "{told}");
 
     drop(origin);
     // Connections that stand may be answered for a moment yet.

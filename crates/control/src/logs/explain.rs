@@ -1,5 +1,6 @@
 //! Why a request was answered as it was: its lines, told as a story.
 
+mod on_nodes;
 mod story;
 mod trial;
 
@@ -9,6 +10,7 @@ use portway_policy::log_folder;
 use portway_store::{PageRequest, SiteFilter, Visible};
 use portway_wire::explain::{ExplainQuery, Explanation};
 
+use self::on_nodes::OnNodes;
 use super::find::{Folder, Missed, Search, time_of};
 use crate::{ControlError, rights::Sites};
 
@@ -34,13 +36,26 @@ impl Sites<'_> {
             let remedy = "see that the manager may read the folder of the logs";
             ControlError::unavailable("the logs cannot be read", remedy, 30, source)
         })?;
-        match found {
-            Ok(found) => Ok(story::tell(&id, found)),
-            Err(missed) => {
-                let causes = causes(time_of(&id), Timestamp::now(), &missed);
-                Err(ControlError::NotLogged { id, causes })
-            }
+        let missed = match found {
+            Ok(found) => return Ok(story::tell(&id, found)),
+            Err(missed) => missed,
+        };
+        let mut causes = causes(time_of(&id), Timestamp::now(), &missed);
+        match query.site {
+            Some(site) => match self.found_on_nodes(&site, &id).await? {
+                Ok(OnNodes { found, node }) => {
+                    return Ok(Explanation { node, ..story::tell(&id, found) });
+                }
+                Err(unread) => causes.extend(unread),
+            },
+            None if self.has_nodes().await? => causes.push(
+                "if a node answered it, name the site, as in `--site app`: the logs on its nodes are \
+                 looked through then"
+                    .to_owned(),
+            ),
+            None => {}
         }
+        Err(ControlError::NotLogged { id, causes })
     }
 
     /// Returns the folders in which the actor may look.

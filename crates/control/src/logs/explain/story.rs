@@ -25,6 +25,7 @@ pub(super) fn tell(id: &str, found: Found) -> Explanation {
     Explanation {
         request_id: Some(id.to_owned()),
         time: access.as_ref().map(|record| record.time).or_else(|| time_of(id)),
+        node: None,
         site,
         route: access.as_ref().and_then(|record| record.route.as_deref().map(str::to_owned)),
         stage: stage.map(|stage| stage.name().to_owned()),
