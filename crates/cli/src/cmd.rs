@@ -63,7 +63,8 @@ async fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Node(command) => Box::pin(node(session, command)).await,
         Command::Plan(args) => plan::plan(session, &args).await,
         Command::Apply(args) if args.dry_run => {
-            plan::of_files(session, &args.files, &args.source, plan::Wish::default()).await
+            let wish = plan::Wish::of(&args.rollout);
+            plan::of_files(session, &args.files, &args.source, wish).await
         }
         Command::Apply(args) => apply::apply(session, args).await,
         Command::Check(args) => apply::check(session, &args.files),

@@ -12,6 +12,7 @@ mod draft;
 mod drive;
 mod events;
 mod gates;
+mod planned;
 mod settle;
 mod sight;
 mod view;

@@ -73,6 +73,8 @@ pub enum EffectAction {
     Hold,
     /// Nothing can be said, because nothing is known of the node.
     Unknown,
+    /// The node is pinned: it keeps what it has until it is released.
+    Keep,
 }
 
 /// How a text on a node changes.
@@ -125,6 +127,9 @@ pub struct PlannedNode {
     /// The digest over what it was last given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+    /// Whether it is draining: it gets what the others get, and in a rollout it comes last.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
     /// Why it could not be read or changed since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

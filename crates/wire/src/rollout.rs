@@ -33,6 +33,15 @@ pub struct RolloutStrategy {
     pub patience: u32,
 }
 
+/// How a change would come to its nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlannedRollout {
+    /// How.
+    pub strategy: RolloutStrategy,
+    /// The nodes of each wave, by name. Nodes that are pinned are in none.
+    pub waves: Vec<Vec<String>>,
+}
+
 /// A rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RolloutView {

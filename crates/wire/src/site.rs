@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     FindingSchema, SiteSpecSchema,
     plan::{NodeEffect, PlanBasis, PlannedNode},
-    rollout::RolloutStrategy,
+    rollout::{PlannedRollout, RolloutStrategy},
 };
 
 /// A site in a list.
@@ -206,6 +206,10 @@ pub struct Plan {
     /// The nodes to which something would come, and how fresh is what is known of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<PlannedNode>,
+    /// In which waves it would come to nodes, where it does not come to all of them at once; for whoever
+    /// may see nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<PlannedRollout>,
     /// What the plan was made of. Sent back with `POST /apply`, exactly this plan is carried out or
     /// nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]

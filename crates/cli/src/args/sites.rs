@@ -214,6 +214,8 @@ pub(crate) struct Plan {
     /// Show long differences whole
     #[arg(long)]
     pub(crate) full: bool,
+    #[command(flatten)]
+    pub(crate) rollout: RolloutArgs,
 }
 
 /// Options of `apply`.

@@ -55,6 +55,8 @@ pub(super) async fn apply(session: &Session, mut args: Apply) -> Outcome {
     wanted.rollout = args.rollout.strategy();
     let plan = match kept {
         Some(kept) => {
+            // What is said here counts instead of what was said to the plan.
+            wanted.rollout = wanted.rollout.or(kept.rollout);
             wanted.basis.clone_from(&kept.plan.basis);
             kept.plan
         }

@@ -6,7 +6,11 @@ pub(in crate::cmd) mod nodes;
 
 use camino::Utf8Path;
 use portway_model::Finding;
-use portway_wire::{plan::PlanQuery, site::Plan};
+use portway_wire::{
+    plan::{EffectAction, NodeEffect, PlanQuery},
+    rollout::RolloutStrategy,
+    site::Plan,
+};
 
 use self::kept::KeptPlan;
 use super::apply;
@@ -20,11 +24,19 @@ use crate::{
 };
 
 /// How a plan is made and shown.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Wish<'a> {
     keep: Option<&'a Utf8Path>,
     query: PlanQuery,
     lengths: nodes::Lengths,
+    rollout: Option<RolloutStrategy>,
+}
+
+impl Wish<'_> {
+    /// Wishes for a plan of what comes to nodes so.
+    pub(super) fn of(rollout: &args::RolloutArgs) -> Self {
+        Self { rollout: rollout.strategy(), ..Self::default() }
+    }
 }
 
 /// `portway plan`
@@ -33,9 +45,10 @@ pub(super) async fn plan(session: &Session, args: &args::Plan) -> Outcome {
         keep: args.keep.as_deref(),
         query: PlanQuery { refresh: args.refresh },
         lengths: if args.full { nodes::Lengths::Whole } else { nodes::Lengths::Short },
+        rollout: args.rollout.strategy(),
     };
     if args.files.files.is_empty() {
-        return pending(session, args, wish).await;
+        return pending(session, args, &wish).await;
     }
     of_files(session, &args.files, &args.source, wish).await
 }
@@ -50,7 +63,8 @@ pub(super) async fn of_files(
     let out = &session.out;
     let (sources, loaded) = files::read_sound(out, args)?;
     let client = session.client().await?;
-    let wanted = apply::wanted(args, source, &loaded, None)?;
+    let mut wanted = apply::wanted(args, source, &loaded, None)?;
+    wanted.rollout = wish.rollout;
     let plan = apply::ask(session, &client, &wanted, &sources, wish.query).await?;
     out.show(&plan, |paint| describe(&plan, wish.lengths, paint))?;
     findings::show(out, &apply::all_findings(&loaded, &plan), &sources)?;
@@ -65,10 +79,11 @@ pub(super) async fn of_files(
 }
 
 /// Shows what nodes still lack of what is declared.
-async fn pending(session: &Session, args: &args::Plan, wish: Wish<'_>) -> Outcome {
+async fn pending(session: &Session, args: &args::Plan, wish: &Wish<'_>) -> Outcome {
     let SourceArgs { source, prune, owner } = &args.source;
     let is_of_files = args.files.env.is_some() || !args.files.set.is_empty();
-    if is_of_files || source.is_some() || *prune || owner.is_some() {
+    let is_of_sites = source.is_some() || *prune || owner.is_some() || wish.rollout.is_some();
+    if is_of_files || is_of_sites {
         return Err(Failure::usage("a site file is missing")
             .help("name it with --file; without one, `portway plan` shows what nodes still lack"));
     }
@@ -86,7 +101,11 @@ async fn pending(session: &Session, args: &args::Plan, wish: Wish<'_>) -> Outcom
 
 /// An edge is given what is declared: where nothing else gets anything, that says it all.
 pub(super) fn describe(plan: &Plan, lengths: nodes::Lengths, paint: Paint) -> String {
-    let is_on_edges = plan.effects.iter().all(|effect| effect.engine == "edge");
-    let nodes = if is_on_edges { String::new() } else { nodes::describe(plan, lengths, paint) };
-    format!("{nodes}{}", apply::describe(plan, paint))
+    let says_all = |effect: &NodeEffect| {
+        effect.engine == "edge" && effect.action != EffectAction::Keep
+    };
+    let is_said = plan.effects.iter().all(says_all);
+    let nodes = if is_said { String::new() } else { nodes::describe(plan, lengths, paint) };
+    let waves = nodes::waves(plan, paint);
+    format!("{nodes}{waves}{}", apply::describe(plan, paint))
 }

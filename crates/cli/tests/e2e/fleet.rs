@@ -13,6 +13,7 @@ mod probes;
 mod rollouts;
 mod snippets;
 mod two_managers;
+mod waves;
 mod ways_in;
 
 use portway_testkit::{

@@ -38,6 +38,8 @@ struct Case<'a> {
     will: bool,
     /// Whether what is declared of it failed there.
     is_held: bool,
+    /// The revision at which the node keeps it, where that keeps the change away.
+    kept: Option<RevisionNumber>,
 }
 
 /// Returns the nodes to which something of these sites comes, or at which something leaves.
@@ -86,6 +88,8 @@ fn case<'a>(
         was,
         will,
         is_held: is_held && looking == Looking::Behind,
+        // What leaves a node leaves it, pinned or not.
+        kept: node.pinned().filter(|_| will && looking == Looking::Ahead),
     })
 }
 
@@ -120,11 +124,12 @@ impl Control {
             for ((case, _), nodes) in cases {
                 let mut effect = match &mut versions {
                     _ if case.is_held => held(world, site, &case, &nodes),
+                    _ if case.kept.is_some() => kept(site, &case, &nodes),
                     Some(versions) => of_case(site, &case, &nodes, versions).await?,
                     None => NodeEffect { shortened: true, ..bare(site, &case, &nodes) },
                 };
                 let clash = nodes.first().and_then(|node| clashes.of(site, node));
-                if let Some(clash) = clash.filter(|_| case.will) {
+                if let Some(clash) = clash.filter(|_| case.will && case.kept.is_none()) {
                     told(&mut effect, clash);
                 }
                 if matches!(effect.action, EffectAction::Add | EffectAction::Change) {
@@ -177,6 +182,14 @@ fn bare(site: &TouchedSite, case: &Case<'_>, nodes: &[&Known]) -> NodeEffect {
         note: None,
         shortened: false,
     }
+}
+
+/// To nodes that are pinned nothing of it comes.
+fn kept(site: &TouchedSite, case: &Case<'_>, nodes: &[&Known]) -> NodeEffect {
+    let note = case.kept.map(|pin| {
+        format!("pinned at revision {pin}; `portway node release` lets the node follow again")
+    });
+    NodeEffect { action: EffectAction::Keep, note, ..bare(site, case, nodes) }
 }
 
 /// What failed on nodes stays away from them until it is changed.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portway_engine::{Engine, EngineFacts};
-use portway_model::{EngineKind, Id, Node, NodeSelector, ResourceKind, Site};
+use portway_model::{EngineKind, Id, Node, NodeSelector, ResourceKind, RevisionNumber, Site};
 use portway_store::{NodeFacts, NodeFilter, NodeReads, NodeRow, NodeSiteRow, Visible};
 use portway_wire::plan::{NodeBasis, PlannedNode};
 
@@ -63,6 +63,7 @@ impl Control {
             engine_version: known.facts.as_ref().map(|facts| facts.version.to_string()),
             read_at: known.reads.content.as_ref().map(|content| content.at),
             release: known.row.digest.clone(),
+            draining: known.node.as_ref().is_some_and(|node| node.draining),
             problem: known.problem(),
             foreign: known.foreign(),
             common: self.common(known).await?,
@@ -110,6 +111,11 @@ impl Known {
 
     pub(super) fn engine_name(&self) -> &'static str {
         self.node.as_ref().map_or(EngineKind::Edge, |node| node.engine).as_str()
+    }
+
+    /// Returns the revision at which its sites are kept.
+    pub(super) fn pinned(&self) -> Option<RevisionNumber> {
+        self.node.as_ref()?.pinned
     }
 
     /// Tells whether choices choose the node.

@@ -11,51 +11,76 @@ use portway_model::{
 use portway_store::{ChangeDraft, NodeFilter, NodeRow, RolloutDraft, Version};
 
 use super::finding;
-use crate::{Control, ControlError, actor::Actor, nodes};
+use crate::{Control, ControlError, actor::Actor, nodes, plan::TouchedSite};
 
 /// So many sites may come to their nodes in one rollout: each look at it reads all of them.
 const MAX_SITES: usize = 5_000;
 
+/// A site that gets a version, with its choice of nodes. One that is removed is gone from everywhere at
+/// once, and no matter of a rollout.
+pub(super) struct Subject<'a> {
+    site: Id<Site>,
+    nodes: &'a [NodeSelector],
+}
+
+impl<'a> Subject<'a> {
+    /// Returns those of changes that are to be written.
+    pub(super) fn of_changes(changes: &'a [ChangeDraft]) -> Vec<Self> {
+        let of = |change: &'a ChangeDraft| {
+            let Version::Site(version) = &change.to else { return None };
+            Some(Self { site: Id::from_uuid(change.id), nodes: &version.nodes })
+        };
+        changes.iter().filter_map(of).collect()
+    }
+
+    /// Returns those of a plan.
+    pub(super) fn of_touched(touched: &'a [TouchedSite]) -> Vec<Self> {
+        let of = |site: &'a TouchedSite| Some(Self { site: site.id, nodes: site.after.as_ref()? });
+        touched.iter().filter_map(of).collect()
+    }
+}
+
 impl Control {
-    /// Makes the rollout in which changes come to their nodes.
-    pub(crate) async fn rollout_of(
+    /// Makes the rollout in which changes that are to be written come to their nodes.
+    pub(crate) async fn rollout_for(
         &self,
         actor: &Actor,
         strategy: Strategy,
         changes: &[ChangeDraft],
+    ) -> Result<Option<RolloutDraft>, ControlError> {
+        self.rollout_of(actor, strategy, &Subject::of_changes(changes)).await
+    }
+
+    /// Makes the rollout in which sites come to their nodes.
+    pub(super) async fn rollout_of(
+        &self,
+        actor: &Actor,
+        strategy: Strategy,
+        subjects: &[Subject<'_>],
     ) -> Result<Option<RolloutDraft>, ControlError> {
         if actor.role() == Role::Client {
             let why = "only an administrator says how a change comes to its nodes";
             return self.refuse(actor, "rollout.start", why).await;
         }
         judge(&strategy)?;
-        let (mut sites, mut selectors) = (Vec::new(), Vec::new());
-        for change in changes {
-            if let Version::Site(version) = &change.to {
-                sites.push(Id::<Site>::from_uuid(change.id));
-                selectors.push(version.nodes.as_slice());
-            }
-        }
-        if sites.len() > MAX_SITES {
+        if subjects.len() > MAX_SITES {
             return Err(ControlError::BadRequest(format!(
                 "{} sites are too many for one rollout; at most {MAX_SITES} are possible",
-                sites.len()
+                subjects.len()
             )));
         }
-        if sites.is_empty() {
+        if subjects.is_empty() {
             return Ok(None);
         }
-        let there = self.inner.store.nodes().of_sites(&sites).await?;
-        let have: BTreeSet<Id<NodeRow>> = there.into_keys().map(|(_, node)| node).collect();
         let (mut nodes, mut canaries) = (Vec::new(), Vec::new());
-        for (row, is_canary) in self.nodes_concerned(&selectors, &have, &strategy.canary).await? {
+        for (row, is_canary) in self.nodes_of(subjects, &strategy).await? {
             nodes.push((row.id, row.name));
             canaries.push(is_canary);
         }
         if strategy.has_canary() && !canaries.contains(&true) {
             let canary: Vec<String> = strategy.canary.iter().map(ToString::to_string).collect();
             return Err(ControlError::BadRequest(format!(
-                "the canary `{}` is none of the nodes of these sites ({}), or all of it is draining",
+                "the canary `{}` is none of the nodes of these sites ({}), or all of it is draining or pinned",
                 canary.join(", "),
                 names(&nodes)
             )));
@@ -67,6 +92,20 @@ impl Control {
     }
 
     /// Returns the nodes that sites are for or on, by name, and which of them are canaries.
+    async fn nodes_of(
+        &self,
+        subjects: &[Subject<'_>],
+        strategy: &Strategy,
+    ) -> Result<Vec<(NodeRow, bool)>, ControlError> {
+        let sites: Vec<Id<Site>> = subjects.iter().map(|subject| subject.site).collect();
+        let selectors: Vec<&[NodeSelector]> = subjects.iter().map(|one| one.nodes).collect();
+        let there = self.inner.store.nodes().of_sites(&sites).await?;
+        let have: BTreeSet<Id<NodeRow>> = there.into_keys().map(|(_, node)| node).collect();
+        self.nodes_concerned(&selectors, &have, &strategy.canary).await
+    }
+
+    /// Returns the same of choices of nodes, and of nodes that have something already. One that is not
+    /// active, or pinned, keeps what it has, and nobody waits for it.
     async fn nodes_concerned(
         &self,
         selectors: &[&[NodeSelector]],
@@ -81,7 +120,7 @@ impl Control {
                 }
                 continue;
             };
-            if declared.as_ref().is_some_and(|node| !node.active) {
+            if declared.as_ref().is_some_and(|node| !node.active || node.pinned.is_some()) {
                 continue;
             }
             let traits =

@@ -125,10 +125,7 @@ impl Sight {
         is_late: bool,
         patience: u32,
     ) -> (Standing, Vec<Finding>) {
-        let is_there = self.nodes.get(&place.node).is_some_and(|known| {
-            known.row.declared.as_ref().is_none_or(|declared| declared.active)
-        });
-        if !is_there {
+        if !self.takes_part(place.node, revision) {
             return (Standing::Left, Vec::new());
         }
         if place.let_in_at.is_none() {
@@ -151,6 +148,15 @@ impl Sight {
             Has::NotYet if is_late => (Standing::Failed, self.late(place, "take it", patience)),
             Has::NotYet => (Standing::Working, Vec::new()),
         }
+    }
+
+    /// Tells whether a node is one that the revision can come to: it is active, and not kept at an earlier
+    /// one.
+    fn takes_part(&self, node: Id<NodeRow>, revision: RevisionNumber) -> bool {
+        let Some(Known { row, node }) = self.nodes.get(&node) else { return false };
+        let is_active = row.declared.as_ref().is_none_or(|declared| declared.active);
+        let pin = node.as_ref().ok().and_then(|node| node.as_ref()?.pinned);
+        is_active && pin.is_none_or(|pin| pin >= revision)
     }
 
     /// Tells whether a node is for a site.

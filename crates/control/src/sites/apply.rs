@@ -172,8 +172,10 @@ impl Sites<'_> {
         let proposed = control.proposed(apply)?;
         let on_nodes = control.plan_on_nodes(self.actor, proposed, &sites, query).await?;
         let OnNodes { effects, nodes, basis } = on_nodes;
+        let strategy = apply.rollout.clone().map(Into::into);
+        let rollout = control.planned_rollout(self.actor, strategy, &sites).await?;
         let (made_at, basis) = (Some(control.now()), Some(basis));
-        Ok(Plan { changes, unchanged, findings, made_at, effects, nodes, basis })
+        Ok(Plan { changes, unchanged, findings, made_at, effects, nodes, rollout, basis })
     }
 }
 

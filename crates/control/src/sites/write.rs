@@ -263,7 +263,7 @@ impl Control {
         judged_at: Option<RevisionNumber>,
     ) -> Result<Result<RevisionNumber, CommitError>, ControlError> {
         let rollout = match draft.rollout {
-            Some(strategy) => self.rollout_of(actor, strategy, &draft.changes).await?,
+            Some(strategy) => self.rollout_for(actor, strategy, &draft.changes).await?,
             None => None,
         };
         let audit: AuditEntry = Record::of(actor, draft.action)

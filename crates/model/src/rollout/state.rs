@@ -103,7 +103,7 @@ pub enum Standing {
     Back,
     /// It could not be brought back in time; it is as soon as it can be.
     Behind,
-    /// It is no longer a node of these sites, or is not active.
+    /// It is no longer a node of these sites, is not active, or was pinned meanwhile.
     Left,
 }
 

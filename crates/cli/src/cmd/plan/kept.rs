@@ -4,7 +4,10 @@
 use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use portway_wire::site::{ApplySites, Plan};
+use portway_wire::{
+    rollout::RolloutStrategy,
+    site::{ApplySites, Plan},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -27,6 +30,9 @@ pub(in crate::cmd) struct KeptPlan {
     prune: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
+    /// How it comes to its nodes, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::cmd) rollout: Option<RolloutStrategy>,
     /// As the manager made it.
     pub(in crate::cmd) plan: Plan,
 }
@@ -52,6 +58,7 @@ impl KeptPlan {
             source: wanted.source.clone(),
             prune: source.prune,
             owner: source.owner.clone(),
+            rollout: wanted.rollout.clone(),
             plan,
         }
     }
@@ -124,6 +131,7 @@ mod tests {
             source: "shop".to_owned(),
             prune: true,
             owner: None,
+            rollout: Some(RolloutStrategy { waves: vec!["50%".parse().unwrap()], ..RolloutStrategy::default() }),
             plan: Plan { basis: Some(basis), ..Plan::default() },
         }
     }

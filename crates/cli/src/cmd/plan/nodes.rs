@@ -51,6 +51,15 @@ pub(super) fn describe(plan: &Plan, lengths: Lengths, paint: Paint) -> String {
     text
 }
 
+/// Writes in which waves it comes to nodes; nothing where it comes to all of them at once.
+pub(super) fn waves(plan: &Plan, paint: Paint) -> String {
+    let Some(rollout) = &plan.rollout else { return String::new() };
+    let waves = rollout.waves.iter().zip(1..);
+    let waves = waves.map(|(nodes, at)| format!("{at}. {}", clean_line(&nodes.join(", "))));
+    let waves = waves.collect::<Vec<_>>().join("; ");
+    format!("{} {waves}\n", paint.bold("in waves:"))
+}
+
 /// Returns a line for each site that an engine would refuse.
 pub(in crate::cmd) fn refusals(plan: &Plan, paint: Paint) -> Vec<String> {
     let held = plan.effects.iter().filter(|effect| effect.action == EffectAction::Hold);
@@ -109,6 +118,7 @@ fn describe_effect(effect: &NodeEffect, lengths: Lengths, paint: Paint) -> Strin
         EffectAction::Unchanged => paint.dim(&format!("= {sites} stays as it is there")),
         EffectAction::Hold => paint.bad(&format!("! hold {sites}")),
         EffectAction::Unknown => paint.warn(&format!("? {sites}")),
+        EffectAction::Keep => paint.warn(&format!("= {sites} is kept as it is there")),
     };
     let mut text = format!("  {head}\n");
     for finding in &effect.findings {
@@ -126,7 +136,8 @@ fn describe_effect(effect: &NodeEffect, lengths: Lengths, paint: Paint) -> Strin
         | EffectAction::Remove
         | EffectAction::Unchanged
         | EffectAction::Hold
-        | EffectAction::Unknown => lengths == Lengths::Whole,
+        | EffectAction::Unknown
+        | EffectAction::Keep => lengths == Lengths::Whole,
     };
     if is_whole {
         for file in &effect.files {
@@ -206,6 +217,9 @@ fn about(node: &PlannedNode, of: usize, lengths: Lengths, paint: Paint) -> Strin
     if let Some(problem) = &node.problem {
         let line = format!("{whose}not as it should be: {}", clean_line(problem));
         push(&mut text, 2, &paint.bad(&line));
+    }
+    if node.draining {
+        push(&mut text, 2, &paint.dim(&format!("{whose}draining: no rollout begins with it")));
     }
     for what in &node.foreign {
         push(&mut text, 2, &paint.warn(&format!("{whose}{}", clean_line(what))));
@@ -305,6 +319,7 @@ mod tests {
         hold.findings = findings.into_vec();
         let mut second = node("web-2", Some("2026-11-22T00:00:00Z"));
         second.foreign = vec!["/etc/nginx/conf.d/old.conf is not Portway's".to_owned()];
+        second.draining = true;
         let mut third = node("web-3", None);
         third.problem = Some("it is switched off".to_owned());
         Plan {
@@ -329,6 +344,7 @@ mod tests {
             + file new.htpasswd
           + add blog
             30 lines come; --full shows them
+          web-2: draining: no rollout begins with it
           web-2: /etc/nginx/conf.d/old.conf is not Portway's
         on web-3 (nginx 1.22.1, never read)
           ! hold chat
@@ -346,6 +362,21 @@ mod tests {
         let long = numbered(60);
         let short = difference(&long, Lengths::Short, Paint::new(false));
         assert!(short.ends_with("… 36 more lines; --full shows them\n"), "{short}");
+    }
+
+    #[test]
+    fn waves_are_told_and_what_a_pinned_node_keeps() {
+        let mut keep = effect("shop", &["web-4"], EffectAction::Keep);
+        keep.note = Some("pinned at revision 3".to_owned());
+        let waves = vec![vec!["web-1".to_owned()], vec!["web-2".to_owned(), "local".to_owned()]];
+        let strategy = portway_wire::rollout::RolloutStrategy::default();
+        let rollout = Some(portway_wire::rollout::PlannedRollout { strategy, waves });
+        let plan = Plan { effects: vec![keep], rollout, ..Plan::default() };
+
+        let text = describe(&plan, Lengths::Short, Paint::new(false));
+        assert!(text.ends_with("  = shop is kept as it is there\n    pinned at revision 3\n"), "{text}");
+        let told = super::waves(&plan, Paint::new(false));
+        assert_eq!(told, "in waves: 1. web-1; 2. web-2, local\n");
     }
 
     #[test]

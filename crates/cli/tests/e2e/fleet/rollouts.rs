@@ -67,7 +67,7 @@ impl Bed {
         self.apply_to(&["group:all"], body, hosts, more).await
     }
 
-    async fn apply_to(&self, nodes: &[&str], body: &str, hosts: &[&str], more: &[&str]) -> Ran {
+    pub(super) async fn apply_to(&self, nodes: &[&str], body: &str, hosts: &[&str], more: &[&str]) -> Ran {
         let hosts: Vec<&str> = [&["app.example"], hosts].concat();
         let site = json!({
             "hosts": hosts,
