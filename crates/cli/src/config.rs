@@ -1,6 +1,8 @@
 //! The settings of manager and edge: what the command line and environment say, then
 //! `config.yaml` in the data folder, then what is usual.
 
+mod fleet;
+
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
@@ -10,9 +12,11 @@ use std::{
 
 use camino::Utf8PathBuf;
 use ipnet::IpNet;
+use portway_model::{node::spec::ThresholdsSpec, rollout::Strategy};
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde::{Deserialize, Serialize};
 
+use self::fleet::RolloutsFile;
 use crate::{
     args::{Listeners, LogFormat, ServeOptions},
     exit::{Exit, Failure},
@@ -41,6 +45,8 @@ struct ConfigFile {
     trusted_proxies: Vec<IpNet>,
     observe_every: Option<u16>,
     node_exec: Option<bool>,
+    rollouts: Option<RolloutsFile>,
+    health: ThresholdsSpec,
 }
 
 /// The settings of a manager and its edge, complete.
@@ -68,6 +74,10 @@ pub(crate) struct Settings {
     pub(crate) observe_every: Duration,
     /// Whether administrators may run commands on nodes.
     pub(crate) node_exec: bool,
+    /// How changes come to their nodes of which nothing is said.
+    pub(crate) rollouts: Option<Strategy>,
+    /// From where on something about a node deserves attention.
+    pub(crate) health: ThresholdsSpec,
 }
 
 /// Where an edge listens, complete.
@@ -119,6 +129,12 @@ pub(crate) fn settle(
     let logs = given.edge_logs.clone().or(file.edge_logs.clone());
     let seconds = u64::from(given.observe_every.or(file.observe_every).unwrap_or_default());
     let seconds = if seconds == 0 { OBSERVE_EVERY } else { seconds };
+    let wrong = |why: String| {
+        Failure::new(Exit::Findings, format!("{}: {why}", paths.config()))
+            .help("docs/nodes.md says what can stand there")
+    };
+    let rollouts = file.rollouts.as_ref().map(RolloutsFile::strategy).transpose().map_err(wrong)?;
+    let health = fleet::thresholds(&file.health).map_err(wrong)?;
     let own = portway_edge::EdgeConfig::below(&paths.edge());
     let usual_database = || format!("sqlite://{}", paths.data.join("portway.db"));
     Ok(Settings {
@@ -137,6 +153,8 @@ pub(crate) fn settle(
             given.trusted_proxies.clone()
         },
         observe_every: Duration::from_secs(seconds),
+        rollouts,
+        health,
     })
 }
 
@@ -296,6 +314,28 @@ mod tests {
         let failure = settle(&given, &paths(&folder), ROOT).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
         assert!(failure.help.unwrap().contains("--console-host"));
+    }
+
+    #[test]
+    fn what_the_installation_says_of_nodes_is_read_and_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |text: &str| {
+            std::fs::write(folder.path().join("config.yaml"), text).unwrap();
+            settle(&ServeOptions::default(), &paths(&folder), USER)
+        };
+        let settings = of("rollouts: {waves: [1, 50%], soak: 2m}\nhealth: {disk: 15}\n").unwrap();
+        assert_eq!(settings.rollouts.unwrap().soak, 120);
+        assert_eq!(settings.health.disk, Some(15));
+        assert_eq!(of("").unwrap().rollouts, None);
+        for (text, why) in [
+            ("rollouts: {soak: 2d}\n", "config.yaml: `rollouts.soak`"),
+            ("rollouts: {on_failure: pause}\n", "on_failure"),
+            ("health: {disk: 100}\n", "config.yaml: `health`"),
+        ] {
+            let refused = of(text).unwrap_err();
+            assert_eq!(refused.exit, Exit::Findings);
+            assert!(refused.text.contains(why), "{text}: {refused}");
+        }
     }
 
     #[test]

@@ -62,6 +62,10 @@ pub struct ControlConfig {
     pub observe_every: Duration,
     /// Whether administrators may run commands on nodes.
     pub node_exec: bool,
+    /// How changes come to their nodes of which nothing is said; without it, to all of them at once.
+    pub rollouts: Option<portway_model::rollout::Strategy>,
+    /// From where on something about a node deserves attention, unless the node says otherwise.
+    pub health: portway_model::node::spec::ThresholdsSpec,
     /// How the console is published, where it is.
     pub console: Option<PublishedConsole>,
 }

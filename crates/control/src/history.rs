@@ -16,6 +16,7 @@ use portway_wire::{
 use crate::{
     Control, ControlError, diff, page,
     rights::{History, Operator},
+    rollout::How,
     sites::Draft,
 };
 
@@ -135,7 +136,8 @@ impl Operator<'_> {
             return Ok(Changed { revision: None, sites: Vec::new(), findings: Vec::new() });
         }
         let draft = Draft {
-            rollout: None,
+            // Whoever takes something back wants to be rid of it.
+            rollout: How::AtOnce,
             action: "revision.revert",
             name: names.join(", "),
             message: revert.message.unwrap_or_else(|| format!("undo revision {number}")),

@@ -15,6 +15,7 @@ mod gates;
 mod planned;
 mod settle;
 mod sight;
+mod usual;
 mod view;
 
 use std::{collections::BTreeMap, sync::Mutex};
@@ -30,6 +31,7 @@ pub(crate) use self::{
     draft::removed_at_once,
     events::step_view,
     gates::{Choice, Gates, Kept, NodeGates},
+    usual::How,
 };
 use crate::{Control, deploy::lock};
 

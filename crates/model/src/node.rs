@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    check::{MANAGER_EDGE_PREFIX, check},
+    check::{MANAGER_EDGE_PREFIX, check, check_thresholds},
     connection::{
         Connection, HostKeyPin, HostKeyPinError, Login, NodeSecret, Ssh, SshHop, SshUser,
         SshUserError,

@@ -37,6 +37,9 @@ pub struct Strategy {
     pub pause_after: PauseAfter,
     /// How many seconds a node may take before it counts as one that cannot take it.
     pub patience: u32,
+    /// For how many seconds all nodes of a wave must have it before the next one begins.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub soak: u32,
 }
 
 /// How many nodes have a revision after a wave.
@@ -88,8 +91,14 @@ impl Default for Strategy {
             on_failure: OnFailure::default(),
             pause_after: PauseAfter::default(),
             patience: PATIENCE,
+            soak: 0,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Strategy {

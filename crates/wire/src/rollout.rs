@@ -10,7 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::FindingSchema;
 
-/// How a revision is to come to its nodes. Without it, it comes to all of them at once.
+/// How a revision is to come to its nodes. Without it, it comes to them as the installation does it with
+/// every change: to all of them at once, unless `rollouts` of its configuration says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RolloutStrategy {
@@ -31,6 +32,19 @@ pub struct RolloutStrategy {
     /// How many seconds a node may take before it counts as failed (default 300).
     #[schema(minimum = 1, maximum = 86400)]
     pub patience: u32,
+    /// For how many seconds all nodes of a wave must have it before the next wave begins (default 0).
+    #[schema(maximum = 86400)]
+    #[serde(skip_serializing_if = "is_zero")]
+    pub soak: u32,
+    /// It comes to all nodes at once after all, also where the installation has every change come in
+    /// waves. Nothing else is said then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub at_once: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// How a change would come to its nodes.
@@ -40,6 +54,8 @@ pub struct PlannedRollout {
     pub strategy: RolloutStrategy,
     /// The nodes of each wave, by name. Nodes that are pinned are in none.
     pub waves: Vec<Vec<String>>,
+    /// Whether that is what the installation does with every change of which nothing is said.
+    pub usual: bool,
 }
 
 /// A rollout.
@@ -181,15 +197,16 @@ impl Default for RolloutStrategy {
 
 impl From<RolloutStrategy> for Strategy {
     fn from(written: RolloutStrategy) -> Self {
-        let RolloutStrategy { canary, waves, on_failure, pause_after, patience } = written;
-        Self { canary, waves, on_failure, pause_after, patience }
+        let RolloutStrategy { canary, waves, on_failure, pause_after, patience, soak, at_once: _ } =
+            written;
+        Self { canary, waves, on_failure, pause_after, patience, soak }
     }
 }
 
 impl From<Strategy> for RolloutStrategy {
     fn from(strategy: Strategy) -> Self {
-        let Strategy { canary, waves, on_failure, pause_after, patience } = strategy;
-        Self { canary, waves, on_failure, pause_after, patience }
+        let Strategy { canary, waves, on_failure, pause_after, patience, soak } = strategy;
+        Self { canary, waves, on_failure, pause_after, patience, soak, at_once: false }
     }
 }
 

@@ -116,7 +116,7 @@ pub struct NewSite {
     /// Why it is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// How it comes to its nodes; to all of them at once where nothing is said. For administrators.
+    /// How it comes to its nodes, where not as usual here. For administrators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStrategy>,
 }
@@ -131,7 +131,7 @@ pub struct EditSite {
     /// Why it is changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// How it comes to its nodes; to all of them at once where nothing is said. For administrators.
+    /// How it comes to its nodes, where not as usual here. For administrators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStrategy>,
 }
@@ -176,7 +176,7 @@ pub struct ApplySites {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// How it comes to its nodes; to all of them at once where nothing is said. For administrators.
+    /// How it comes to its nodes, where not as usual here. For administrators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStrategy>,
     /// Of a plan, what it was made of: where anything of it has moved on since, nothing is applied.

@@ -206,6 +206,8 @@ fn config(folder: &Utf8Path) -> ControlConfig {
         own_addresses: Vec::new(),
         observe_every: std::time::Duration::from_secs(15),
         node_exec: true,
+        rollouts: None,
+        health: portway_model::node::spec::ThresholdsSpec::default(),
         console: None,
     }
 }

@@ -59,7 +59,8 @@ pub(crate) enum RolloutCommand {
     },
 }
 
-/// How a change comes to its nodes. Without any of these it comes to all of them at once.
+/// How a change comes to its nodes. Without any of these it comes as `rollouts` in config.yaml says, and
+/// otherwise to all of them at once.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Rollout")]
 pub(crate) struct RolloutArgs {
@@ -82,6 +83,12 @@ pub(crate) struct RolloutArgs {
     /// How long a node may take before it counts as failed [default: 5m]
     #[arg(long, value_name = "TIME")]
     pub(crate) patience: Option<Seconds>,
+    /// How long all nodes of a wave must have it before the next one begins [default: 0s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) soak: Option<Seconds>,
+    /// Have it come to all nodes at once, whatever `rollouts` in config.yaml says
+    #[arg(long, conflicts_with_all = ["canary", "waves", "all_or_nothing", "best_effort", "pause_after", "patience", "soak"])]
+    pub(crate) at_once: bool,
 }
 
 /// After which wave somebody has to resume a rollout.
@@ -96,13 +103,25 @@ pub(crate) enum PauseAfterArg {
 impl RolloutArgs {
     /// Returns how the change comes to its nodes, where anything was said of it.
     pub(crate) fn strategy(&self) -> Option<RolloutStrategy> {
-        let Self { canary, waves, all_or_nothing, best_effort, pause_after, patience } = self;
+        let Self {
+            canary,
+            waves,
+            all_or_nothing,
+            best_effort,
+            pause_after,
+            patience,
+            soak,
+            at_once,
+        } = self;
+        let seconds = |time: &Seconds| u32::try_from(time.0).unwrap_or(u32::MAX);
         let is_said = !canary.is_empty()
             || !waves.is_empty()
             || *all_or_nothing
             || *best_effort
             || pause_after.is_some()
-            || patience.is_some();
+            || patience.is_some()
+            || soak.is_some()
+            || *at_once;
         let base = RolloutStrategy::default();
         is_said.then(|| RolloutStrategy {
             canary: canary.clone(),
@@ -117,9 +136,9 @@ impl RolloutArgs {
                 Some(PauseAfterArg::Canary) => PauseAfter::Canary,
                 Some(PauseAfterArg::Wave) => PauseAfter::Wave,
             },
-            patience: patience.map_or(base.patience, |patience| {
-                u32::try_from(patience.duration().as_secs()).unwrap_or(u32::MAX)
-            }),
+            patience: patience.as_ref().map_or(base.patience, seconds),
+            soak: soak.as_ref().map_or(base.soak, seconds),
+            at_once: *at_once,
         })
     }
 }

@@ -63,7 +63,11 @@ pub(super) async fn apply(session: &Session, mut args: Apply) -> Outcome {
         None => ask(session, &client, &wanted, &sources, PlanQuery::default()).await?,
     };
     if !out.is_json() {
-        out.note(&describe(&plan, out.paint_err))?;
+        out.note(&format!(
+            "{}{}",
+            nodes::waves(&plan, out.paint_err),
+            describe(&plan, out.paint_err)
+        ))?;
         for line in nodes::refusals(&plan, out.paint_err) {
             out.note(&line)?;
         }

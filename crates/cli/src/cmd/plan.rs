@@ -101,9 +101,8 @@ async fn pending(session: &Session, args: &args::Plan, wish: &Wish<'_>) -> Outco
 
 /// An edge is given what is declared: where nothing else gets anything, that says it all.
 pub(super) fn describe(plan: &Plan, lengths: nodes::Lengths, paint: Paint) -> String {
-    let says_all = |effect: &NodeEffect| {
-        effect.engine == "edge" && effect.action != EffectAction::Keep
-    };
+    let says_all =
+        |effect: &NodeEffect| effect.engine == "edge" && effect.action != EffectAction::Keep;
     let is_said = plan.effects.iter().all(says_all);
     let nodes = if is_said { String::new() } else { nodes::describe(plan, lengths, paint) };
     let waves = nodes::waves(plan, paint);

@@ -247,6 +247,8 @@ impl Manager<'_> {
             own_addresses: addresses::own(),
             observe_every: settings.observe_every,
             node_exec: settings.node_exec,
+            rollouts: settings.rollouts.clone(),
+            health: settings.health.clone(),
             console: console.map(|console| console.to_control(settings.api)),
         })
     }

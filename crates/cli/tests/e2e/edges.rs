@@ -269,9 +269,7 @@ async fn a_request_that_an_edge_on_another_machine_answered_is_found_and_explain
     let manager = manager().await;
     let machine = Machine::start().await;
     let logs = machine.folder().join("edge/edge/logs");
-    machine
-        .add(&manager, "vm-1", &["--host-key", &machine.pin(), "--logs", logs.as_str()])
-        .await;
+    machine.add(&manager, "vm-1", &["--host-key", &machine.pin(), "--logs", logs.as_str()]).await;
     put(&manager, "one", "one.localhost", "first", &["vm-1"]).await;
     let web = machine.web(&manager).await;
     for http2 in [false, true] {

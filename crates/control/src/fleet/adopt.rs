@@ -11,12 +11,16 @@ use indexmap::IndexMap;
 use portway_deploy::ByOthers;
 use portway_engine::{Engine, EngineFacts, Extension, Object};
 use portway_import::adopt::{self, Found, Obstacle};
-use portway_model::{EngineKind, Finding, Id, Node, ResourceKind, Site, SiteSpec};
+use portway_model::{
+    EngineKind, Finding, Id, Node, NodeSelector, ResourceKind, Site, SiteSpec, rollout::Strategy,
+};
 use portway_store::{NodeRow, SiteRow};
 use portway_wire::{
     drift::{AdoptNode, Adopted, AdoptedSite, Adoption, Drifted, DriftedFile, NotAdopted},
+    rollout::RolloutStrategy,
     site::{ApplySites, EditSite},
 };
+use tracing::warn;
 
 use super::{
     drift::{Deployed, Differing, Drift},
@@ -87,18 +91,25 @@ impl Operator<'_> {
             .resource(ResourceKind::Node, row.name.as_str())
             .detail(format!("{} site(s), {} file(s) overwritten", sites.len(), left.len()));
         control.write_audit(record).await?;
+        let rollout = control.first_on(&declared);
         let mut adopted = Vec::new();
         for taken in sites {
             let usual = format!("adopt what was changed by hand on node {}", row.name);
             let edit = EditSite {
                 spec: to_json(&taken.spec)?,
                 message: Some(how.message.clone().unwrap_or(usual)),
-                rollout: None,
+                rollout: rollout.clone(),
             };
             let expected = Precondition::Revision(taken.row.revision.0);
             let changed = editor.edit(&taken.row.id.to_string(), edit, expected).await?;
             let site = taken.row.name.to_string();
             adopted.push(AdoptedSite { site, revision: changed.revision });
+        }
+        if rollout.is_some()
+            && let Err(error) = control.drive_rollouts().await
+        {
+            // The node gets what it had, and then this.
+            warn!(node.name = %row.name, %error, "the rollout of what was adopted did not begin");
         }
         control.inner.fleet.look_at_node(row.id);
         let row = control.node_named(row.name.as_str()).await?;
@@ -145,6 +156,14 @@ fn refuse(
 }
 
 impl Control {
+    /// Returns how what a node proves comes to the other nodes of its sites, where changes come in waves:
+    /// this one is the first. One that is pinned gets none of it.
+    fn first_on(&self, node: &Node) -> Option<RolloutStrategy> {
+        let usual = self.inner.config.rollouts.clone().filter(|_| node.pinned.is_none())?;
+        let canary = vec![NodeSelector::Name(node.name.clone())];
+        Some(Strategy { canary, ..usual }.into())
+    }
+
     /// Finds out what of a drift sites can say.
     async fn judge_drift(&self, node: &Node, drift: &Drift) -> Result<Judged, ControlError> {
         let mut judged = Judged { sites: Vec::new(), left: Vec::new() };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use portway_model::{
     EngineKind, Id, Node, ResourceKind, Severity,
-    node::{HealthState, Thresholds},
+    node::{HealthState, Thresholds, check_thresholds, spec::ThresholdsSpec},
 };
 use portway_observe::{Check, Expected, Health, Judged, Sample, Verdict, judge};
 use portway_store::{AuditOutcome, NodeRow};
@@ -25,11 +25,12 @@ impl Control {
         certificate: Option<Timestamp>,
     ) -> Vec<Judged> {
         let release = self.proven_release(row.id).await;
+        let thresholds = self.thresholds(row, node);
         let expected = Expected {
             engine: node.engine,
             release: release.as_deref(),
             certificate,
-            thresholds: &node.health,
+            thresholds: &thresholds,
         };
         let mut checks = judge(&expected, sample);
         // What a distribution may have mended is no reason for alarm.
@@ -42,6 +43,17 @@ impl Control {
             remedy: finding.remedy.map(|remedy| remedy.text),
         }));
         checks
+    }
+
+    /// Returns from where on something about a node deserves attention: as the node says, and of the
+    /// rest as this installation does.
+    pub(super) fn thresholds(&self, row: &NodeRow, node: &Node) -> Thresholds {
+        let spec = row.declared.as_ref().and_then(|declared| declared.spec.get("health"));
+        let own: Option<ThresholdsSpec> =
+            spec.and_then(|spec| serde_json::from_value(spec.clone()).ok());
+        let both = own.unwrap_or_default().over(&self.inner.config.health);
+        // What is stored was checked, and so was the configuration.
+        check_thresholds(&both).unwrap_or_else(|_| node.health.clone())
     }
 
     /// Returns the release that was last proven on a node.

@@ -82,7 +82,7 @@ impl Control {
             Target::Declared(node) => {
                 let end = certificate.as_ref().ok().copied();
                 let checks = self.judged(row, node, &sample, end).await;
-                Some(self.health_after(row, &node.health, checks, sample.at).await)
+                Some(self.health_after(row, &self.thresholds(row, node), checks, sample.at).await)
             }
             Target::OwnEdge => None,
         };
@@ -116,7 +116,7 @@ impl Control {
         let health = match target {
             Target::Declared(node) => {
                 let checks = judge_unseen(why, remedy);
-                Some(self.health_after(row, &node.health, checks, now).await)
+                Some(self.health_after(row, &self.thresholds(row, node), checks, now).await)
             }
             Target::OwnEdge => None,
         };

@@ -460,6 +460,8 @@ impl Bed {
             console: None,
             observe_every: std::time::Duration::from_secs(15),
             node_exec: true,
+            rollouts: None,
+            health: portway_model::node::spec::ThresholdsSpec::default(),
         };
         let control = Control::open(config, Arc::new(Timestamp::now)).await.unwrap();
         let root = Actor {

@@ -41,16 +41,6 @@ impl<'a> Subject<'a> {
 }
 
 impl Control {
-    /// Makes the rollout in which changes that are to be written come to their nodes.
-    pub(crate) async fn rollout_for(
-        &self,
-        actor: &Actor,
-        strategy: Strategy,
-        changes: &[ChangeDraft],
-    ) -> Result<Option<RolloutDraft>, ControlError> {
-        self.rollout_of(actor, strategy, &Subject::of_changes(changes)).await
-    }
-
     /// Makes the rollout in which sites come to their nodes.
     pub(super) async fn rollout_of(
         &self,
@@ -92,7 +82,7 @@ impl Control {
     }
 
     /// Returns the nodes that sites are for or on, by name, and which of them are canaries.
-    async fn nodes_of(
+    pub(super) async fn nodes_of(
         &self,
         subjects: &[Subject<'_>],
         strategy: &Strategy,
@@ -149,6 +139,12 @@ fn judge(strategy: &Strategy) -> Result<(), ControlError> {
         return Err(ControlError::BadRequest(format!(
             "`patience` is 1 to {MAX_PATIENCE} seconds, not {}",
             strategy.patience
+        )));
+    }
+    if strategy.soak > MAX_PATIENCE {
+        return Err(ControlError::BadRequest(format!(
+            "`soak` is at most {MAX_PATIENCE} seconds, not {}",
+            strategy.soak
         )));
     }
     Ok(())

@@ -108,13 +108,29 @@ impl Sight {
             u32::try_from(found).unwrap_or(u32::MAX)
         };
         let is_behind = rollout.state.is_back();
+        let waves = rollout.nodes.iter().map(|place| place.wave + 1).max().unwrap_or(0);
+        let on_the_way = || of(Standing::Working).saturating_add(self.soaking(rollout, waves));
         Seen {
-            waves: rollout.nodes.iter().map(|place| place.wave + 1).max().unwrap_or(0),
-            pending: if is_behind { 0 } else { of(Standing::Working) },
+            waves,
+            pending: if is_behind { 0 } else { on_the_way() },
             failed: of(Standing::Failed),
             behind: if is_behind { of(Standing::Working) } else { 0 },
             superseded: self.sites.is_empty(),
         }
+    }
+
+    /// Counts the nodes of the wave that have the revision and not for long enough. After the last wave
+    /// nobody waits for that.
+    fn soaking(&self, rollout: &RolloutRow, waves: u32) -> u32 {
+        let Some(wave) = rollout.state.wave().filter(|wave| wave.saturating_add(1) < waves) else {
+            return 0;
+        };
+        let soak = SignedDuration::from_secs(i64::from(rollout.strategy.soak));
+        let is_soaking = |place: &&RolloutNodeRow| {
+            let is_its = place.wave == wave && place.standing == Standing::Has;
+            is_its && self.now.duration_since(place.since) < soak
+        };
+        u32::try_from(rollout.nodes.iter().filter(is_soaking).count()).unwrap_or(u32::MAX)
     }
 
     fn stand(

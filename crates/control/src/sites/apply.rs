@@ -32,7 +32,7 @@ use crate::{
     diff,
     plan::{OnNodes, TouchedSite},
     rights::{Editor, Sites},
-    rollout::removed_at_once,
+    rollout::{How, removed_at_once},
 };
 
 /// As many sites are compared at once: enough to ask the store rarely, few enough to be held.
@@ -172,8 +172,8 @@ impl Sites<'_> {
         let proposed = control.proposed(apply)?;
         let on_nodes = control.plan_on_nodes(self.actor, proposed, &sites, query).await?;
         let OnNodes { effects, nodes, basis } = on_nodes;
-        let strategy = apply.rollout.clone().map(Into::into);
-        let rollout = control.planned_rollout(self.actor, strategy, &sites).await?;
+        let how = How::read(apply.rollout.clone())?;
+        let rollout = control.planned_rollout(self.actor, how, &sites).await?;
         let (made_at, basis) = (Some(control.now()), Some(basis));
         Ok(Plan { changes, unchanged, findings, made_at, effects, nodes, rollout, basis })
     }
@@ -229,11 +229,12 @@ impl Editor<'_> {
         if written.changes.is_empty() {
             return Ok(Ok(Changed { revision: None, sites: Vec::new(), findings }));
         }
-        if apply.rollout.is_some() {
+        let how = How::read(apply.rollout.clone())?;
+        if control.may_have_waves(self.actor, &how) {
             findings.extend(removed_at_once(&written.removed));
         }
         let draft = Draft {
-            rollout: apply.rollout.clone().map(Into::into),
+            rollout: how,
             action: "site.apply",
             name: listed(&written.names),
             message: apply.message.clone().unwrap_or_else(|| format!("apply {}", apply.source)),

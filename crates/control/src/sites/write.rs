@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use portway_model::{
-    Id, Name, Origin, ResourceKind, RevisionNumber, Site, User, rollout::Strategy,
-};
+use portway_model::{Id, Name, Origin, ResourceKind, RevisionNumber, Site, User};
 use portway_store::{
     AuditEntry, Block, ChangeDraft, CommitError, Expected, RevisionDraft, SealedSecret, SiteRow,
 };
 use portway_wire::{
     revision::RevertSite,
+    rollout::RolloutStrategy,
     site::{BlockSite, Changed, EditSite, NewSite, SiteView},
 };
 use uuid::Uuid;
@@ -23,6 +22,7 @@ use crate::{
     actor::{Actor, Identity},
     audit::Record,
     rights::{Editor, Operator},
+    rollout::How,
 };
 
 /// What a client believes to change, as `If-Match` says it.
@@ -67,7 +67,7 @@ impl Editor<'_> {
         let change = ChangeDraft::site(id, Expected::New, prepared.version(owner.id, Origin::Api)?);
         let secrets = control.seal_passwords(prepared.passwords).await?;
         let draft = Draft {
-            rollout: new.rollout.map(Into::into),
+            rollout: How::read(new.rollout)?,
             action: "site.create",
             name: name.to_string(),
             message: new.message.unwrap_or_else(|| format!("add {name}")),
@@ -101,7 +101,7 @@ impl Editor<'_> {
         }
         let secrets = control.seal_passwords(prepared.passwords).await?;
         let draft = Draft {
-            rollout: edit.rollout.map(Into::into),
+            rollout: How::read(edit.rollout)?,
             action: "site.update",
             name: row.name.to_string(),
             message: edit.message.unwrap_or_else(|| format!("change {}", row.name)),
@@ -124,7 +124,7 @@ impl Editor<'_> {
         let row = control.site_row(self.actor, site).await?;
         let expected = precondition.judge(&row)?;
         let draft = Draft {
-            rollout: None,
+            rollout: How::AtOnce,
             action: "site.remove",
             name: row.name.to_string(),
             message: format!("remove {}", row.name),
@@ -163,7 +163,8 @@ impl Editor<'_> {
         let message = revert
             .message
             .unwrap_or_else(|| format!("take {} back to revision {number}", row.name));
-        let edit = EditSite { spec, message: Some(message), rollout: None };
+        let at_once = RolloutStrategy { at_once: true, ..RolloutStrategy::default() };
+        let edit = EditSite { spec, message: Some(message), rollout: Some(at_once) };
         self.edit(site, edit, Precondition::Revision(row.revision.0)).await
     }
 }
@@ -193,7 +194,7 @@ impl Operator<'_> {
         }
         let verb = if block.is_some() { "block" } else { "unblock" };
         let draft = Draft {
-            rollout: None,
+            rollout: How::AtOnce,
             action,
             name: row.name.to_string(),
             message: format!("{verb} {}", row.name),
@@ -237,8 +238,8 @@ pub(crate) struct Draft {
     pub(crate) name: String,
     pub(crate) message: String,
     pub(crate) origin: Origin,
-    /// How it comes to its nodes; to all of them at once where nothing is said.
-    pub(crate) rollout: Option<Strategy>,
+    /// How it comes to its nodes.
+    pub(crate) rollout: How,
     pub(crate) changes: Vec<ChangeDraft>,
     pub(crate) secrets: Vec<SealedSecret>,
     pub(crate) limits: BTreeMap<Id<User>, u32>,
@@ -262,10 +263,7 @@ impl Control {
         draft: Draft,
         judged_at: Option<RevisionNumber>,
     ) -> Result<Result<RevisionNumber, CommitError>, ControlError> {
-        let rollout = match draft.rollout {
-            Some(strategy) => self.rollout_for(actor, strategy, &draft.changes).await?,
-            None => None,
-        };
+        let rollout = self.rollout_for(actor, draft.rollout, &draft.changes).await?;
         let audit: AuditEntry = Record::of(actor, draft.action)
             .resource(ResourceKind::Site, &draft.name)
             .entry(self.now());

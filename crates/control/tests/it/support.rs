@@ -63,6 +63,8 @@ pub(crate) fn config(folder: &Utf8Path) -> ControlConfig {
         own_addresses: vec!["192.0.2.7".parse().unwrap()],
         observe_every: std::time::Duration::from_secs(15),
         node_exec: true,
+        rollouts: None,
+        health: portway_model::node::spec::ThresholdsSpec::default(),
         console: None,
     }
 }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use ipnet::IpNet;
 
+pub use self::health::check_thresholds;
 use super::{
     Connection, EngineKind, Node, NodePaths, OWN_EDGES, Ports,
     spec::{NodePathsSpec, NodeSpec, PortsSpec},

@@ -219,6 +219,20 @@ pub struct ThresholdsSpec {
     pub readings: Option<u32>,
 }
 
+impl ThresholdsSpec {
+    /// Returns what is said here, and of the rest what is usual.
+    #[must_use]
+    pub fn over(&self, usual: &Self) -> Self {
+        Self {
+            disk: self.disk.or(usual.disk),
+            memory: self.memory.or(usual.memory),
+            certificate: self.certificate.clone().or_else(|| usual.certificate.clone()),
+            clock: self.clock.clone().or_else(|| usual.clock.clone()),
+            readings: self.readings.or(usual.readings),
+        }
+    }
+}
+
 impl fmt::Debug for NodeSecretSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

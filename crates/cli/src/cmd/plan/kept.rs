@@ -131,7 +131,10 @@ mod tests {
             source: "shop".to_owned(),
             prune: true,
             owner: None,
-            rollout: Some(RolloutStrategy { waves: vec!["50%".parse().unwrap()], ..RolloutStrategy::default() }),
+            rollout: Some(RolloutStrategy {
+                waves: vec!["50%".parse().unwrap()],
+                ..RolloutStrategy::default()
+            }),
             plan: Plan { basis: Some(basis), ..Plan::default() },
         }
     }

@@ -52,12 +52,13 @@ pub(super) fn describe(plan: &Plan, lengths: Lengths, paint: Paint) -> String {
 }
 
 /// Writes in which waves it comes to nodes; nothing where it comes to all of them at once.
-pub(super) fn waves(plan: &Plan, paint: Paint) -> String {
+pub(in crate::cmd) fn waves(plan: &Plan, paint: Paint) -> String {
     let Some(rollout) = &plan.rollout else { return String::new() };
     let waves = rollout.waves.iter().zip(1..);
     let waves = waves.map(|(nodes, at)| format!("{at}. {}", clean_line(&nodes.join(", "))));
     let waves = waves.collect::<Vec<_>>().join("; ");
-    format!("{} {waves}\n", paint.bold("in waves:"))
+    let usual = if rollout.usual { " (as always here; --at-once does not)" } else { "" };
+    format!("{} {waves}{}\n", paint.bold("in waves:"), paint.dim(usual))
 }
 
 /// Returns a line for each site that an engine would refuse.
@@ -370,13 +371,19 @@ mod tests {
         keep.note = Some("pinned at revision 3".to_owned());
         let waves = vec![vec!["web-1".to_owned()], vec!["web-2".to_owned(), "local".to_owned()]];
         let strategy = portway_wire::rollout::RolloutStrategy::default();
-        let rollout = Some(portway_wire::rollout::PlannedRollout { strategy, waves });
+        let rollout = Some(portway_wire::rollout::PlannedRollout { strategy, waves, usual: true });
         let plan = Plan { effects: vec![keep], rollout, ..Plan::default() };
 
         let text = describe(&plan, Lengths::Short, Paint::new(false));
-        assert!(text.ends_with("  = shop is kept as it is there\n    pinned at revision 3\n"), "{text}");
+        assert!(
+            text.ends_with("  = shop is kept as it is there\n    pinned at revision 3\n"),
+            "{text}"
+        );
         let told = super::waves(&plan, Paint::new(false));
-        assert_eq!(told, "in waves: 1. web-1; 2. web-2, local\n");
+        assert_eq!(
+            told,
+            "in waves: 1. web-1; 2. web-2, local (as always here; --at-once does not)\n"
+        );
     }
 
     #[test]

@@ -35,7 +35,11 @@ impl Bed {
 
     /// Does the same; machines of these numbers have Portway's folder on a disk that can be filled.
     pub(super) async fn with_small_disks(count: usize, small: &[usize]) -> Self {
-        let manager = manager().await;
+        Self::of(manager().await, count, small).await
+    }
+
+    /// Does the same with a manager that runs.
+    pub(super) async fn of(manager: Manager, count: usize, small: &[usize]) -> Self {
         let (mut machines, mut disks) = (Vec::new(), BTreeMap::new());
         for number in 1..=count {
             let machine = Machine::start();
@@ -67,7 +71,7 @@ impl Bed {
         self.apply_to(&["group:all"], body, hosts, more).await
     }
 
-    pub(super) async fn apply_to(&self, nodes: &[&str], body: &str, hosts: &[&str], more: &[&str]) -> Ran {
+    async fn apply_to(&self, nodes: &[&str], body: &str, hosts: &[&str], more: &[&str]) -> Ran {
         let hosts: Vec<&str> = [&["app.example"], hosts].concat();
         let site = json!({
             "hosts": hosts,
@@ -102,7 +106,7 @@ impl Bed {
         self.newest().await["revision"].to_string()
     }
 
-    async fn comes_to(&self, state: &str) -> Value {
+    pub(super) async fn comes_to(&self, state: &str) -> Value {
         eventually(state, async || {
             let newest = self.newest().await;
             (newest["state"] == state).then_some(newest)

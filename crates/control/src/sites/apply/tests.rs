@@ -163,6 +163,8 @@ async fn open(folder: &std::path::Path) -> Control {
         own_addresses: Vec::new(),
         observe_every: std::time::Duration::from_secs(15),
         node_exec: true,
+        rollouts: None,
+        health: portway_model::node::spec::ThresholdsSpec::default(),
         console: None,
     };
     Control::open(config, Arc::new(Timestamp::now)).await.unwrap()

@@ -2,13 +2,22 @@
 
 use super::{Checked, Faulty};
 use crate::{
-    FieldPath, FindingCode, Findings, Seconds, UnitError,
+    FieldPath, Finding, FindingCode, Findings, ResourceKind, Seconds, UnitError,
     node::{Thresholds, spec::ThresholdsSpec},
     site::spec::DurationSpec,
 };
 
 /// The most readings that may have to agree.
 const MOST_READINGS: u32 = 20;
+
+/// Reads thresholds that stand by themselves.
+///
+/// # Errors
+/// Returns all that is wrong with them.
+pub fn check_thresholds(spec: &ThresholdsSpec) -> Result<Thresholds, Vec<Finding>> {
+    let mut findings = Findings::about(ResourceKind::Node, "health");
+    read(Some(spec), &FieldPath::root(), &mut findings).map_err(|Faulty| findings.into_vec())
+}
 
 pub(super) fn read(
     spec: Option<&ThresholdsSpec>,
