@@ -20,6 +20,7 @@ mod errand;
 mod exec;
 mod hands;
 mod hold;
+mod hosts;
 mod install;
 mod journal;
 mod made;
@@ -51,6 +52,7 @@ use tokio::sync::watch;
 
 pub(crate) use self::{
     connect::{Reach, ReachError},
+    hosts::{Hosts, hosts_kept},
     made::render,
     pin::waits,
     proof::{OnEdge, probes_of, proof_of},

@@ -102,6 +102,7 @@ impl Control {
             return Ok(None);
         }
         let reach = self.reach(row, node).await.map_err(unreached)?;
+        self.look_at_hosts(row, node, &reach).await?;
         let release = empty_release(engine, &facts)?;
         let owner = self.owner(row.id, 0).await.map_err(unreached)?;
         let it = Deployment {

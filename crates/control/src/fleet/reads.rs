@@ -20,6 +20,7 @@ use super::{
     bring::BringError,
     connect::{Reach, ReachError},
     engine_of,
+    hosts::Hosts,
 };
 use crate::{Control, ControlError, deploy::lock};
 
@@ -30,11 +31,14 @@ const NAMED: usize = 100;
 
 /// What of a machine decides what is rendered for it, beside what is declared.
 #[derive(Debug, Serialize, Deserialize)]
-struct Machine {
+pub(super) struct Machine {
     version: String,
     modules: BTreeSet<String>,
     authorities: Option<Utf8PathBuf>,
     program: Option<Utf8PathBuf>,
+    /// The hosts of what stands beside Portway's, where that was read.
+    #[serde(default, skip_serializing_if = "Hosts::is_empty")]
+    pub(super) hosts: Hosts,
 }
 
 impl Control {
@@ -76,6 +80,7 @@ impl Control {
         let look = look(&it).await?;
         let gone = gone(&reach, &facts, &look).await?;
         self.keep_look(row, &look, &gone).await?;
+        self.look_at_hosts(row, node, &reach).await?;
         Ok(())
     }
 
@@ -92,6 +97,7 @@ impl Control {
             modules: engine.modules.clone(),
             authorities: survey.authorities.as_ref().ok().cloned(),
             program: survey.program.as_ref().ok().cloned(),
+            hosts: self.hosts_of(row).await?,
         };
         let machine = serde_json::to_value(machine)
             .map_err(|error| ControlError::internal("noting what a node is like", error))?;

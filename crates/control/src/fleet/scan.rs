@@ -14,6 +14,7 @@ use portway_store::{PageRequest, SiteFilter};
 use portway_transport::{Argv, Transport, TransportError};
 use portway_wire::scan::{ScanEntry, ScanNode, ScanOutcome, Scanned};
 
+use super::hosts::hosts_in;
 use crate::{ControlError, nodes, rights::Operator};
 
 /// The largest file that is read.
@@ -48,6 +49,7 @@ impl Operator<'_> {
             taken: self.names_of_sites().await?,
         };
         let imported = begin.read(&*reach, &options).await?;
+        self.control.keep_hosts(&row, hosts_in(&imported)).await?;
         Ok(Scanned {
             from: begin.path.into_string(),
             sites: imported.sites,
@@ -70,14 +72,14 @@ impl Operator<'_> {
 }
 
 /// Where reading begins.
-struct Begin {
+pub(super) struct Begin {
     engine: EngineKind,
     path: Utf8PathBuf,
-    own: Vec<Utf8PathBuf>,
+    pub(super) own: Vec<Utf8PathBuf>,
 }
 
 impl Begin {
-    fn of(node: &Node) -> Option<Self> {
+    pub(super) fn of(node: &Node) -> Option<Self> {
         let usual: Layout = match node.engine {
             EngineKind::Nginx => portway_engine::nginx::usual_facts().layout,
             EngineKind::Caddy => portway_engine::caddy::usual_facts().layout,
@@ -100,7 +102,7 @@ impl Begin {
 
     /// Imports with what was brought, brings what was asked for, and begins anew, until nothing is
     /// asked for any more.
-    async fn read(
+    pub(super) async fn read(
         &self,
         transport: &impl Transport,
         options: &Options,

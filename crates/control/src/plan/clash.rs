@@ -1,16 +1,20 @@
-//! Hosts that two sites have on the same node: an edge tells their requests apart by route, and other
-//! engines have a host once. There the older site has it, and the other one is held.
+//! Hosts that two have on the same node: an edge tells the requests of two sites apart by route, and other
+//! engines have a host once. There the older site has it, and the other one is held. What somebody else
+//! wrote into the engine's own configuration is told, as far as it was read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use portway_model::{
-    FieldPath, Finding, FindingCode, Findings, HostPattern, Id, Name, NodeSelector, ResourceKind,
-    Site,
+    EngineKind, FieldPath, Finding, FindingCode, Findings, HostPattern, Id, Name, NodeSelector,
+    ResourceKind, Site,
 };
 use portway_store::{SiteRow, Visible};
 
 use super::{touched::TouchedSite, world::Known};
 use crate::{Control, ControlError, nodes::selectors_of, sites::spec_of};
+
+/// What helps where two sites have one host.
+const REMEDY: &str = "write the routes of both into one site, or assign one of them to an edge";
 
 /// Which sites have the hosts of those that a plan is about, as they are and are to be.
 #[derive(Default)]
@@ -80,35 +84,64 @@ impl Clashes {
     }
 
     /// Returns what becomes of a site on a node whose engine has a host once.
-    pub(super) fn of(&self, site: &TouchedSite, node: &Known) -> Option<Clash> {
-        node.engine()?;
-        let mut younger = None;
-        for host in self.hosts.get(&site.id)? {
-            let all = self.by_host.get(host).map(Vec::as_slice).unwrap_or_default();
-            let others = all.iter().filter(|it| it.site != site.id && node.is_chosen(&it.nodes));
-            for other in others {
-                if other.site < site.id {
-                    let text = format!(
-                        "on {} only one site can have the host {host}, and the site `{}` has it",
-                        node.engine_name(),
-                        other.name
-                    );
-                    return Some(Clash { is_held: true, finding: finding(site, true, text) });
-                }
-                let text = format!(
-                    "the site `{}` has the host {host} on this node too: it would be held there, as \
-                     {} has a host once",
-                    other.name,
-                    node.engine_name()
-                );
-                younger = Some(Clash { is_held: false, finding: finding(site, false, text) });
-            }
+    pub(super) fn of(&self, site: &TouchedSite, node: &Known) -> Vec<Clash> {
+        if node.engine().is_none() {
+            return Vec::new();
         }
-        younger
+        let hosts = self.hosts.get(&site.id).map(Vec::as_slice).unwrap_or_default();
+        let mut all: Vec<Clash> =
+            hosts.iter().flat_map(|host| self.of_host(site, node, host)).collect();
+        if let Some(at) = all.iter().position(|clash| clash.is_held) {
+            return vec![all.swap_remove(at)];
+        }
+        all.extend(hosts.iter().filter_map(|host| foreign(site, node, host)));
+        all
+    }
+
+    /// Returns the sites that have a host on the node too.
+    fn of_host(&self, site: &TouchedSite, node: &Known, host: &HostPattern) -> Vec<Clash> {
+        let all = self.by_host.get(host).map(Vec::as_slice).unwrap_or_default();
+        let others = all.iter().filter(|it| it.site != site.id && node.is_chosen(&it.nodes));
+        let engine = node.engine_name();
+        let clash = |other: &Having| {
+            let is_held = other.site < site.id;
+            let text = if is_held {
+                format!(
+                    "on {engine} only one site can have the host {host}, and the site `{}` has it",
+                    other.name
+                )
+            } else {
+                format!(
+                    "the site `{}` has the host {host} on this node too: it would be held there, as \
+                     {engine} has a host once",
+                    other.name
+                )
+            };
+            Clash { is_held, finding: finding(site, is_held, text, REMEDY.to_owned()) }
+        };
+        others.map(clash).collect()
     }
 }
 
-fn finding(site: &TouchedSite, is_error: bool, text: String) -> Finding {
+/// Returns what the node's own configuration means for a host, as it was last read.
+fn foreign(site: &TouchedSite, node: &Known, host: &HostPattern) -> Option<Clash> {
+    let file = node.foreign_host(host)?;
+    let means = match node.node.as_ref()?.engine {
+        EngineKind::Nginx => {
+            "of two servers with one name on one port nginx uses the first it reads"
+        }
+        EngineKind::Caddy => "Caddy refuses two blocks for one address, and holds the site then",
+        EngineKind::Traefik => "which of the two Traefik asks depends on the length of their rules",
+        EngineKind::Edge => return None,
+    };
+    let name = &node.row.name;
+    let text = format!("{file} on node {name} has the host {host} too: {means}");
+    let remedy =
+        format!("take it away there; `portway node scan {name}` makes a site of what it does");
+    Some(Clash { is_held: false, finding: finding(site, false, text, remedy) })
+}
+
+fn finding(site: &TouchedSite, is_error: bool, text: String, remedy: String) -> Finding {
     let mut findings = Findings::about(ResourceKind::Site, site.name.as_str());
     let path = FieldPath::root().key("hosts");
     let made = if is_error {
@@ -116,6 +149,6 @@ fn finding(site: &TouchedSite, is_error: bool, text: String) -> Finding {
     } else {
         findings.warning(FindingCode::Unsupported, &path, text)
     };
-    made.remedy("write the routes of both into one site, or assign one of them to an edge");
+    made.remedy(remedy);
     made.clone()
 }

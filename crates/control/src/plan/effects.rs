@@ -112,12 +112,12 @@ impl Control {
         };
         for site in touched {
             let probes = probes(site)?;
-            let mut cases: BTreeMap<(Case<'_>, Option<String>), Vec<&Known>> = BTreeMap::new();
+            let mut cases: BTreeMap<(Case<'_>, Vec<String>), Vec<&Known>> = BTreeMap::new();
             for node in &world.nodes {
                 if let Some(case) = case(world, site, node, looking) {
-                    let clash = clashes.of(site, node).filter(|_| case.will);
-                    let text = clash.map(|clash| clash.finding.text);
-                    cases.entry((case, text)).or_default().push(node);
+                    let clashes = clashes_in(&clashes, site, node, &case);
+                    let texts = clashes.into_iter().map(|clash| clash.finding.text).collect();
+                    cases.entry((case, texts)).or_default().push(node);
                 }
             }
             let mut versions = site.rows.as_ref().map(|rows| Versions::new(self, rows));
@@ -128,8 +128,8 @@ impl Control {
                     Some(versions) => of_case(site, &case, &nodes, versions).await?,
                     None => NodeEffect { shortened: true, ..bare(site, &case, &nodes) },
                 };
-                let clash = nodes.first().and_then(|node| clashes.of(site, node));
-                if let Some(clash) = clash.filter(|_| case.will && case.kept.is_none()) {
+                let first = nodes.first().map(|node| clashes_in(&clashes, site, node, &case));
+                for clash in first.unwrap_or_default() {
                     told(&mut effect, clash);
                 }
                 if matches!(effect.action, EffectAction::Add | EffectAction::Change) {
@@ -142,7 +142,12 @@ impl Control {
     }
 }
 
-/// What a host that another site has means for a site.
+/// Returns what keeps a site that comes to a node from having its hosts there.
+fn clashes_in(clashes: &Clashes, site: &TouchedSite, node: &Known, case: &Case<'_>) -> Vec<Clash> {
+    if case.will && case.kept.is_none() { clashes.of(site, node) } else { Vec::new() }
+}
+
+/// What a host that another one has means for a site.
 fn told(effect: &mut NodeEffect, clash: Clash) {
     if clash.is_held {
         effect.action = EffectAction::Hold;

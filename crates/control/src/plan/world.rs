@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use portway_engine::{Engine, EngineFacts};
-use portway_model::{EngineKind, Id, Node, NodeSelector, ResourceKind, RevisionNumber, Site};
+use portway_model::{
+    EngineKind, HostPattern, Id, Node, NodeSelector, ResourceKind, RevisionNumber, Site,
+};
 use portway_store::{NodeFacts, NodeFilter, NodeReads, NodeRow, NodeSiteRow, Visible};
 use portway_wire::plan::{NodeBasis, PlannedNode};
 
 use super::text::Shown;
 use crate::{
     Control, ControlError,
-    fleet::{engine_of, facts_kept, settings_of},
+    fleet::{Hosts, engine_of, facts_kept, hosts_kept, settings_of},
     nodes,
 };
 
@@ -21,6 +23,8 @@ pub(super) struct Known {
     pub(super) node: Option<Node>,
     /// What is rendered for there, where it was seen.
     pub(super) facts: Option<EngineFacts>,
+    /// The hosts of what stands there beside Portway's.
+    hosts: Hosts,
     noted: NodeFacts,
     reads: NodeReads,
 }
@@ -49,7 +53,8 @@ impl Control {
             let machine = reads.machine.as_ref();
             let facts = node.as_ref().and_then(|node| facts_kept(node, machine?));
             let noted = noted.remove(&row.id).unwrap_or_default();
-            nodes.push(Known { row, node, facts, noted, reads });
+            let hosts = machine.map(hosts_kept).unwrap_or_default();
+            nodes.push(Known { row, node, facts, hosts, noted, reads });
         }
         let there = if sites.is_empty() { BTreeMap::new() } else { store.of_sites(sites).await? };
         Ok(World { nodes, there })
@@ -124,6 +129,11 @@ impl Known {
             Some(node) => NodeSelector::any_chooses(selectors, node.traits()),
             None => nodes::choose_edge(selectors, &self.row.name),
         }
+    }
+
+    /// Returns the file of the node's own configuration that has a host too, as far as it was read.
+    pub(super) fn foreign_host(&self, host: &HostPattern) -> Option<&str> {
+        self.hosts.get(&host.to_string()).map(String::as_str)
     }
 
     /// Returns why the node could not be read or changed since it was last read.

@@ -83,6 +83,37 @@ async fn a_plan_that_was_kept_is_refused_when_the_world_has_moved_on() {
     assert_eq!(shown["spec"]["max_body"], json!("5MB"), "nothing was written: {shown}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_tells_of_hosts_that_the_machines_own_configuration_has() {
+    let manager = manager().await;
+    let machine = Machine::start();
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    let to = origin.address().unwrap().to_string();
+    let own = machine.engine.folder().join("conf.d/own.conf");
+    let server = format!(
+        "server {{ listen {}; server_name old.example one.example; return 200 own; }}\n",
+        machine.engine.http()
+    );
+    std::fs::write(&own, &server).unwrap();
+    machine.add(&manager, "web-1", &["--host-key", &machine.pin()]).await;
+    ok(&manager, &["node", "check", "web-1"]).await;
+    let planned = sites(&manager, &site(&to, None));
+
+    let told = ok(&manager, &["plan", "-f", &planned]).await.out;
+    let plan = json(&manager, &["plan", "-f", &planned]).await;
+
+    assert!(told.contains(&format!("{own} on node web-1 has the host one.example too")), "{told}");
+    assert!(told.contains("portway node scan web-1"), "{told}");
+    assert_eq!(plan["effects"][0]["findings"][0]["severity"], json!("warning"), "{plan}");
+
+    // As long as nobody looks, it is told as it was; a site with another host is not concerned.
+    std::fs::write(&own, server.replace(" one.example", "")).unwrap();
+    let as_it_was = ok(&manager, &["plan", "-f", &planned]).await.out;
+    assert!(as_it_was.contains("has the host one.example"), "{as_it_was}");
+    let refreshed = ok(&manager, &["plan", "-f", &planned, "--refresh"]).await.out;
+    assert!(!refreshed.contains("has the host"), "{refreshed}");
+}
+
 fn site(to: &str, body: Option<&str>) -> Value {
     let mut site = json!({"hosts": ["one.example"], "to": to, "https": false, "nodes": ["web-1"]});
     if let Some(body) = body {
