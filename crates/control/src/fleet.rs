@@ -55,7 +55,7 @@ pub(crate) use self::{
     hosts::{Hosts, hosts_kept},
     made::render,
     pin::waits,
-    proof::{OnEdge, probes_of, proof_of},
+    proof::{OnEdge, doors_of, probes_of, proof_of},
     reads::facts_kept,
     wanted::{name_of, settings_of},
 };

@@ -15,6 +15,6 @@ mod write;
 
 pub use write::Precondition;
 pub(crate) use {
-    view::spec_of,
+    view::{checked, spec_of},
     write::{Draft, commit_error},
 };

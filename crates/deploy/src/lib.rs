@@ -45,7 +45,7 @@ pub use self::{
     install::{InstallError, Installed, Prospect, Wish, carry_out, prospect},
     journal::{Journal, JournalError, StepRecord, Unwritten},
     look::{Look, Owner, Standing},
-    proof::{Answers, Asked, Doors, Proof, Verdict, after, before, compare},
+    proof::{Answers, Asked, Doors, Proof, Verdict, Visit, after, before, compare, visit},
     recover::{Resume, resume},
     run::{ByOthers, Deployment, Ended, deploy, look, rehearse},
     service::{Acted, Ran, ServiceError, ServiceState, act},

@@ -11,6 +11,7 @@ use portway_transport::{Target, Transport};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::ask::ask;
+pub use self::ask::{Visit, visit};
 use crate::{Journal, step::Node};
 
 mod ask;

@@ -33,6 +33,10 @@ pub struct TryOut {
     /// Its headers.
     #[serde(default)]
     pub headers: Vec<HeaderOf>,
+    /// The node that is asked, by id or name; the edge of the manager when it is missing. A node is sent
+    /// the request, where its method is `GET`, so this is for administrators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// A header of a request.

@@ -30,17 +30,21 @@ enum Asked {
 
 impl Asked {
     fn read(args: Explain) -> Result<Self, Failure> {
-        let Explain { request, site, from, headers } = args;
+        let Explain { request, site, node, from, headers } = args;
         let (method, url) = match <[String; 2]>::try_from(request) {
             Ok([method, url]) => (method, url),
             Err(one) => match one.into_iter().next().unwrap_or_default() {
                 url if url.contains("://") => ("GET".to_owned(), url),
+                _ if node.is_some() => {
+                    return Err(Failure::usage("a node is asked about a URL, not about an id")
+                        .help("`portway explain ID --site SITE` looks through the logs on nodes"));
+                }
                 id => return Ok(Self::Sent(id, ExplainQuery { site })),
             },
         };
         let headers = headers.iter().map(|text| header(text)).collect::<Result<_, _>>()?;
         let method = method.to_uppercase();
-        Ok(Self::NotSent(TryOut { from, method, url, headers }))
+        Ok(Self::NotSent(TryOut { from, method, url, headers, node }))
     }
 }
 
@@ -74,6 +78,7 @@ mod tests {
         Asked::read(Explain {
             request: words.iter().map(|word| (*word).to_owned()).collect(),
             site: None,
+            node: None,
             from: [192, 0, 2, 7].into(),
             headers: headers.iter().map(|header| (*header).to_owned()).collect(),
         })

@@ -291,6 +291,14 @@ async fn a_request_that_an_edge_on_another_machine_answered_is_found_and_explain
         let unnamed = ends(&manager, &["explain", &id], 4).await;
         assert!(unnamed.err.contains("--site app"), "{}", unnamed.err);
     }
+    // What would become of another one, told by that edge, and what it answers.
+    let url = "https://one.localhost/tried";
+    let tried = json(&manager, &["explain", url, "--node", "vm-1"]).await;
+    assert_eq!((&tried["site"], &tried["status"]), (&json!("one"), &json!(200)), "{tried}");
+    let told = tried["steps"].to_string();
+    assert!(told.contains("asked on the node itself, it answers 200"), "{tried}");
+    let here = json(&manager, &["explain", url]).await;
+    assert_eq!(here["site"], Value::Null, "the manager's own edge does not have it: {here}");
     let none = "0190c2c4d1f27c3e8a5b6d7e8f901234";
     let none = ends(&manager, &["explain", none, "--site", "one"], 4).await;
     assert!(!none.err.contains("--site app"), "{}", none.err);

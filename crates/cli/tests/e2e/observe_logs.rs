@@ -61,6 +61,16 @@ async fn lines_of_a_node_are_read_and_filtered_as_those_of_the_edge_are() {
     ends(&manager, &["logs", "app", "--node", "nobody"], 4).await;
     let told = ok(&manager, &["explain", id, "--site", "app"]).await.out;
     assert!(told.contains("on node web-1") && told.contains("/found?x=1"), "{told}");
+    let url = "http://app.example/there?x=1";
+    let tried = json(&manager, &["explain", url, "--node", "web-1"]).await;
+    assert_eq!((&tried["site"], &tried["route"]), (&json!("app"), &json!("/")), "{tried}");
+    assert_eq!((&tried["node"], &tried["status"]), (&json!("web-1"), &json!(200)), "{tried}");
+    let nobody = json(&manager, &["explain", "http://no.example/", "--node", "web-1"]).await;
+    assert_eq!((&nobody["site"], &nobody["status"]), (&Value::Null, &json!(404)), "{nobody}");
+    assert!(nobody["steps"].to_string().contains("no site is on the node"), "{nobody}");
+    let posted = ok(&manager, &["explain", "POST", url, "--node", "web-1"]).await.out;
+    assert!(posted.contains("the node is not asked"), "{posted}");
+    ends(&manager, &["explain", id, "--node", "web-1"], 2).await;
 
     drop(origin);
     // Connections that stand may be answered for a moment yet.

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portway_deploy::{Answers, Doors, Proof, Verdict};
 use portway_model::{
-    Finding, FindingCode, Id, Name, RevisionNumber, Site,
+    Finding, FindingCode, Id, Name, Node, RevisionNumber, Site,
     site::{SiteProbe, check},
 };
 use portway_store::{NodeSiteRow, SiteRow, Visible};
+use portway_transport::Target;
 
 use super::wanted::Wanted;
 use crate::{Control, ControlError, EdgeClient, sites::spec_of};
@@ -105,4 +106,10 @@ impl OnEdge<'_> {
         }
         all
     }
+}
+
+/// Returns where a node serves sites, as the node itself reaches it.
+pub(crate) fn doors_of(node: &Node) -> Doors {
+    let door = |port| Target::Tcp { host: "127.0.0.1".to_owned(), port };
+    Doors { http: door(node.ports.http), https: door(node.ports.https) }
 }

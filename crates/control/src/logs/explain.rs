@@ -1,5 +1,6 @@
 //! Why a request was answered as it was: its lines, told as a story.
 
+mod on_node;
 mod on_nodes;
 mod story;
 mod trial;

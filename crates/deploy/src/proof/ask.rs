@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, response::Parts};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use portway_model::site::SiteProbe;
@@ -29,24 +29,67 @@ use crate::probe::chain;
 /// So much of a body is read.
 const MOST: usize = 64_000;
 
+/// What a node answers to one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visit {
+    /// The status.
+    pub status: u16,
+    /// Where it sends whoever asked.
+    pub location: Option<String>,
+}
+
 /// Asks once. Returns what is wrong with the answer.
 pub(super) async fn ask<T: Transport>(
     transport: &T,
     doors: &Doors,
     probe: &SiteProbe,
 ) -> Result<(), String> {
+    let (head, body) = exchange(transport, doors, probe).await?;
+    let status = head.status.as_u16();
+    if !is_good(probe, status) {
+        return Err(format!("it answers {status}"));
+    }
+    let is_in = probe.body.as_ref().is_none_or(|wanted| wanted.is_in(&body));
+    if is_in { Ok(()) } else { Err(format!("it answers {status} with another body")) }
+}
+
+/// Asks once, whatever the answer is.
+///
+/// # Errors
+/// When no answer comes; why.
+pub async fn visit<T: Transport>(
+    transport: &T,
+    doors: &Doors,
+    probe: &SiteProbe,
+) -> Result<Visit, String> {
+    let (head, _) = exchange(transport, doors, probe).await?;
+    let location = head.headers.get(http::header::LOCATION);
+    let location = location.map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
+    Ok(Visit { status: head.status.as_u16(), location })
+}
+
+fn is_good(probe: &SiteProbe, status: u16) -> bool {
+    probe.statuses.iter().any(|range| range.contains(status))
+}
+
+/// Returns the head of an answer in time, and the beginning of its body where that matters.
+async fn exchange<T: Transport>(
+    transport: &T,
+    doors: &Doors,
+    probe: &SiteProbe,
+) -> Result<(Parts, Vec<u8>), String> {
     let patience = Duration::from_secs(probe.timeout.0);
-    match timeout(patience, exchange(transport, doors, probe)).await {
+    match timeout(patience, talk(transport, doors, probe)).await {
         Ok(answer) => answer,
         Err(_) => Err(format!("no answer came within {}", probe.timeout)),
     }
 }
 
-async fn exchange<T: Transport>(
+async fn talk<T: Transport>(
     transport: &T,
     doors: &Doors,
     probe: &SiteProbe,
-) -> Result<(), String> {
+) -> Result<(Parts, Vec<u8>), String> {
     let door = if probe.over_tls { &doors.https } else { &doors.http };
     let mut stream = transport.dial(door).await.map_err(|error| chain(&error))?;
     if probe.over_tls {
@@ -61,14 +104,10 @@ async fn exchange<T: Transport>(
         .map_err(chain)?;
     let talk = async {
         let answer = sender.send_request(request).await.map_err(chain)?;
-        let status = answer.status().as_u16();
-        if !probe.statuses.iter().any(|range| range.contains(status)) {
-            return Err(format!("it answers {status}"));
-        }
-        let Some(wanted) = &probe.body else { return Ok(()) };
-        let body = beginning(answer.into_body()).await?;
-        let is_in = wanted.is_in(&body);
-        if is_in { Ok(()) } else { Err(format!("it answers {status} with another body")) }
+        let (head, body) = answer.into_parts();
+        let matters = probe.body.is_some() && is_good(probe, head.status.as_u16());
+        let body = if matters { beginning(body).await? } else { Vec::new() };
+        Ok((head, body))
     };
     let mut talk = std::pin::pin!(talk);
     // The connection is driven from here, so that nothing outlives the question. What it read before

@@ -14,13 +14,13 @@ use crate::{ControlError, EdgeClientError, rights::Sites};
 impl Sites<'_> {
     /// Tells what would become of a request.
     pub async fn try_out(&self, request: TryOut) -> Result<Explanation, ControlError> {
+        if let Some(name) = &request.node
+            && let Some(on) = self.asked_node(name).await?
+        {
+            return self.try_on_node(on, request).await;
+        }
         let url = request.url.clone();
-        let trial = Trial {
-            from: request.from.to_canonical(),
-            method: request.method,
-            url: request.url,
-            headers: request.headers.into_iter().map(|of| (of.name, of.value)).collect(),
-        };
+        let trial = trial_of(request);
         let report = self.control.inner.edge.explain(&trial).await.map_err(failed)?;
         let standing = self.standing(&report, url).await?;
         let steps = report.steps.into_iter();
@@ -79,8 +79,18 @@ impl Sites<'_> {
     }
 }
 
+/// Returns a request as an edge is asked for it.
+pub(super) fn trial_of(request: TryOut) -> Trial {
+    Trial {
+        from: request.from.to_canonical(),
+        method: request.method,
+        url: request.url,
+        headers: request.headers.into_iter().map(|of| (of.name, of.value)).collect(),
+    }
+}
+
 /// Tells what is wrong with the request from an edge that cannot be asked.
-fn failed(error: EdgeClientError) -> ControlError {
+pub(super) fn failed(error: EdgeClientError) -> ControlError {
     #[derive(Deserialize)]
     struct Problem {
         detail: String,
