@@ -44,7 +44,7 @@ pub use self::{
     matrix::engines_markdown,
     object::{Extension, Object, Place, Release, ReleaseSite, Rendered, Secrecy},
     os_release::{Family, OsRelease},
-    own_log::{OwnLog, own_log},
+    own_log::{AccessLog, OwnLog, access_log, own_log},
     service::{
         Action, NoWay, Supervisor, UnknownAction, service_commands, service_name, state_command,
     },

@@ -31,6 +31,22 @@ pub fn own_log(engine: EngineKind, top_level: &str) -> OwnLog {
     file.filter(|path| path.is_absolute()).map_or(OwnLog::Journal, OwnLog::File)
 }
 
+/// A log of the requests of all sites.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// The file.
+    pub path: Utf8PathBuf,
+    /// Whether each line is JSON, which names the router.
+    pub is_json: bool,
+}
+
+/// Returns where Traefik logs requests; nothing where it does not log them to a file.
+pub fn access_log(top_level: &str) -> Option<AccessLog> {
+    let path = traefik_value(top_level, "accessLog", "filePath").map(Utf8PathBuf::from)?;
+    let is_json = traefik_value(top_level, "accessLog", "format") == Some("json");
+    path.is_absolute().then_some(AccessLog { path, is_json })
+}
+
 /// The `error_log` of the whole nginx, or of all its sites.
 fn nginx(text: &str) -> Option<Utf8PathBuf> {
     let directives = parse(text).ok()?;
@@ -76,27 +92,39 @@ fn caddy(text: &str) -> Option<Utf8PathBuf> {
     None
 }
 
-/// `filePath` below `log`, in YAML or TOML, on lines of its own or within braces.
+/// `filePath` below `log`.
 fn traefik(text: &str) -> Option<Utf8PathBuf> {
-    let mut in_log = false;
+    traefik_value(text, "log", "filePath").map(Utf8PathBuf::from)
+}
+
+/// Returns the value of a key below a section, in YAML or TOML, on lines of its own or within braces.
+fn traefik_value<'a>(text: &'a str, section: &str, key: &str) -> Option<&'a str> {
+    let mut is_in = false;
     for line in text.lines() {
         let bare = line.trim();
         let is_top = !line.starts_with([' ', '\t']);
         if is_top && !bare.is_empty() && !bare.starts_with('#') {
             let name = bare.trim_start_matches('[').split([':', ']', ' ', '=']).next();
             let is_key = bare.starts_with('[') || bare.contains(':');
-            in_log = if is_key { name == Some("log") } else { in_log };
+            is_in = if is_key { name == Some(section) } else { is_in };
         }
-        if !in_log {
-            continue;
-        }
-        if let Some((_, value)) = bare.split_once("filePath") {
-            let value = value.trim_start_matches([':', '=', ' ', '"', '\'']);
-            let end = value.find(['"', '\'', ',', '}', ' ']).unwrap_or(value.len());
-            return value.get(..end).map(Utf8PathBuf::from);
+        if is_in && let Some(value) = value_of(bare, key) {
+            return Some(value);
         }
     }
     None
+}
+
+/// Returns the value that follows a key somewhere in a line.
+fn value_of<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    line.match_indices(key).find_map(|(at, _)| {
+        let is_begun = line.get(..at)?.is_empty() || line.get(..at)?.ends_with([' ', '{', ',']);
+        let rest = line.get(at + key.len()..)?.trim_start();
+        let value = rest.strip_prefix([':', '=']).filter(|_| is_begun)?;
+        let value = value.trim_start_matches([' ', '"', '\'']);
+        let end = value.find(['"', '\'', ',', '}', ' ']).unwrap_or(value.len());
+        value.get(..end)
+    })
 }
 
 #[cfg(test)]
@@ -137,6 +165,13 @@ mod tests {
             assert_eq!(own_log(EngineKind::Traefik, text), file("/srv/t.log"), "{text}");
         }
         let none = "accessLog:\n  filePath: /srv/access.log\n";
+        assert_eq!(access_log(none).map(|log| log.is_json), Some(false));
+        let json = "log: {format: json}\naccessLog: {filePath: /srv/format.log, format: json}\n";
+        let found = access_log(json).unwrap();
+        assert_eq!((found.path.as_str(), found.is_json), ("/srv/format.log", true));
+        let toml = "[accessLog]\n  filePath = \"/srv/a.log\"\n  format = \"json\"\n";
+        assert!(access_log(toml).unwrap().is_json);
+        assert_eq!(access_log("accessLog: {}\nlog: {filePath: /srv/t.log}\n"), None);
         assert_eq!(own_log(EngineKind::Traefik, none), OwnLog::Journal);
     }
 }

@@ -120,11 +120,13 @@ impl Peer {
             "global: {{checkNewVersion: false, sendAnonymousUsage: false}}\nentryPoints:\n  \
              web: {{address: \"127.0.0.1:{}\"}}\n  websecure: {{address: \"127.0.0.1:{}\"}}\n  \
              portway: {{address: \"127.0.0.1:{}\"}}\n\
-             providers: {{file: {{directory: {}/watched, watch: true}}}}\n",
+             providers: {{file: {{directory: {folder}/watched, watch: true}}}}\n\
+             accessLog:\n  filePath: {folder}/access.log\n  format: json\n  \
+             fields: {{headers: {{names: {{X-Request-Id: keep}}}}}}\n",
             self.http(),
             self.https(),
             self.probe(),
-            self.folder()
+            folder = self.folder()
         )
     }
 
@@ -134,6 +136,13 @@ impl Peer {
             Kind::Caddy => "caddy",
             Kind::Traefik => "traefik",
         }
+    }
+
+    /// Has it write to its log under the log's name again, after that was renamed.
+    pub fn reopen_log(&self) -> anyhow::Result<()> {
+        let process = self.process.as_ref().context("it does not run")?;
+        let pid = Pid::from_raw(i32::try_from(process.id())?).context("it has no id")?;
+        Ok(kill_process(pid, Signal::USR1)?)
     }
 
     /// Returns its program.

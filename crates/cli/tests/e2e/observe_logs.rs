@@ -6,13 +6,14 @@ use std::{process::Stdio, time::Duration};
 use portway_testkit::{
     manager::Manager,
     origin::{Origin, Speaks},
+    peer::Peer,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 
 use crate::{
-    fleet::machine::{Machine, put},
-    support::{PROGRAM, ends, eventually, json, ok},
+    fleet::machine::{Engine, Machine, put},
+    support::{PROGRAM, ends, eventually, json, manager, ok},
 };
 
 /// A manager that reads its nodes each second, and a node with a site whose log is put aside early.
@@ -137,6 +138,51 @@ async fn the_log_of_the_engine_itself_is_for_administrators() {
     assert!(next(&mut lines).await.ends_with("two"));
     write("2026/01/31 12:00:02 [alert] 1#1: three\n");
     assert!(next(&mut lines).await.ends_with("three"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_traefik_logs_is_told_apart_by_site_and_followed_over_a_rotation() {
+    const TEST: &str = "portway-cli::e2e observe_logs::what_traefik_logs_is_told_apart_by_site_and_followed_over_a_rotation";
+    let Some(traefik) = Peer::traefik(TEST).unwrap() else { return };
+    let log = traefik.folder().join("access.log");
+    let manager = manager().await;
+    let machine = Machine::with(Engine::Other(traefik));
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    let to = origin.address().unwrap().to_string();
+    machine.add(&manager, "web-1", &["--host-key", &machine.pin()]).await;
+    for name in ["one", "two"] {
+        let host = format!("{name}.example");
+        let site = json!({"hosts": [host], "to": to, "https": false, "nodes": ["web-1"]});
+        put(&manager, name, &site).await;
+        assert_eq!(machine.get(&host, &format!("/of-{name}?x=1")).await.unwrap().0, 200);
+    }
+
+    for (name, other) in [("one", "/of-two"), ("two", "/of-one")] {
+        let found = eventually("the line", async || {
+            let read = ok(&manager, &["logs", name, "--status", "2xx"]).await.out;
+            read.contains(&format!("/of-{name}")).then_some(read)
+        })
+        .await;
+        assert!(!found.contains(other), "{found}");
+    }
+    let errors = ends(&manager, &["logs", "one", "--errors"], 7).await.err;
+    assert!(errors.contains("--engine"), "{errors}");
+
+    let mut lines = follow(&manager, &["logs", "one", "-f", "-n", "1"]);
+    assert_eq!(path(&next(&mut lines).await), "/of-one");
+    std::fs::rename(&log, format!("{log}.1")).unwrap();
+    machine.get("one.example", "/before-it-knows").await.unwrap();
+    assert_eq!(path(&next(&mut lines).await), "/before-it-knows");
+    let Engine::Other(traefik) = &machine.engine else { panic!("it is Traefik") };
+    traefik.reopen_log().unwrap();
+    eventually("a new log", async || log.exists().then_some(())).await;
+    machine.get("two.example", "/after-of-two").await.unwrap();
+    machine.get("one.example", "/after").await.unwrap();
+    assert_eq!(path(&next(&mut lines).await), "/after");
+    let all = ok(&manager, &["logs", "one", "-n", "100"]).await.out;
+    for part in ["/of-one", "/before-it-knows", "/after"] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
 }
 
 struct Follow {

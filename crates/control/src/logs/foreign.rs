@@ -92,6 +92,92 @@ pub(super) fn caddy_access(line: &str) -> Option<String> {
     serde_json::to_string(&record).ok()
 }
 
+/// A request as Traefik logs it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct TraefikLine {
+    #[serde(rename = "StartUTC")]
+    start: Timestamp,
+    client_host: String,
+    #[serde(default)]
+    client_username: String,
+    request_method: String,
+    request_scheme: String,
+    request_host: String,
+    request_path: String,
+    request_protocol: String,
+    downstream_status: u16,
+    #[serde(default)]
+    downstream_content_size: u64,
+    #[serde(default)]
+    request_content_size: u64,
+    /// In nanoseconds.
+    #[serde(default)]
+    duration: u64,
+    #[serde(default)]
+    service_addr: Option<String>,
+    #[serde(rename = "TLSVersion", default)]
+    tls_version: Option<String>,
+    #[serde(rename = "request_X-Request-Id", default)]
+    request_id: Option<String>,
+    #[serde(rename = "request_User-Agent", default)]
+    user_agent: Option<String>,
+    #[serde(rename = "request_Referer", default)]
+    referer: Option<String>,
+    router_name: String,
+}
+
+/// Returns a request of a site that Traefik logged as a record; nothing for another line, and for one of
+/// another site. `folder` is that of the site's logs, after which its routers are named.
+pub(super) fn traefik_access(line: &str, folder: &str) -> Option<String> {
+    let line: TraefikLine = serde_json::from_str(line).ok()?;
+    if !is_router_of(&line.router_name, folder) {
+        return None;
+    }
+    let (path, query) = match line.request_path.split_once('?') {
+        Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
+        None => (line.request_path, None),
+    };
+    let user = line.client_username;
+    let tls = line.tls_version.map(|version| format!("TLSv{version}"));
+    let record = AccessRecord {
+        time: line.start,
+        request_id: line.request_id.unwrap_or_default().into(),
+        client: line.client_host.parse().ok()?,
+        method: line.request_method.into(),
+        scheme: line.request_scheme.into(),
+        host: line.request_host.into(),
+        path: path.into(),
+        query: query.map(Into::into),
+        protocol: line.request_protocol.into(),
+        status: line.downstream_status,
+        bytes_in: line.request_content_size,
+        bytes_out: line.downstream_content_size,
+        duration_ms: std::time::Duration::from_nanos(line.duration).as_secs_f64() * 1e3,
+        user: (!user.is_empty() && user != "-").then(|| user.into()),
+        referer: line.referer.map(Into::into),
+        user_agent: line.user_agent.map(Into::into),
+        route: None,
+        upstream: line.service_addr.map(Into::into),
+        tries: None,
+        side: None,
+        upstream_ms: None,
+        tls: tls.map(Into::into),
+        trace_id: None,
+        way: None,
+    };
+    serde_json::to_string(&record).ok()
+}
+
+/// Tells whether a router is one of a site. A site whose name begins with the folder of this one has an
+/// end of its own id in the names of its routers, which no part of a site's routers looks like.
+fn is_router_of(router: &str, folder: &str) -> bool {
+    let name = router.strip_suffix("@file").unwrap_or(router);
+    let part = name.strip_prefix("portway-").and_then(|name| name.strip_prefix(folder));
+    let is_id = |word: &str| word.len() == 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    part.and_then(|part| part.strip_prefix('-')).is_some_and(|part| !part.split('-').any(is_id))
+}
+
 /// Returns a line of nginx's error log as a record: `2026/01/31 12:00:00 [error] 7#7: *3 text, client:
 /// 192.0.2.7, server: _, request: "…", host: "a.example"`. `zone` is how far the node's clock is shown
 /// from UTC: `+0100`.
@@ -165,6 +251,27 @@ mod tests {
         assert_eq!(record.client.to_string(), "192.0.2.8");
         assert!((record.duration_ms - 250.0).abs() < 1e-9);
         assert_eq!(caddy_access("{\"level\":\"info\",\"msg\":\"started\"}"), None);
+    }
+
+    #[test]
+    fn a_request_of_traefik_is_a_record_of_its_site_alone() {
+        let line = r#"{"ClientAddr":"192.0.2.7:5000","ClientHost":"192.0.2.7","ClientUsername":"-","DownstreamContentSize":12,"DownstreamStatus":404,"Duration":2500000,"RequestContentSize":3,"RequestHost":"a.example","RequestMethod":"GET","RequestPath":"/x?y=1","RequestProtocol":"HTTP/2.0","RequestScheme":"https","RouterName":"portway-app-0011aaff-r0-p-websecure@file","ServiceAddr":"127.0.0.1:5001","StartUTC":"2026-06-15T12:00:00.25Z","TLSVersion":"1.3","request_X-Request-Id":"abcdefgh","level":"info","msg":"","time":"2026-06-15T12:00:00Z"}"#;
+
+        let told = traefik_access(line, "app-0011aaff").unwrap();
+
+        let record = AccessRecord::read(&told).unwrap();
+        assert_eq!(record.time.to_string(), "2026-06-15T12:00:00.25Z");
+        assert_eq!((record.status, record.bytes_in, record.bytes_out), (404, 3, 12));
+        assert_eq!((&*record.path, record.query.as_deref()), ("/x", Some("y=1")));
+        assert_eq!((&*record.scheme, record.tls.as_deref()), ("https", Some("TLSv1.3")));
+        assert_eq!((&*record.request_id, record.user.as_deref()), ("abcdefgh", None));
+        assert!((record.duration_ms - 2.5).abs() < 1e-9);
+        for other in ["app-0011aafe", "app", "pp-0011aaff"] {
+            assert_eq!(traefik_access(line, other), None, "{other}");
+        }
+        let longer = line.replace("app-0011aaff-", "app-0011aaff-more-22334455-");
+        assert_eq!(traefik_access(&longer, "app-0011aaff"), None, "it is a site of another name");
+        assert!(traefik_access(&longer, "app-0011aaff-more-22334455").is_some());
     }
 
     #[test]

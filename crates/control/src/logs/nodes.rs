@@ -11,6 +11,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use portway_deploy::layout;
+use portway_engine::access_log;
 use portway_model::{EngineKind, Id, Name, Node, Site};
 use portway_observe::{LogError, RemoteLog, list_logs, read_log};
 use portway_policy::log_folder;
@@ -37,6 +38,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How long one node may take to answer a question.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The log to which routes write that name none.
+const MAIN: &str = "main";
 
 /// What is told of it to those who may not see nodes.
 const UNREADABLE: &str = "the node cannot be read now; if that lasts, ask an administrator";
@@ -74,9 +78,13 @@ pub(super) enum UnreadError {
     #[error("it did not answer within {} s", PATIENCE.as_secs())]
     Late,
     #[error(
-        "Traefik logs where and as its own configuration says, not by sites; `portway logs --node {0} --engine` reads its own log"
+        "Traefik logs errors in its own log, not by sites; `portway logs --node {0} --engine` reads it"
     )]
     NotBySite(Name),
+    #[error(
+        "Traefik on {0} logs no requests to a file as JSON; let its own configuration have `accessLog: {{filePath: /var/log/traefik/access.log, format: json}}`, and start it anew"
+    )]
+    NoAccessLog(Name),
     #[error(
         "Caddy logs errors in its own log, not by sites; `portway logs --node {0} --engine` reads it"
     )]
@@ -88,7 +96,7 @@ impl UnreadError {
     fn told(&self, sees_nodes: bool) -> Cow<'static, str> {
         if !sees_nodes {
             return Cow::Borrowed(match self {
-                Self::NotBySite(_) | Self::ErrorsElsewhere(_) => NOT_BY_SITE,
+                Self::NotBySite(_) | Self::NoAccessLog(_) | Self::ErrorsElsewhere(_) => NOT_BY_SITE,
                 Self::Log(_) | Self::Reach(_) | Self::Late => UNREADABLE,
             });
         }
@@ -100,6 +108,7 @@ impl UnreadError {
             | Self::Reach(_)
             | Self::Late
             | Self::NotBySite(_)
+            | Self::NoAccessLog(_)
             | Self::ErrorsElsewhere(_) => Cow::Owned(self.to_string()),
         }
     }
@@ -213,7 +222,7 @@ impl OnNode {
             };
             let lines = piece.get(from..).unwrap_or_default();
             for line in lines.split(|byte| *byte == b'\n').rev().filter(|line| !line.is_empty()) {
-                let text = self.told(wanted, line, zone);
+                let Some(text) = self.told(wanted, line, zone) else { continue };
                 match wanted.judge(&text) {
                     Verdict::Fits(time) => found.push((time, self.line(wanted, &file.log, text))),
                     Verdict::Other => {}
@@ -293,7 +302,7 @@ impl OnNode {
         for (file, remote) in &files {
             let place = places.entry(remote.inode).or_insert(0);
             let take = |line: &[u8]| {
-                let text = self.told(wanted, line, &zone);
+                let Some(text) = self.told(wanted, line, &zone) else { return };
                 if matches!(wanted.judge(&text), Verdict::Fits(_)) {
                     lines.push(self.line(wanted, &file.log, text));
                 }
@@ -316,11 +325,12 @@ impl OnNode {
     ) -> Result<(Vec<(LogFile, RemoteLog)>, String), UnreadError> {
         let folder = match &self.what {
             What::Site(folder) => folder,
-            What::Engine(path) => return own_files(reach, path).await,
+            What::Engine(path) => return own_files(reach, path, "engine").await,
         };
         let name = || self.row.name.clone();
         match self.node.engine {
-            EngineKind::Traefik => return Err(UnreadError::NotBySite(name())),
+            EngineKind::Traefik if wanted.errors => return Err(UnreadError::NotBySite(name())),
+            EngineKind::Traefik => return self.files_of_traefik(reach, wanted).await,
             EngineKind::Caddy if wanted.errors => return Err(UnreadError::ErrorsElsewhere(name())),
             EngineKind::Nginx | EngineKind::Caddy | EngineKind::Edge => {}
         }
@@ -340,11 +350,29 @@ impl OnNode {
         Ok((files, listing.zone))
     }
 
-    /// Returns a line as the edge would have written it, as far as that can be known.
-    fn told(&self, wanted: &Wanted, line: &[u8], zone: &str) -> String {
+    /// Traefik logs the requests of all sites to one file, where its own configuration says.
+    async fn files_of_traefik(
+        &self,
+        reach: &Reach,
+        wanted: &Wanted,
+    ) -> Result<(Vec<(LogFile, RemoteLog)>, String), UnreadError> {
+        let top_level = layout(&self.node, None, None).top_level;
+        let text = reach.get(&top_level).await.map_err(LogError::from)?.unwrap_or_default();
+        let log = access_log(&String::from_utf8_lossy(&text)).filter(|log| log.is_json);
+        let log = log.ok_or_else(|| UnreadError::NoAccessLog(self.row.name.clone()))?;
+        if wanted.log.as_ref().is_some_and(|log| log.as_str() != MAIN) {
+            return Ok((Vec::new(), String::new()));
+        }
+        own_files(reach, &log.path, MAIN).await
+    }
+
+    /// Returns a line as the edge would have written it, as far as that can be known; nothing where it is
+    /// of another site.
+    fn told(&self, wanted: &Wanted, line: &[u8], zone: &str) -> Option<String> {
         let text = String::from_utf8_lossy(line.get(..MAX_LINE).unwrap_or(line));
-        if matches!(self.what, What::Engine(_)) {
-            return text.into_owned();
+        let What::Site(folder) = &self.what else { return Some(text.into_owned()) };
+        if self.node.engine == EngineKind::Traefik {
+            return foreign::traefik_access(&text, folder.file_name()?);
         }
         let record = match (self.node.engine, wanted.errors) {
             (EngineKind::Nginx, true) => foreign::nginx_error(&text, zone),
@@ -353,7 +381,7 @@ impl OnNode {
                 None
             }
         };
-        record.unwrap_or_else(|| text.into_owned())
+        Some(record.unwrap_or_else(|| text.into_owned()))
     }
 
     fn line(&self, wanted: &Wanted, log: &str, line: String) -> LogLine {
@@ -398,10 +426,11 @@ async fn read_on<T: Transport>(
     Ok(())
 }
 
-/// Lists the log of an engine, and the file that logrotate put aside last.
+/// Lists a log that the engine's own configuration names, and the file that logrotate put aside last.
 async fn own_files(
     reach: &Reach,
     path: &Utf8Path,
+    log: &str,
 ) -> Result<(Vec<(LogFile, RemoteLog)>, String), UnreadError> {
     let folder = path.parent().unwrap_or(Utf8Path::new("/"));
     let name = path.file_name().unwrap_or_default();
@@ -411,7 +440,7 @@ async fn own_files(
         .into_iter()
         .map(|remote| {
             let aside = (remote.path != *path).then(|| "1".to_owned());
-            (LogFile { aside, log: "engine".to_owned(), path: remote.path.clone() }, remote)
+            (LogFile { aside, log: log.to_owned(), path: remote.path.clone() }, remote)
         })
         .collect();
     files.sort_by(|(a, _), (b, _)| super::newest_first(a, b));

@@ -96,6 +96,7 @@ async fn a_plan_tells_of_hosts_that_the_machines_own_configuration_has() {
     );
     std::fs::write(&own, &server).unwrap();
     machine.add(&manager, "web-1", &["--host-key", &machine.pin()]).await;
+    ok(&manager, &["node", "deploy", "web-1"]).await;
     ok(&manager, &["node", "check", "web-1"]).await;
     let planned = sites(&manager, &site(&to, None));
 
