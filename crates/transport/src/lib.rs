@@ -24,6 +24,7 @@ mod local;
 mod output;
 mod quote;
 mod said;
+mod several;
 mod ssh;
 
 use std::{future::Future, time::Duration};
@@ -38,6 +39,7 @@ pub use crate::{
     host_key::HostKey,
     local::Local,
     output::{Output, Status},
+    several::{Done, Op},
     ssh::{Credential, Hop, KeyError, PrivateKey, Ssh, Timing},
 };
 
@@ -91,6 +93,18 @@ pub trait Transport: Send + Sync {
         link: &Utf8Path,
         target: &Utf8Path,
     ) -> impl Future<Output = Result<(), TransportError>> + Send;
+
+    /// Carries out several operations in this order, in as few round trips as it can. One that fails, a
+    /// command that fails included, is the last that is done and told of.
+    ///
+    /// Where nobody hears of the end, or one prints more than is taken, any number of them may have been
+    /// done.
+    fn several(
+        &self,
+        work: &[Op],
+    ) -> impl Future<Output = Vec<Result<Done, TransportError>>> + Send {
+        several::one_by_one(self, work)
+    }
 
     /// Opens a stream to what listens on the node.
     fn dial(

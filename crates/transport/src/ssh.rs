@@ -16,6 +16,7 @@ mod key;
 mod link;
 mod listing;
 mod login;
+mod several;
 mod shell;
 mod tar;
 
@@ -23,24 +24,27 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
+use uuid::Uuid;
 
 use self::{
     connection::{Connection, Lease, Wants},
     exec::{Line, exec},
     forward::Forwarded,
     link::Link,
+    several::{Group, Rights},
 };
 pub use self::{
     hop::{Credential, Hop, Timing},
     key::{KeyError, PrivateKey},
 };
 use crate::{
-    Argv, BoxStream, Entry, Output, Privilege, SEARCH_PATH, SudoRefusal, Target, Transport,
-    TransportError, Upload,
+    Argv, BoxStream, Done, Entry, Op, Output, Privilege, SEARCH_PATH, SudoRefusal, Target,
+    Transport, TransportError, Upload,
     argv::{AFTER_THE_END, whole_seconds},
     file::{self, MAX_FILE},
     quote,
-    said::Speaker,
+    said::{Speaker, brief},
+    several::{SCRIPT, one},
 };
 
 /// How often a folder is listed in which files vanish meanwhile.
@@ -160,6 +164,91 @@ impl Ssh {
         argv.privilege() == Privilege::Root && !self.link.to.user.is_root()
     }
 
+    /// Carries out as many operations as one command can, at least one.
+    async fn group(
+        &self,
+        work: &[Op],
+    ) -> Result<Vec<Result<Done, TransportError>>, TransportError> {
+        let mark = Uuid::new_v4().simple().to_string();
+        let rights = Rights { is_root: self.link.to.user.is_root(), uses_sudo: self.uses_sudo };
+        let group = Group::first_of(work, rights, &mark)?;
+        let work = work.get(..group.count).unwrap_or_default();
+        let (Some(first), true) = (work.first(), group.count > 1) else {
+            return match work.first() {
+                Some(only) => Ok(vec![one(self, only).await]),
+                None => Ok(Vec::new()),
+            };
+        };
+        let (connection, lease) = self.lease(group.wants()).await?;
+        let what = format!("{} steps, from {first} on", group.count);
+        let patience = group.deadline + AFTER_THE_END;
+        let text = self.line(&group.argv, group.deadline);
+        let (stdin, limit) = (group.stdin.clone(), group.argv.most_output());
+        let line = Line { what: &what, text, stdin, patience, limit };
+        let output = exec(&connection, lease, line).await?;
+        let mut results = Vec::with_capacity(group.count);
+        for (op, said) in work.iter().zip(several::read(&output, &mark)) {
+            let done = match several::within_bounds(op, said) {
+                Ok(said) => self.outcome(op, said).await,
+                Err(error) => Err(error),
+            };
+            let goes_on = done.as_ref().is_ok_and(Done::goes_on);
+            results.push(done);
+            if !goes_on {
+                return Ok(results);
+            }
+        }
+        if results.len() < group.count {
+            results.push(Err(self.broken_off(&group, &what, output)));
+        }
+        Ok(results)
+    }
+
+    /// Reads what one operation of several said.
+    async fn outcome(&self, op: &Op, said: Output) -> Result<Done, TransportError> {
+        let speaker = self.speaker();
+        let took = said.duration;
+        let done = |()| Done::Done(took);
+        match op {
+            Op::Run { argv, deadline, .. } => speaker.judge(argv, *deadline, said).map(Done::Ran),
+            Op::Script { argv } => speaker.judge(argv, SCRIPT, said).map(Done::Ran),
+            Op::Get(path) => files::get_outcome(speaker, path, said).map(Done::Got),
+            Op::List(folders) => {
+                let paths: Vec<_> = folders.iter().map(AsRef::as_ref).collect();
+                match files::list_outcome(speaker, &paths, &said) {
+                    Some(listed) => listed.map(Done::Listed),
+                    None => one(self, op).await,
+                }
+            }
+            Op::Put(files) => {
+                let folder = files.first().map_or(Utf8Path::new("/"), Upload::folder);
+                files::put_outcome(speaker, folder, &said).map(done)
+            }
+            Op::Remove(paths) => {
+                let first = paths.first().map_or(Utf8Path::new("/"), AsRef::as_ref);
+                files::done(speaker, "remove", first, &said).map(done)
+            }
+            Op::Relink { link, .. } => {
+                let folder = link.parent().unwrap_or(link);
+                files::put_outcome(speaker, folder, &said).map(done)
+            }
+        }
+    }
+
+    /// Says why not all of several operations ended.
+    fn broken_off(&self, group: &Group, what: &str, output: Output) -> TransportError {
+        match self.speaker().judge(&group.argv, group.deadline, output) {
+            Err(TransportError::TimedOut { .. }) => {
+                TransportError::TimedOut { what: what.to_owned(), deadline: group.deadline }
+            }
+            Err(error) => error,
+            Ok(output) => {
+                let said = format!("{} ({})", brief(&output.stderr_text()), output.status);
+                TransportError::File { doing: "carry out", path: what.to_owned(), said }
+            }
+        }
+    }
+
     /// The whole line for the login shell: every word of it is quoted.
     fn line(&self, argv: &Argv, deadline: Duration) -> String {
         let path = format!("PATH={}", self.search_path);
@@ -205,11 +294,11 @@ impl Transport for Ssh {
 
     async fn list(&self, folder: &Utf8Path) -> Result<Option<Vec<Entry>>, TransportError> {
         file::check(folder)?;
-        let argv = files::list_command(folder)?;
+        let argv = files::list_command(&[folder])?;
         for _ in 0..LISTINGS {
             let output = self.script(&argv, Vec::new()).await?;
-            if let Some(outcome) = files::list_outcome(self.speaker(), folder, &output) {
-                return outcome;
+            if let Some(outcome) = files::list_outcome(self.speaker(), &[folder], &output) {
+                return outcome.map(|mut listed| listed.pop().flatten());
             }
         }
         let said = "its files vanish while it is being listed".to_owned();
@@ -229,6 +318,22 @@ impl Transport for Ssh {
         file::check_link_target(target)?;
         let output = self.script(&files::relink_command(link, target)?, Vec::new()).await?;
         files::put_outcome(self.speaker(), link.parent().unwrap_or(link), &output)
+    }
+
+    async fn several(&self, work: &[Op]) -> Vec<Result<Done, TransportError>> {
+        let mut results = Vec::with_capacity(work.len());
+        while let Some(rest) = work.get(results.len()..).filter(|rest| !rest.is_empty()) {
+            let group = match self.group(rest).await {
+                Ok(group) => group,
+                Err(error) => vec![Err(error)],
+            };
+            let goes_on = group.iter().all(|done| done.as_ref().is_ok_and(Done::goes_on));
+            results.extend(group);
+            if !goes_on {
+                break;
+            }
+        }
+        results
     }
 
     async fn dial(&self, target: &Target) -> Result<BoxStream, TransportError> {

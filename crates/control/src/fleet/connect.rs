@@ -10,8 +10,8 @@ use portway_model::{
 use portway_secrets::Redacted;
 use portway_store::NodeRow;
 use portway_transport::{
-    Argv, BoxStream, Credential, Entry, Hop, Local, Output, PrivateKey, Ssh, Target, Transport,
-    TransportError, Upload,
+    Argv, BoxStream, Credential, Done, Entry, Hop, Local, Op, Output, PrivateKey, Ssh, Target,
+    Transport, TransportError, Upload,
 };
 
 use super::Reached;
@@ -181,6 +181,13 @@ impl Transport for Reach {
         match self {
             Self::Local(local) => local.relink(link, target).await,
             Self::Ssh(ssh) => ssh.relink(link, target).await,
+        }
+    }
+
+    async fn several(&self, work: &[Op]) -> Vec<Result<Done, TransportError>> {
+        match self {
+            Self::Local(local) => local.several(work).await,
+            Self::Ssh(ssh) => ssh.several(work).await,
         }
     }
 

@@ -95,41 +95,39 @@ pub(super) fn get_outcome(
     done(speaker, "read", path, &output).map(|()| None)
 }
 
-/// Returns the command that lists a folder.
-pub(super) fn list_command(folder: &Utf8Path) -> Result<Argv, ArgvError> {
-    script(LIST, &[folder.as_str()])
+/// Returns the command that lists folders.
+pub(super) fn list_command(folders: &[&Utf8Path]) -> Result<Argv, ArgvError> {
+    script(LIST, &folders.iter().map(|folder| folder.as_str()).collect::<Vec<_>>())
 }
 
 /// Reads what that command said. `None` where a file vanished while it was being listed, and one
 /// should look again.
 pub(super) fn list_outcome(
     speaker: Speaker<'_>,
-    folder: &Utf8Path,
+    folders: &[&Utf8Path],
     output: &Output,
-) -> Option<Result<Option<Vec<Entry>>, TransportError>> {
+) -> Option<Result<Vec<Option<Vec<Entry>>>, TransportError>> {
     let said = output.stderr_text();
     let is_missing = said.contains("No such file or directory");
-    if output.status == NOT_LISTED && is_missing {
-        return Some(Ok(None));
-    }
+    let folder = told_of(folders, &said);
     if output.status == NOT_LISTED && said.trim().is_empty() {
         // The folder was made between the two looks at it.
         return None;
     }
     if output.status == ODD_NAME {
-        let name = output.stdout_text();
-        let name = name.trim_start_matches("./").to_owned();
-        return Some(Err(odd_name(name)));
+        let path = output.stdout_text();
+        let path = path.lines().find(|line| !line.starts_with("n ")).unwrap_or_default();
+        return Some(Err(odd_name(path.replacen("/./", "/", 1))));
     }
     if !output.is_success() {
         // GNU's readlink says nothing of a link that is gone.
         let is_gone = is_missing || said.trim().is_empty();
         let vanished = is_gone && output.status != NOT_LISTED;
-        let failed = || done(speaker, "list", folder, output).map(|()| None);
+        let failed = || done(speaker, "list", folder, output).map(|()| Vec::new());
         return (!vanished).then(failed);
     }
-    match listing::entries(&output.stdout) {
-        Ok(entries) => Some(Ok(Some(entries))),
+    match listing::entries(&output.stdout, folders) {
+        Ok(entries) => Some(Ok(entries)),
         Err(Unread::OddName(name)) => Some(Err(odd_name(name))),
         // Not every `find` tells that what it ran has failed.
         Err(Unread::Incomplete) if said.trim().is_empty() || is_missing => None,
@@ -139,6 +137,13 @@ pub(super) fn list_outcome(
             Some(Err(TransportError::File { doing: "list", path: folder.to_string(), said }))
         }
     }
+}
+
+/// Returns the folder that an error is about; where it names none, the first.
+fn told_of<'a>(folders: &[&'a Utf8Path], said: &str) -> &'a Utf8Path {
+    let named = folders.iter().filter(|folder| said.contains(folder.as_str()));
+    let longest = named.max_by_key(|folder| folder.as_str().len());
+    longest.or(folders.first()).copied().unwrap_or(Utf8Path::new("/"))
 }
 
 /// Returns the command that removes files.

@@ -3,10 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use camino::Utf8PathBuf;
-use portway_policy::Digest;
-
 use crate::{Content, Entry, file::is_odd};
+use camino::{Utf8Path, Utf8PathBuf};
 
 /// The kinds of entries, as they stand in their modes.
 const KIND: u32 = 0o17_0000;
@@ -25,50 +23,73 @@ pub(super) enum Unread {
     Line(String),
 }
 
-/// Reads a listing: every entry with its mode and size first, then digests of files and targets of
-/// links.
-pub(super) fn entries(listing: &[u8]) -> Result<Vec<Entry>, Unread> {
+/// What a listing says of an entry: what it is, and what was read of it.
+#[derive(Default)]
+struct Told {
+    stated: Option<(u32, u64)>,
+    content: Option<Content>,
+}
+
+/// Reads a listing of some folders: every entry with its mode and size first, then digests of files and
+/// targets of links. A folder that is not there has no entries, which is something else than none in it.
+pub(super) fn entries(
+    listing: &[u8],
+    folders: &[&Utf8Path],
+) -> Result<Vec<Option<Vec<Entry>>>, Unread> {
     let Ok(listing) = std::str::from_utf8(listing) else {
         return Err(Unread::OddName(String::from_utf8_lossy(listing).into_owned()));
     };
-    let mut open = BTreeMap::new();
-    let mut entries = Vec::new();
+    let mut all: BTreeMap<&str, BTreeMap<&str, Told>> =
+        folders.iter().map(|folder| (key(folder), BTreeMap::new())).collect();
     let mut lines = listing.lines();
     while let Some(line) = lines.next() {
         let unread = || Unread::Line(line.escape_debug().to_string());
-        let (before, name) = line.split_once("./").ok_or_else(unread)?;
-        let name = checked(name)?;
-        if let Some(stated) = before.strip_prefix("s ") {
-            let (kind, size) = stated_of(stated).ok_or_else(unread)?;
-            match kind {
-                FILE | LINK => {
-                    open.insert(name, (kind, size));
-                }
-                FOLDER => entries.push(Entry { name: name.to_owned(), content: Content::Folder }),
-                _ => entries.push(Entry { name: name.to_owned(), content: Content::Other }),
-            }
+        if let Some(missing) = line.strip_prefix("n ") {
+            all.remove(key(Utf8Path::new(missing))).ok_or_else(unread)?;
             continue;
         }
-        let stated = open.remove(name).ok_or_else(unread)?;
-        let content = match stated {
-            (FILE, size) => {
-                let digest =
-                    before.strip_suffix("  ").and_then(|digest| digest.parse::<Digest>().ok());
+        let (before, name) = line.split_once("/./").ok_or_else(unread)?;
+        let (what, folder) = before.split_at(before.find('/').unwrap_or(before.len()));
+        let folder = all.get_mut(folder).ok_or_else(unread)?;
+        let told = folder.entry(checked(name)?).or_default();
+        if let Some(stated) = what.strip_prefix("s ") {
+            told.stated = Some(stated_of(stated).ok_or_else(unread)?);
+            continue;
+        }
+        let (kind, size) = told.stated.ok_or_else(unread)?;
+        told.content = Some(match kind {
+            FILE => {
+                let digest = what.strip_suffix("  ").and_then(|digest| digest.parse().ok());
                 Content::File { size, digest: digest.ok_or_else(unread)? }
             }
-            _ if before == "l " => {
+            LINK if what == "l " => {
                 let target = lines.next().filter(|target| !target.is_empty());
                 Content::Link { target: Utf8PathBuf::from(target.ok_or_else(unread)?) }
             }
             _ => return Err(unread()),
+        });
+    }
+    let of = |folder: &&Utf8Path| all.get(key(folder)).map(whole).transpose();
+    folders.iter().map(of).collect()
+}
+
+/// A folder as its path stands before `/./`.
+fn key(folder: &Utf8Path) -> &str {
+    folder.as_str().trim_end_matches('/')
+}
+
+fn whole(entries: &BTreeMap<&str, Told>) -> Result<Vec<Entry>, Unread> {
+    let entry = |(name, told): (&&str, &Told)| {
+        let content = match (told.stated, &told.content) {
+            (Some((FILE | LINK, _)), content) => content.clone(),
+            (Some((FOLDER, _)), None) => Some(Content::Folder),
+            (Some(_), None) => Some(Content::Other),
+            (_, _) => None,
         };
-        entries.push(Entry { name: name.to_owned(), content });
-    }
-    if !open.is_empty() {
-        return Err(Unread::Incomplete);
-    }
-    entries.sort_unstable();
-    Ok(entries)
+        let content = content.ok_or(Unread::Incomplete)?;
+        Ok(Entry { name: (*name).to_owned(), content })
+    };
+    entries.iter().map(entry).collect()
 }
 
 /// `81a4 12 `: mode and size.
@@ -87,22 +108,47 @@ fn checked(name: &str) -> Result<&str, Unread> {
 
 #[cfg(test)]
 mod tests {
+    use portway_policy::Digest;
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Reads a listing of one folder, whose entries stand there without it.
+    fn entries(listing: &[u8]) -> Result<Vec<Entry>, Unread> {
+        let folder = Utf8Path::new("/");
+        let all = super::entries(listing, &[folder])?;
+        Ok(all.into_iter().next().flatten().unwrap_or_default())
+    }
+
+    #[test]
+    fn several_folders_are_told_apart() {
+        let digest = Digest::of(b"x");
+        let listing = format!(
+            "n /gone\ns 81a4 1 /a b/./x\ns 81a4 2 /a/./x\n{digest}  /a/./x\n{digest}  /a b/./x\n"
+        );
+        let folders = ["/a", "/gone", "/a b", "/empty"].map(Utf8Path::new);
+
+        let read = super::entries(listing.as_bytes(), &folders).unwrap();
+
+        let file =
+            |size| vec![Entry { name: "x".to_owned(), content: Content::File { size, digest } }];
+        assert_eq!(read, [Some(file(2)), None, Some(file(1)), Some(Vec::new())]);
+        let other = super::entries(b"s 81a4 1 /b/./x\n", &folders);
+        assert!(matches!(other, Err(Unread::Line(_))), "{other:?}");
+    }
 
     #[test]
     fn a_listing_is_read() {
         let digest = Digest::of(b"x");
         let listing = format!(
-            "s 81a4 1 ./b\ns 81a4 1 ./a  c\ns a1ff 9 ./link\ns 41ed 4096 ./z\ns 11a4 0 ./y\n\
-             {digest}  ./b\n{digest}  ./a  c\nl ./link\n/some ./where\n"
+            "s 81a4 1 /./b\ns 81a4 1 /./a  c\ns a1ff 9 /./link\ns 41ed 4096 /./z\ns 11a4 0 /./y\n\
+             {digest}  /./b\n{digest}  /./a  c\nl /./link\n/some /./where\n"
         );
 
         let entries = entries(listing.as_bytes()).unwrap();
 
         let file = Content::File { size: 1, digest };
-        let link = Content::Link { target: Utf8PathBuf::from("/some ./where") };
+        let link = Content::Link { target: Utf8PathBuf::from("/some /./where") };
         let expected = [
             ("a  c", file.clone()),
             ("b", file),
@@ -119,27 +165,27 @@ mod tests {
         let digest = Digest::of(b"x");
         for listing in [
             "x".to_owned(),
-            "s ./a".to_owned(),
-            "s 81a4 x ./a".to_owned(),
-            format!("{digest}  ./a"),
-            format!("s a1ff 1 ./a\n{digest}  ./a"),
-            "s 81a4 1 ./a\nl ./a\nb".to_owned(),
-            "s a1ff 1 ./a\nl ./a".to_owned(),
+            "s /./a".to_owned(),
+            "s 81a4 x /./a".to_owned(),
+            format!("{digest}  /./a"),
+            format!("s a1ff 1 /./a\n{digest}  /./a"),
+            "s 81a4 1 /./a\nl /./a\nb".to_owned(),
+            "s a1ff 1 /./a\nl /./a".to_owned(),
         ] {
             assert!(matches!(entries(listing.as_bytes()), Err(Unread::Line(_))), "{listing}");
         }
         for listing in
-            [&b"s 41ed 1 ./"[..], b"s 41ed 1 ./a/b", b"s 41ed 1 ./\xff", b"s 41ed 1 ./a\x7f"]
+            [&b"s 41ed 1 /./"[..], b"s 41ed 1 /./a/b", b"s 41ed 1 /./\xff", b"s 41ed 1 /./a\x7f"]
         {
             assert!(matches!(entries(listing), Err(Unread::OddName(_))), "{listing:?}");
         }
-        assert_eq!(entries(b"s 81a4 1 ./a\n"), Err(Unread::Incomplete));
+        assert_eq!(entries(b"s 81a4 1 /./a\n"), Err(Unread::Incomplete));
     }
 
     proptest! {
         #[test]
         fn whatever_is_read_is_a_name_in_the_folder(
-            listing in "((s (81a4|a1ff|41ed|[0-9a-f]{1,9}) [0-9]{1,3} |l |[0-9a-f]{64}  |.{0,3})\\./[a-c/\u{1b}]{0,2}\n){0,9}"
+            listing in "((s (81a4|a1ff|41ed|[0-9a-f]{1,9}) [0-9]{1,3} |l |[0-9a-f]{64}  |.{0,3})/\\./[a-c/\u{1b}]{0,2}\n){0,9}"
         ) {
             for entry in entries(listing.as_bytes()).unwrap_or_default() {
                 prop_assert!(checked(&entry.name).is_ok());

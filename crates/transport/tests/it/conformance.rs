@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use camino::{Utf8Path, Utf8PathBuf};
 use portway_policy::Digest;
 use portway_transport::{
-    Argv, Content, Entry, Mode, Output, Status, Transport, TransportError, Upload,
+    Argv, Content, Done, Entry, Mode, Op, Output, Status, Transport, TransportError, Upload,
 };
 
 /// How long a command may take that is not to be ended.
@@ -57,6 +57,11 @@ macro_rules! conformance {
             a_link_is_made_and_moved
             a_link_to_a_folder_is_moved_too
             a_link_always_names_something
+            several_operations_are_done_in_order
+            what_each_of_several_prints_is_its_own
+            what_fails_is_the_last_of_several
+            each_of_several_prints_no_more_than_its_caller_takes
+            folders_are_listed_together
         );
     };
     (@tests $place:ty: $($name:ident)*) => {
@@ -476,6 +481,135 @@ pub(crate) async fn sh(place: &impl Place, line: &str) -> String {
 
 pub(crate) async fn put(place: &impl Place, files: &[Upload]) {
     place.transport().put(files).await.unwrap();
+}
+
+pub(crate) async fn several_operations_are_done_in_order(place: &impl Place) {
+    let (first, second) = (place.dir().join("first"), place.dir().join("a b"));
+    let other = place.dir().join("other");
+    let work = [
+        Op::Put(vec![upload(place, "first", "one")]),
+        script(&format!("cat {first}; mkdir {other}")),
+        Op::Put(vec![upload(place, "a b", "two"), upload(place, "other/x", "three")]),
+        Op::Relink { link: place.dir().join("link"), target: second.clone() },
+        Op::Run { argv: words(["cat"]), stdin: b"in".to_vec(), deadline: PATIENCE },
+        Op::Remove(vec![first.clone()]),
+        Op::Get(second.clone()),
+        Op::Get(first.clone()),
+        Op::List(vec![place.dir().to_owned(), place.dir().join("missing"), other.clone()]),
+        script("echo after"),
+    ];
+
+    let results = place.transport().several(&work).await;
+
+    let done: Vec<_> = results.into_iter().map(Result::unwrap).collect();
+    let [_, one, _, _, echoed, _, two, gone, Done::Listed(listed), after] = &done[..] else {
+        panic!("{done:?}")
+    };
+    let printed = [one, echoed, after].map(|done| ran(done).stdout_text().into_owned());
+    assert_eq!(printed, ["one", "in", "after\n"]);
+    assert_eq!((two, gone), (&Done::Got(Some(b"two".to_vec())), &Done::Got(None)));
+    let names = |entries: &Option<Vec<Entry>>| {
+        entries.as_ref().map(|all| all.iter().map(|one| one.name.clone()).collect::<Vec<_>>())
+    };
+    let expected = [Some(&["a b", "link", "other"][..]), None, Some(&["x"])];
+    let expected = expected
+        .map(|names| names.map(|all| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>()));
+    assert_eq!(listed.iter().map(names).collect::<Vec<_>>(), expected);
+}
+
+pub(crate) async fn what_each_of_several_prints_is_its_own(place: &impl Place) {
+    let bytes = noise(1 << 18);
+    let work = [
+        script(r"printf 'a\377'; printf 'b' >&2"),
+        Op::Run { argv: words(["cat"]), stdin: bytes.clone(), deadline: PATIENCE },
+        script("printf '\\n\\n'; printf 'c\\n' >&2"),
+        script("exit 3"),
+    ];
+
+    let results = place.transport().several(&work).await;
+
+    let said: Vec<_> = results
+        .into_iter()
+        .map(|result| {
+            let done = result.unwrap();
+            let output = ran(&done);
+            (output.status.clone(), output.stdout.clone(), output.stderr.clone())
+        })
+        .collect();
+    let ok = Status::Exited(0);
+    let expected = [
+        (ok.clone(), b"a\xff".to_vec(), b"b".to_vec()),
+        (ok.clone(), bytes, Vec::new()),
+        (ok, b"\n\n".to_vec(), b"c\n".to_vec()),
+        (Status::Exited(3), Vec::new(), Vec::new()),
+    ];
+    assert!(said == expected, "what came back is not what was printed");
+}
+
+pub(crate) async fn what_fails_is_the_last_of_several(place: &impl Place) {
+    let after = place.dir().join("after");
+    let touch = || script(&format!("echo x >{after}"));
+    let nowhere = upload(place, "missing/file", "x");
+
+    let failed = place.transport().several(&[script("true"), script("exit 4"), touch()]).await;
+    let missing = place.transport().several(&[Op::Put(vec![nowhere]), touch()]).await;
+    let slow =
+        Op::Run { argv: shell("sleep 60"), stdin: Vec::new(), deadline: Duration::from_secs(1) };
+    let late = place.transport().several(&[script("true"), slow, touch()]).await;
+
+    let [Ok(_), Ok(Done::Ran(output))] = &failed[..] else { panic!("{failed:?}") };
+    assert_eq!(output.status, Status::Exited(4));
+    assert!(matches!(&missing[..], [Err(TransportError::NoFolder { .. })]), "{missing:?}");
+    assert!(matches!(&late[..], [Ok(_), Err(TransportError::TimedOut { .. })]), "{late:?}");
+    assert_eq!(place.transport().get(&after).await.unwrap(), None, "nothing is done after it");
+}
+
+pub(crate) async fn each_of_several_prints_no_more_than_its_caller_takes(place: &impl Place) {
+    let after = place.dir().join("after");
+    let run = |argv: Argv| Op::Run { argv, stdin: Vec::new(), deadline: PATIENCE };
+    let little = || run(shell("head -c 64 /dev/zero").printing_at_most(64));
+    for bytes in [65, 80_000_000] {
+        let much = shell(&format!("head -c {bytes} /dev/zero")).printing_at_most(64);
+
+        let work = [little(), run(much), script(&format!("true >{after}"))];
+        let done = place.transport().several(&work).await;
+
+        let Some(Err(TransportError::TooLong { .. })) = done.last() else { panic!("{done:?}") };
+        assert!(
+            done.iter().filter_map(|done| done.as_ref().ok()).all(|done| ran(done).is_success())
+        );
+    }
+    let within = place.transport().several(&[little(), little()]).await;
+    assert_eq!(within.iter().filter(|done| done.is_ok()).count(), 2, "{within:?}");
+}
+
+pub(crate) async fn folders_are_listed_together(place: &impl Place) {
+    let inner = place.dir().join("in ner");
+    run(place, &words(["mkdir", inner.as_str()]), b"").await;
+    put(place, &[upload(place, "a", "1")]).await;
+    put(place, &[upload(place, "in ner/a", "2")]).await;
+
+    let folders = vec![place.dir().to_owned(), inner.clone(), place.dir().join("gone")];
+    let mut done = place.transport().several(&[Op::List(folders), script("true")]).await;
+
+    assert_eq!(done.len(), 2);
+    let Ok(Done::Listed(listed)) = done.remove(0) else { panic!("it is no listing") };
+    let file = |bytes: &[u8]| Content::File {
+        size: u64::try_from(bytes.len()).unwrap(),
+        digest: Digest::of(bytes),
+    };
+    let entry = |name: &str, content| Entry { name: name.to_owned(), content };
+    let outer = vec![entry("a", file(b"1")), entry("in ner", Content::Folder)];
+    assert_eq!(listed, [Some(outer), Some(vec![entry("a", file(b"2"))]), None]);
+}
+
+fn ran(done: &Done) -> &Output {
+    let Done::Ran(output) = done else { panic!("it ran nothing: {done:?}") };
+    output
+}
+
+fn script(text: &str) -> Op {
+    Op::Run { argv: shell(text), stdin: Vec::new(), deadline: PATIENCE }
 }
 
 pub(crate) async fn list(place: &impl Place) -> Vec<Entry> {

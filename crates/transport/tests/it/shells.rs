@@ -18,6 +18,7 @@ async fn shells_of_the_posix_family_carry_every_word() {
 
         words_arrive_as_they_are(&far).await;
         files_have_any_usual_name(&far).await;
+        crate::conformance::what_each_of_several_prints_is_its_own(&far).await;
     }
 }
 
@@ -38,6 +39,8 @@ async fn a_node_with_busybox_alone_is_served() {
     files_have_any_usual_name(&far).await;
     crate::conformance::sh(&far, &format!("rm -rf {0} && mkdir {0}", dir(&far))).await;
     a_folder_is_listed_with_digests(&far).await;
+    crate::conformance::sh(&far, &format!("rm -rf {0} && mkdir {0}", dir(&far))).await;
+    crate::conformance::several_operations_are_done_in_order(&far).await;
     crate::conformance::sh(&far, &format!("rm -rf {0} && mkdir {0}", dir(&far))).await;
     crate::conformance::a_command_that_outlives_its_deadline_is_gone(&far).await;
     crate::conformance::a_missing_program_is_named(&far).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use portway_testkit::sshd::SshdOptions;
-use portway_transport::{Argv, Hop, Ssh, SudoRefusal, Target, Transport as _, TransportError};
+use portway_transport::{Argv, Hop, Op, Ssh, SudoRefusal, Target, Transport as _, TransportError};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, UnixListener},
@@ -49,6 +49,21 @@ async fn where_sudo_is_not_to_be_used_nothing_is_sent_that_needs_it() {
         panic!("{refused:?}")
     };
     assert!(error.remedy().contains("--sudo true"), "{}", error.remedy());
+    assert_eq!(ssh.connections(), 0);
+}
+
+#[tokio::test]
+async fn where_sudo_is_not_to_be_used_none_of_several_commands_is_sent_that_needs_it() {
+    let far = Far::run();
+    let hop = Hop { user: "deploy".parse().unwrap(), ..hop(&far.sshd) };
+    let ssh = Ssh::new(hop, Vec::new()).without_sudo();
+    let asks = |argv: Argv| Op::Run { argv, stdin: Vec::new(), deadline: PATIENCE };
+
+    let refused = ssh.several(&[asks(words(["id", "-u"]).as_root()), asks(words(["id"]))]).await;
+
+    let [Err(TransportError::Sudo { refusal: SudoRefusal::SwitchedOff, .. })] = &refused[..] else {
+        panic!("{refused:?}")
+    };
     assert_eq!(ssh.connections(), 0);
 }
 

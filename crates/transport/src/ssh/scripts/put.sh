@@ -27,7 +27,12 @@ sha256sum -c sums >/dev/null
 cd files
 if [ $# -gt 0 ]; then
     flush "$@"
-    sh -c "$refuse_folders" "$folder" "$@"
+    for file; do
+        if [ -d "$folder/$file" ] && [ ! -L "$folder/$file" ]; then
+            echo "$folder/${file#./}: Is a directory" >&2
+            exit 1
+        fi
+    done
     mv -f -- "$@" "$folder/"
 else
     flush -f "$staging"
