@@ -17,7 +17,7 @@ use portway_transport::{Output, Transport};
 use crate::{
     Journal, StepError,
     home::Home,
-    step::{Node, printed},
+    step::{Act, Node, printed},
     tools,
 };
 
@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The bits of a mode by which others may do anything, and by which the group passes.
 const OTHERS: u32 = 0o007;
 const GROUP_PASSES: u32 = 0o010;
+/// Prints the modes of folders, of those that are there.
+const MODES: &str = r#"stat -c %a -- "$@" 2>/dev/null || :"#;
 
 /// How the folders of a node are, or come to be, closed to all but those who must read there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,13 +55,17 @@ fn folders(layout: &Layout) -> [Utf8PathBuf; 2] {
     [home.objects, home.releases]
 }
 
-/// Tells whether others than the engine and whoever logs in pass into the folders. What is not there
-/// is open to nobody.
-pub(crate) async fn is_open<T: Transport, J: Journal>(
-    node: &Node<'_, T, J>,
-    layout: &Layout,
-) -> Result<bool, StepError> {
-    Ok(modes(node, layout).await?.iter().any(|mode| mode & OTHERS != 0))
+/// Returns what tells whether others than the engine and whoever logs in pass into the folders; see
+/// [`is_open`]. What is not there is open to nobody.
+pub(crate) fn look(layout: &Layout) -> Result<Act, StepError> {
+    let folders = folders(layout);
+    let words: Vec<_> = folders.iter().map(|path| path.as_str()).collect();
+    Act::look("looked who may read objects and releases", MODES, &words)
+}
+
+/// Reads what that printed.
+pub(crate) fn is_open(output: &Output) -> bool {
+    modes_of(output).iter().any(|mode| mode & OTHERS != 0)
 }
 
 async fn modes<T: Transport, J: Journal>(

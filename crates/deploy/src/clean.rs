@@ -56,7 +56,7 @@ pub async fn clean<T: Transport, J: Journal>(
         turn::take(&node, &home, it.owner).await?;
     }
     let steps = it.engine.steps(Candidate { files: Vec::new() }, it.release, it.facts);
-    stage::clear_stale(it, &node, &steps).await?;
+    stage::clear_stale(it, &node, &steps.activate).await?;
     let link = &steps.activate.link;
     let mut links = vec![link.clone()];
     let is_led_here = is_ours(&node, &layout.reached_by, &layout.home).await?;

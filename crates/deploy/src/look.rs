@@ -1,19 +1,23 @@
 //! What a node has, read from the node.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use portway_engine::{Layout, Link, Object, Probe, Release};
 use portway_policy::Digest;
-use portway_transport::{Content, Entry, Transport};
+use portway_transport::{Content, Done, Entry, Transport};
 use uuid::Uuid;
 
 use crate::{
-    Journal, NodeState, StepError,
+    Journal, NodeState, StepError, access,
     home::{self, Home},
     probe,
-    step::Node,
-    turn,
+    step::{Act, Node},
+    turn::{self, Notes},
 };
 
 /// How long an engine that runs takes to say what it serves.
@@ -125,6 +129,75 @@ impl Look {
     }
 }
 
+/// What stands in the folders that a deployment looks at, read in one go.
+#[derive(Debug, Default)]
+pub(crate) struct Folders(BTreeMap<Utf8PathBuf, Vec<Entry>>);
+
+impl Folders {
+    /// Returns what lists them.
+    pub(crate) fn act(layout: &Layout, link: &Link) -> Act {
+        Act::list(Self::all(layout, link))
+    }
+
+    /// Reads what was listed.
+    pub(crate) fn of(layout: &Layout, link: &Link, done: Option<Done>) -> Self {
+        let listed = match done {
+            Some(Done::Listed(listed)) => listed,
+            Some(Done::Ran(_) | Done::Done(_) | Done::Got(_)) | None => Vec::new(),
+        };
+        let listed = listed.into_iter().map(Option::unwrap_or_default);
+        Self(Self::all(layout, link).into_iter().zip(listed).collect())
+    }
+
+    /// Returns what stands in one of them.
+    pub(crate) fn entries(&self, folder: &Utf8Path) -> &[Entry] {
+        self.0.get(folder).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn all(layout: &Layout, link: &Link) -> Vec<Utf8PathBuf> {
+        let home = Home::of(layout);
+        let all = BTreeSet::from([
+            folder_of(&link.link).to_owned(),
+            folder_of(&layout.reached_by).to_owned(),
+            home.objects,
+            home.releases,
+        ]);
+        all.into_iter().collect()
+    }
+
+    /// Says what they tell of a node.
+    pub(crate) fn look(
+        &self,
+        layout: &Layout,
+        link: &Link,
+        state: Option<NodeState>,
+    ) -> Result<Look, StepError> {
+        let name = link.link.file_name().unwrap_or_default();
+        let found = self.entries(folder_of(&link.link)).iter().find(|entry| entry.name == name);
+        let target = match found.map(|entry| &entry.content) {
+            None => None,
+            Some(Content::Link { target }) => Some(target.clone()),
+            // What [`crate::clean`] leaves for an engine that insists on a file.
+            Some(Content::File { digest, .. }) if *digest == Digest::of(b"") => None,
+            Some(_) => {
+                let what = "it is no symbolic link".to_owned();
+                return Err(StepError::InTheWay { path: link.link.clone(), what });
+            }
+        };
+        let linked = target.as_deref().and_then(Utf8Path::file_name).and_then(home::named);
+        let home = Home::of(layout);
+        let objects = digests(self.entries(&home.objects));
+        let releases = digests(self.entries(&home.releases));
+        let (running, silent, is_open) = (None, None, false);
+        Ok(Look { state, target, linked, running, silent, is_open, objects, releases })
+    }
+}
+
+/// Returns the folder in which a file stands.
+pub(crate) fn folder_of(path: &Utf8Path) -> &Utf8Path {
+    path.parent().unwrap_or(Utf8Path::new("/"))
+}
+
 /// Reads what a node has. `probe` says how the engine is asked what it serves.
 pub(crate) async fn read<T: Transport, J: Journal>(
     node: &Node<'_, T, J>,
@@ -133,39 +206,35 @@ pub(crate) async fn read<T: Transport, J: Journal>(
     probe: &Probe,
 ) -> Result<Look, StepError> {
     let home = Home::of(layout);
-    let state = turn::state(node, &home).await?;
-    let folder = link.link.parent().unwrap_or(Utf8Path::new("/"));
-    let name = link.link.file_name().unwrap_or_default();
-    let target = match node.list(folder).await?.into_iter().find(|entry| entry.name == name) {
-        None => None,
-        Some(Entry { content: Content::Link { target }, .. }) => Some(target),
-        // What [`crate::clean`] leaves for an engine that insists on a file.
-        Some(Entry { content: Content::File { digest, .. }, .. }) if digest == Digest::of(b"") => {
-            None
-        }
-        Some(_) => {
-            let what = "it is no symbolic link".to_owned();
-            return Err(StepError::InTheWay { path: link.link.clone(), what });
-        }
+    let acts = [access::look(layout)?, Notes::act(&home)?, Folders::act(layout, link)];
+    // They change nothing, and neither waits for the other.
+    let (read, answer) = tokio::join!(node.all(&acts), probe::ask(node.transport, probe, ASK));
+    let mut read = read?.into_iter();
+    let mut ran = || match read.next() {
+        Some(Done::Ran(output)) => Some(output),
+        Some(Done::Listed(_) | Done::Done(_) | Done::Got(_)) | None => None,
     };
-    let linked = target.as_deref().and_then(Utf8Path::file_name).and_then(home::named);
-    let (running, silent) = match probe::ask(node.transport, probe, ASK).await {
+    let is_open = ran().is_some_and(|output| access::is_open(&output));
+    let notes = ran().map(|output| Notes::of(&output)).filter(|notes| !notes.is_last_gone());
+    let notes = match notes {
+        Some(notes) => notes,
+        None => turn::notes(node, &home).await?,
+    };
+    let look = Folders::of(layout, link, read.next()).look(layout, link, notes.state(&home)?)?;
+    let (running, silent) = match answer {
         Ok(answer) => match answer.parse() {
             Ok(digest) => (Some(digest), None),
             Err(_) => (None, Some(format!("it answers `{answer}`"))),
         },
         Err(problem) => (None, Some(problem.to_string())),
     };
-    let objects = digests(node.list(&home.objects).await?);
-    let releases = digests(node.list(&home.releases).await?);
-    let is_open = false;
-    Ok(Look { state, target, linked, running, silent, is_open, objects, releases })
+    Ok(Look { running, silent, is_open, ..look })
 }
 
-fn digests(entries: Vec<Entry>) -> BTreeMap<String, Digest> {
-    let file = |entry: Entry| match entry.content {
-        Content::File { digest, .. } => Some((entry.name, digest)),
+fn digests(entries: &[Entry]) -> BTreeMap<String, Digest> {
+    let file = |entry: &Entry| match &entry.content {
+        Content::File { digest, .. } => Some((entry.name.clone(), *digest)),
         Content::Folder | Content::Link { .. } | Content::Other => None,
     };
-    entries.into_iter().filter_map(file).collect()
+    entries.iter().filter_map(file).collect()
 }

@@ -1,7 +1,7 @@
 //! One deployment on one node, from its turn to its end. The order of stages, and what follows what,
 //! stands in [`Stage::next`] alone.
 
-use portway_engine::{Candidate, Engine, EngineFacts, Release};
+use portway_engine::{Candidate, Engine, EngineFacts, Release, TopLevel};
 use portway_model::{Finding, Outcome, Stage};
 use portway_policy::Digest;
 use portway_transport::Transport;
@@ -9,7 +9,7 @@ use portway_transport::Transport;
 use tracing::warn;
 
 use crate::{
-    Journal, Look, Owner, StepError, Unwritten, access,
+    Journal, Look, Owner, StepError, Unwritten,
     look::read,
     proof::{Answers, Proof},
     stage,
@@ -116,6 +116,10 @@ pub(crate) struct Progress {
     pub(crate) before: Option<Digest>,
     /// The workers that were there before the engine was last told to read anew.
     pub(crate) workers: Before,
+    /// The release that stays beside this one, with the names of its objects as they lie on the node.
+    pub(crate) before_list: Option<(Digest, Vec<u8>)>,
+    /// The engine's own configuration, for the test.
+    pub(crate) top_level: Option<TopLevel>,
     /// How many files were sent.
     pub(crate) sent: usize,
     /// What sites answered before.
@@ -169,10 +173,7 @@ pub async fn rehearse<T: Transport, J: Journal>(
 pub async fn look<T: Transport>(it: &Deployment<'_, T>) -> Result<Look, StepError> {
     let node = Node { transport: it.transport, journal: &Unwritten, stage: Stage::Queued };
     let steps = stage::steps(it, Candidate { files: Vec::new() });
-    let layout = &it.facts.layout;
-    let is_open = access::is_open(&node, layout).await?;
-    let found = read(&node, layout, &steps.activate, &steps.probe).await?;
-    Ok(Look { is_open, ..found })
+    Box::pin(read(&node, &it.facts.layout, &steps.activate, &steps.probe)).await
 }
 
 /// Does the work of one stage.

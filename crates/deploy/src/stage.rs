@@ -1,34 +1,33 @@
 //! The work of each stage.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use portway_engine::{
-    Candidate, CandidateFile, Command, Layout, Object, Probe, Release, Rights, Steps, Test,
-    TopLevel,
+    Candidate, CandidateFile, Layout, Link, Object, Probe, Release, Steps, Test, TopLevel,
 };
 use portway_policy::Digest;
-use portway_transport::{Content, Mode, Target, Transport, Upload};
+use portway_transport::{Content, Done, Entry, Mode, Target, Transport, Upload};
 use tracing::warn;
 
 use crate::{
     ByOthers, Deployment, Journal, NodeState, StepError, access, fence,
     home::{self, Home},
-    instance, look,
+    instance,
+    look::{self, Folders, folder_of},
     probe::{self, Silent},
     proof::{self, Doors},
     run::{Fault, Progress},
-    step::{Node, printed},
+    step::{Act, Node, printed},
     switch::Switch,
-    turn, workers,
+    turn::{self, Notes},
+    workers,
 };
 
-/// How long folders may take to be made.
-const FOLDERS: Duration = Duration::from_secs(10);
-/// Makes Portway's folders, and tells the modes of those with objects and releases, which are the last
-/// two. They are nobody else's before it is known whose they are.
-const FOLDERS_SCRIPT: &str = r#"mkdir -p -m 0711 -- "$1" "$2" && mkdir -p -m 0700 -- "$3" "$4" &&
-    exec stat -c %a -- "$3" "$4""#;
+/// The modes of Portway's own folders: the engine passes through the first to the objects it knows of, and
+/// nobody can list it. What lies in the second is for the login alone, until it is known whose it is.
+const PASSED: &str = "0711";
+const CLOSED: &str = "0700";
 
 /// Sends what the node lacks. Nothing that runs is touched.
 pub(crate) async fn send<T: Transport, J: Journal>(
@@ -38,56 +37,122 @@ pub(crate) async fn send<T: Transport, J: Journal>(
 ) -> Result<(), Fault> {
     let layout = &it.facts.layout;
     let home = Home::of(layout);
-    let steps = steps(it, Candidate { files: Vec::new() });
-    make_folders(it, node, &home).await?;
+    let link = steps(it, Candidate { files: Vec::new() }).activate;
+    let notes = make_folders(it, node, &home).await?;
     // In this order; see `fence`.
-    turn::take(node, &home, it.owner).await?;
-    clear_stale(it, node, &steps).await?;
-    let mut found = look::read(node, layout, &steps.activate, &steps.probe).await?;
-    turn::hold(node, &home, it.owner).await?;
+    let mut begin = notes.begin(&home, it.owner)?;
+    let state = notes.state(&home)?;
+    let (found, before_list) = loop {
+        let read = read_in_turn(it, node, begin, state.as_ref()).await?;
+        let Some(clear) = Act::remove(stale(it, &read.0, &link)) else { break read };
+        begin = vec![clear];
+    };
+    let mut look = found.look(layout, &link, state)?;
     if it.by_others == ByOthers::Respect
-        && let Some(what) = found.changed_by_others()
+        && let Some(what) = look.changed_by_others()
     {
+        turn::hold(node, &home, it.owner).await?;
         return Err(StepError::Changed { what }.into());
     }
-    progress.before = proven(&found);
+    progress.before = proven(&look);
+    progress.before_list = before_list;
     if let Some(before) = progress.before {
         // What was proven is the way back, whatever an earlier deployment left linked.
-        found.target = Some(entry_path(layout, before, it.release));
+        look.target = Some(entry_path(layout, before, it.release));
     }
-    progress.switch = Some(
-        Switch::plan(node, layout, &steps.activate, &found, it.engine.insists_on_entrance())
-            .await?,
-    );
-    let files = missing(it, &found)?;
-    node.put(&files).await?;
+    let insists = it.engine.insists_on_entrance();
+    progress.switch = Some(Switch::plan(layout, &link, &look, &found, insists)?);
+    let files = missing(it, &look)?;
     progress.sent = files.len();
-    progress.look = found;
+    progress.look = look;
+    let beside = found.entries(folder_of(&layout.reached_by)).to_vec();
+    progress.top_level = Some(put_and_read(it, node, &files, beside).await?);
     Ok(())
+}
+
+/// Begins the turn, and reads what the node has: what stands in its folders, and the list of objects of
+/// the release before.
+async fn read_in_turn<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    node: &Node<'_, T, J>,
+    begin: Vec<Act>,
+    state: Option<&NodeState>,
+) -> Result<(Folders, Option<(Digest, Vec<u8>)>), StepError> {
+    let layout = &it.facts.layout;
+    let link = steps(it, Candidate { files: Vec::new() }).activate;
+    let mut acts = begin;
+    let before = state.and_then(|state| predecessor(it, state.release, Some(state)));
+    acts.extend(
+        before.map(|before| Act::get(&home::list_of(&entry_path(layout, before, it.release)))),
+    );
+    acts.push(Folders::act(layout, &link));
+    let mut done = node.all(&acts).await?;
+    let listed = done.pop();
+    let list = match done.pop() {
+        Some(Done::Got(list)) => list,
+        Some(Done::Ran(_) | Done::Done(_) | Done::Listed(_)) | None => None,
+    };
+    Ok((Folders::of(layout, &link, listed), before.zip(list)))
+}
+
+/// Writes files, still in this turn, and reads the engine's own configuration for the test.
+async fn put_and_read<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    node: &Node<'_, T, J>,
+    files: &[Upload],
+    beside: Vec<Entry>,
+) -> Result<TopLevel, StepError> {
+    let layout = &it.facts.layout;
+    let home = Home::of(layout);
+    let mut acts = vec![turn::held(&home, it.owner)?];
+    acts.extend(Act::put(files));
+    acts.push(Act::get(&layout.top_level));
+    let done = turn::in_turn(node, &home, it.owner, &acts).await?;
+    top_level_of(layout, done.into_iter().chain([Done::Listed(vec![Some(beside)])]).collect())
 }
 
 /// Has the engine try the release beside what runs.
 pub(crate) async fn test<T: Transport, J: Journal>(
     it: &Deployment<'_, T>,
     node: &Node<'_, T, J>,
-    _progress: &mut Progress,
+    progress: &mut Progress,
 ) -> Result<(), Fault> {
-    let steps = steps(it, candidate(it, node).await?);
-    make_test_folders(it, node, steps.test.files()).await?;
+    let Some(top_level) = progress.top_level.take() else { return Ok(()) };
+    let candidate = it.engine.candidate(&top_level, it.release, it.facts);
+    let steps = steps(it, candidate.map_err(StepError::from)?);
+    let files = steps.test.files();
+    let mut acts: Vec<_> = test_folders(it, files)?.into_iter().collect();
+    acts.extend(Act::put(&uploads(files)?));
     match &steps.test {
         Test::Command { files, command } => {
-            node.put(&uploads(files)?).await?;
-            let result = node.run(command).await;
-            let is_refused = result.as_ref().is_ok_and(|output| !output.is_success());
-            let intact = if is_refused { intact(node, files).await } else { Ok(()) };
-            let cleared = node.remove(&paths(files)).await;
-            let output = result?;
-            cleared?;
-            intact?;
-            if is_refused { Err(refusal(it, printed(&output))) } else { Ok(()) }
+            let put = acts.len();
+            acts.push(Act::run(command)?);
+            acts.extend(Act::remove(paths(files)));
+            let results = node.several(&acts).await;
+            let refused = match results.get(put) {
+                Some(Ok(Done::Ran(output))) if !output.is_success() => Some(printed(output)),
+                _ => None,
+            };
+            if let Some(output) = refused {
+                let intact = intact(node, files).await;
+                node.remove(&paths(files)).await?;
+                intact?;
+                return Err(refusal(it, output));
+            }
+            let mut failed = None;
+            for (act, result) in acts.iter().zip(results) {
+                let done = result.and_then(|done| act.succeeded(done));
+                failed = failed.or(done.err());
+            }
+            let Some(error) = failed else { return Ok(()) };
+            // The first error is why; what cannot be cleared now, the next test replaces.
+            if let Err(error) = node.remove(&paths(files)).await {
+                warn!(%error, "what was to be tested is left on the node");
+            }
+            Err(error.into())
         }
         Test::Instance { files, command, probe } => {
-            node.put(&uploads(files)?).await?;
+            node.all(&acts).await?;
             let result = instance::attempt(node, files, command, probe).await;
             let cleared = node.remove(&paths(files)).await;
             let problem = result?;
@@ -110,13 +175,11 @@ pub(crate) async fn activate<T: Transport, J: Journal>(
         progress.answers = proof::before(it.transport, &doors(it), it.proofs).await;
         progress.answers.note(node, it.proofs, began);
     }
-    progress.switched = true;
     let home = Home::of(&it.facts.layout);
-    let (workers, applied) =
-        tokio::join!(workers::seen(node, &steps.probe), switch.apply(node, &home, it.owner));
-    applied?;
-    progress.workers = workers;
-    Ok(node.reload(steps.reload.as_ref()).await?)
+    let acts = switch.acts(&home, it.owner)?;
+    progress.switched = true;
+    progress.workers = switch_and_reload(it, node, &steps, acts).await?;
+    Ok(())
 }
 
 /// Asks the engine until it serves the release, and notes that it does.
@@ -138,22 +201,25 @@ pub(crate) async fn prove<T: Transport, J: Journal>(
         progress.told = verdict.told;
     }
     let home = Home::of(&it.facts.layout);
-    // Proven once more, a release is not its own predecessor.
-    let before = match progress.before {
-        Some(before) if before != it.release.digest => Some(before),
-        _ => progress.look.state.as_ref().and_then(|state| state.before),
-    };
+    let before = predecessor(it, progress.before, progress.look.state.as_ref());
     let state = NodeState {
         release: Some(it.release.digest),
         entry: Some(it.release.entry.digest()),
         before,
         ..turn::blank(it.owner)
     };
-    turn::hold(node, &home, it.owner).await?;
-    turn::note(node, &home, it.owner, state).await?;
-    if let Err(error) = prune(it, node, &home, before, &progress.look).await {
+    let mut acts = vec![turn::held(&home, it.owner)?];
+    acts.push(turn::note(&home, it.owner, &state)?);
+    let noted = acts.len();
+    acts.extend(turn::removal(&home, it.owner, &unneeded(it, &home, before, progress))?);
+    let mut done = turn::in_turn_so_far(node, &home, it.owner, &acts).await;
+    match done.pop() {
         // The release is proven all the same, and the next deployment removes what this one left.
-        warn!(%error, "what no release needs is left on the node");
+        Some(Err(error)) if done.len() >= noted => {
+            warn!(%error, "what no release needs is left on the node");
+        }
+        Some(Err(error)) => return Err(error.into()),
+        Some(Ok(_)) | None => {}
     }
     Ok(())
 }
@@ -168,12 +234,8 @@ pub(crate) async fn roll_back<T: Transport, J: Journal>(
         return Ok(());
     };
     let steps = steps(it, Candidate { files: Vec::new() });
-    let home = Home::of(&it.facts.layout);
-    let (workers, undone) =
-        tokio::join!(workers::seen(node, &steps.probe), switch.undo(node, &home, it.owner));
-    undone?;
-    progress.workers = workers;
-    node.reload(steps.reload.as_ref()).await?;
+    let acts = switch.acts_back(&Home::of(&it.facts.layout), it.owner)?;
+    progress.workers = switch_and_reload(it, node, &steps, acts).await?;
     if let Some(before) = progress.before {
         asked(node, &it.engine.probe(before, it.facts), before, &progress.workers).await?;
     }
@@ -189,6 +251,48 @@ fn doors<T>(it: &Deployment<'_, T>) -> Doors {
     };
     let door = |port| Target::Tcp { host: host.clone(), port };
     Doors { http: door(ports.http), https: door(ports.https) }
+}
+
+/// Switches, and has the engine read it. Returns the workers that were there before.
+async fn switch_and_reload<T: Transport, J: Journal>(
+    it: &Deployment<'_, T>,
+    node: &Node<'_, T, J>,
+    steps: &Steps,
+    switch: Vec<Act>,
+) -> Result<workers::Before, StepError> {
+    let look = workers::look(&steps.probe)?;
+    let looks = look.is_some();
+    let mut acts: Vec<_> = look.into_iter().chain(switch).collect();
+    let reload = acts.len();
+    acts.extend(steps.reload.as_ref().map(Act::run).transpose()?);
+    let home = Home::of(&it.facts.layout);
+    let mut done = turn::in_turn_so_far(node, &home, it.owner, &acts).await;
+    let failed = done.pop_if(|last| last.is_err()).and_then(Result::err);
+    match failed {
+        None => {}
+        // It was told to read what is linked, and would not.
+        Some(StepError::Command { command, status, output }) if done.len() == reload => {
+            return Err(StepError::NotRead { command, status, output });
+        }
+        Some(error) => return Err(error),
+    }
+    Ok(match done.first() {
+        Some(Ok(Done::Ran(output))) if looks => workers::Before::of(output),
+        Some(_) | None => workers::Before::default(),
+    })
+}
+
+/// Returns the release that stays beside this one. Proven once more, a release is not its own
+/// predecessor.
+fn predecessor<T>(
+    it: &Deployment<'_, T>,
+    proven: Option<Digest>,
+    state: Option<&NodeState>,
+) -> Option<Digest> {
+    match proven {
+        Some(before) if before != it.release.digest => Some(before),
+        _ => state.and_then(|state| state.before),
+    }
 }
 
 pub(crate) fn steps<T>(it: &Deployment<'_, T>, candidate: Candidate) -> Steps {
@@ -207,23 +311,33 @@ fn entry_path(layout: &Layout, digest: Digest, like: &Release) -> Utf8PathBuf {
     layout.releases().join(format!("{digest}.{extension}"))
 }
 
+/// Makes the folders of a deployment, closed to all who need not read there, and reads the notes.
 async fn make_folders<T: Transport, J: Journal>(
     it: &Deployment<'_, T>,
     node: &Node<'_, T, J>,
     home: &Home,
-) -> Result<(), StepError> {
+) -> Result<Notes, StepError> {
     let layout = &it.facts.layout;
-    let own = [&layout.home, &home.turns, &home.objects, &home.releases];
-    let words = ["sh", "-c", FOLDERS_SCRIPT, "portway"].into_iter();
-    let argv = words.chain(own.into_iter().map(|path| path.as_str())).map(str::to_owned).collect();
-    let made = Command { argv, rights: Rights::Login, deadline: FOLDERS };
-    let made = node.must(&made).await?;
-    if !access::is_settled(&access::modes_of(&made)) {
+    let (made, notes) = turn::notes_after(node, home, folders(it, home)?).await?;
+    let modes = match made.first() {
+        Some(Done::Ran(made)) => access::modes_of(made),
+        Some(Done::Done(_) | Done::Got(_) | Done::Listed(_)) | None => Vec::new(),
+    };
+    if !access::is_settled(&modes) {
         let access = access::plan(node, &it.engine.name().to_lowercase(), layout).await?;
         access::close(node, layout, &access).await?;
     }
+    Ok(notes)
+}
+
+/// Returns what makes the folders of a deployment, the first of which tells who passes into them.
+fn folders<T>(it: &Deployment<'_, T>, home: &Home) -> Result<Vec<Act>, StepError> {
+    let layout = &it.facts.layout;
+    let own = [&layout.home, &home.turns, &home.objects, &home.releases].map(|path| path.as_str());
+    let told = format!("mkdir -p -- {}", own.join(" "));
     let of_sites = it.release.folders.iter().map(ToString::to_string);
-    make(node, &["mkdir", "-p", "--"], of_sites.collect()).await
+    let of_sites = make("", &of_sites.collect::<Vec<_>>())?;
+    Ok([Act::script(told, fence::OWN_FOLDERS, &own)?].into_iter().chain(of_sites).collect())
 }
 
 /// Makes the folder of notes.
@@ -231,49 +345,52 @@ pub(crate) async fn make_turns<T: Transport, J: Journal>(
     node: &Node<'_, T, J>,
     home: &Home,
 ) -> Result<(), StepError> {
-    make(node, &["mkdir", "-p", "-m", "0711", "--"], vec![home.turns.to_string()]).await
+    let made: Vec<_> = make(PASSED, &[home.turns.to_string()])?.into_iter().collect();
+    node.all(&made).await.map(drop)
 }
 
-/// Makes the folders of a test that are Portway's own.
-async fn make_test_folders<T: Transport, J: Journal>(
+/// Returns what makes the folders of a test that are Portway's own.
+fn test_folders<T>(
     it: &Deployment<'_, T>,
-    node: &Node<'_, T, J>,
     files: &[CandidateFile],
-) -> Result<(), StepError> {
+) -> Result<Option<Act>, StepError> {
     let home = &it.facts.layout.home;
     let own =
         files.iter().filter_map(|file| file.path.parent()).filter(|path| path.starts_with(home));
     let folders: BTreeSet<_> = own.map(ToString::to_string).collect();
-    make(node, &["mkdir", "-p", "-m", "0700", "--"], folders.into_iter().collect()).await
+    make(CLOSED, &folders.into_iter().collect::<Vec<_>>())
 }
 
-async fn make<T: Transport, J: Journal>(
-    node: &Node<'_, T, J>,
-    with: &[&str],
-    folders: Vec<String>,
-) -> Result<(), StepError> {
+fn make(mode: &str, folders: &[String]) -> Result<Option<Act>, StepError> {
     if folders.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    let argv = with.iter().map(|word| (*word).to_owned()).chain(folders).collect();
-    node.must(&Command { argv, rights: Rights::Login, deadline: FOLDERS }).await.map(drop)
+    let words: Vec<_> = [mode].into_iter().chain(folders.iter().map(String::as_str)).collect();
+    let told = format!("mkdir -p -- {}", folders.join(" "));
+    Act::script(told, fence::FOLDERS, &words).map(Some)
 }
 
 /// Removes what earlier turns prepared and never put in its place.
 pub(crate) async fn clear_stale<T: Transport, J: Journal>(
     it: &Deployment<'_, T>,
     node: &Node<'_, T, J>,
-    steps: &Steps,
+    link: &Link,
 ) -> Result<(), StepError> {
-    let links = BTreeSet::from([&steps.activate.link, &it.facts.layout.reached_by]);
-    let folders: BTreeSet<_> = links.into_iter().filter_map(|link| link.parent()).collect();
-    let mut stale = Vec::new();
-    for folder in folders {
-        let names = node.list(folder).await?.into_iter().map(|entry| entry.name);
+    let layout = &it.facts.layout;
+    let listed = node.all(&[Folders::act(layout, link)]).await?.pop();
+    node.remove(&stale(it, &Folders::of(layout, link, listed), link)).await
+}
+
+/// Returns what earlier turns prepared and never put in its place.
+fn stale<T>(it: &Deployment<'_, T>, found: &Folders, link: &Link) -> Vec<Utf8PathBuf> {
+    let links = [&link.link, &it.facts.layout.reached_by];
+    let folders = BTreeSet::from(links.map(|link| folder_of(link)));
+    let stale_in = |folder: &Utf8Path| {
+        let names = found.entries(folder).iter().map(|entry| &entry.name);
         let names = names.filter(|name| fence::is_stale(name, it.owner.fence));
-        stale.extend(names.map(|name| folder.join(name)));
-    }
-    node.remove(&stale).await
+        names.map(|name| folder.join(name)).collect::<Vec<_>>()
+    };
+    folders.into_iter().flat_map(stale_in).collect()
 }
 
 /// Returns what the release needs and the node has not, or has in other bytes.
@@ -300,23 +417,31 @@ pub(crate) async fn candidate<T: Transport, J: Journal>(
     it: &Deployment<'_, T>,
     node: &Node<'_, T, J>,
 ) -> Result<Candidate, StepError> {
-    let top_level = top_level(node, &it.facts.layout).await?;
+    let layout = &it.facts.layout;
+    let acts =
+        [Act::get(&layout.top_level), Act::list(vec![folder_of(&layout.reached_by).to_owned()])];
+    let top_level = top_level_of(layout, node.all(&acts).await?)?;
     Ok(it.engine.candidate(&top_level, it.release, it.facts)?)
 }
 
-async fn top_level<T: Transport, J: Journal>(
-    node: &Node<'_, T, J>,
-    layout: &Layout,
-) -> Result<TopLevel, StepError> {
-    let text = node.get(&layout.top_level).await?.unwrap_or_default();
+/// Reads the engine's own configuration, and what stands beside the file that it reads of Portway's.
+fn top_level_of(layout: &Layout, done: Vec<Done>) -> Result<TopLevel, StepError> {
+    let (mut text, mut entries) = (Vec::new(), Vec::new());
+    for one in done {
+        match one {
+            Done::Got(got) => text = got.unwrap_or_default(),
+            Done::Listed(listed) => entries = listed.into_iter().flatten().flatten().collect(),
+            Done::Ran(_) | Done::Done(_) => {}
+        }
+    }
     let text = String::from_utf8(text).map_err(|_| StepError::InTheWay {
         path: layout.top_level.clone(),
         what: "it is no text in UTF-8".to_owned(),
     })?;
-    let folder = layout.reached_by.parent().unwrap_or(Utf8Path::new("/"));
+    let folder = folder_of(&layout.reached_by);
     let is_file =
         |content: &Content| matches!(content, Content::File { .. } | Content::Link { .. });
-    let entries = node.list(folder).await?.into_iter().filter(|entry| is_file(&entry.content));
+    let entries = entries.into_iter().filter(|entry| is_file(&entry.content));
     let mut beside: Vec<_> = entries.map(|entry| folder.join(entry.name)).collect();
     beside.sort();
     Ok(TopLevel { text, beside })
@@ -366,32 +491,33 @@ async fn asked<T: Transport, J: Journal>(
     })
 }
 
-/// Removes what neither this release nor the one before it names, and what somebody changed of the one
+/// Returns what neither this release nor the one before it names, and what somebody changed of the one
 /// before: nobody can go back to that.
-async fn prune<T: Transport, J: Journal>(
+fn unneeded<T>(
     it: &Deployment<'_, T>,
-    node: &Node<'_, T, J>,
     home: &Home,
     before: Option<Digest>,
-    found: &look::Look,
-) -> Result<(), StepError> {
+    progress: &Progress,
+) -> Vec<Utf8PathBuf> {
     let kept: BTreeSet<_> = before.into_iter().chain([it.release.digest]).collect();
-    let mut needed: BTreeSet<String> = it.release.objects.keys().cloned().collect();
-    if let Some(before) = before {
-        let list = home::list_of(&entry_path(&it.facts.layout, before, it.release));
-        let Some(names) = node.get(&list).await? else { return Ok(()) };
-        needed.extend(String::from_utf8_lossy(&names).lines().map(str::to_owned));
-    }
+    let mut needed: BTreeSet<&str> = it.release.objects.keys().map(String::as_str).collect();
+    let list = match &progress.before_list {
+        Some((known, list)) if before == Some(*known) => String::from_utf8_lossy(list),
+        // What the release before needs is not known.
+        Some(_) | None if before.is_some() => return Vec::new(),
+        Some(_) | None => std::borrow::Cow::default(),
+    };
+    needed.extend(list.lines());
+    let found = &progress.look;
     for changed in found.changed_objects().filter(|name| !it.release.objects.contains_key(*name)) {
         needed.remove(changed);
     }
-    let objects = node.list(&home.objects).await?.into_iter().map(|entry| entry.name);
-    let objects = objects.filter(|name| home::named(name).is_some() && !needed.contains(name));
-    let mut gone: Vec<_> = objects.map(|name| home.objects.join(name)).collect();
-    let releases = node.list(&home.releases).await?.into_iter().map(|entry| entry.name);
-    let is_old = |name: &String| home::named(name).is_some_and(|digest| !kept.contains(&digest));
-    gone.extend(releases.filter(is_old).map(|name| home.releases.join(name)));
-    turn::remove(node, home, it.owner, &gone).await
+    let is_unneeded =
+        |name: &&String| home::named(name).is_some() && !needed.contains(name.as_str());
+    let objects = found.objects.keys().filter(is_unneeded).map(|name| home.objects.join(name));
+    let is_old = |name: &&String| home::named(name).is_some_and(|digest| !kept.contains(&digest));
+    let releases = found.releases.keys().filter(is_old).map(|name| home.releases.join(name));
+    objects.chain(releases).collect()
 }
 
 fn uploads(files: &[CandidateFile]) -> Result<Vec<Upload>, StepError> {

@@ -6,17 +6,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use portway_engine::{CandidateError, Command, Rights};
 use portway_model::{Finding, Location, Stage};
 use portway_policy::Digest;
-use portway_transport::{Argv, Entry, Output, Status, Transport, TransportError, Upload};
+use portway_transport::{Argv, Done, Entry, Op, Output, Transport, TransportError, Upload};
 
-use crate::{
-    Journal, JournalError, StepRecord,
-    fence::{self, Turn},
-};
+use crate::{Journal, JournalError, StepRecord};
 
 /// So much of what a command prints is kept for people.
 const MOST_OUTPUT: usize = 16 << 10;
-/// How long a removal may take.
-const REMOVAL: Duration = Duration::from_secs(60);
+/// How long a script of ours may take; one that removes many files is the longest.
+const SCRIPT: Duration = Duration::from_secs(60);
 
 /// Why a step on a node failed.
 #[derive(Debug, thiserror::Error)]
@@ -245,45 +242,34 @@ impl<T: Transport, J: Journal> Node<'_, T, J> {
         Ok(result?)
     }
 
-    /// Removes files where it still is the turn. Returns whether it was.
-    pub(crate) async fn remove_in_turn(
-        &self,
-        notes: &Utf8Path,
-        turn: Turn,
-        paths: &[Utf8PathBuf],
-    ) -> Result<bool, StepError> {
-        if paths.is_empty() {
-            return Ok(true);
-        }
+    /// Does several things in this order, the first that fails last, and notes each. What a command
+    /// ended with is for the caller to judge.
+    pub(crate) async fn several(&self, acts: &[Act]) -> Vec<Result<Done, StepError>> {
+        let ops: Vec<_> = acts.iter().map(|act| act.op.clone()).collect();
         let began = Instant::now();
-        let (number, name) = (turn.fence.to_string(), turn.file_name());
-        let words = ["-c", fence::REMOVE, "portway", notes.as_str(), &number, &name];
-        let argv = Argv::new("sh", words).map_err(TransportError::from)?;
-        let names: Vec<u8> =
-            paths.iter().flat_map(|path| [path.as_str(), "\0"].concat().into_bytes()).collect();
-        let result = self.transport.run(&argv, &names, REMOVAL).await;
-        let (ok, output) = match &result {
-            Ok(output) => (output.is_success(), printed(output)),
-            Err(error) => (false, error.to_string()),
-        };
-        self.note(format!("removed {}", counted(paths.len(), "file")), output, ok, began);
-        let output = result?;
-        match output.status {
-            Status::Exited(0) => Ok(true),
-            Status::Exited(fence::TURN_OVER) => Ok(false),
-            Status::Exited(_) | Status::Signalled(_) => Err(StepError::Command {
-                command: format!("rm -f -- ({})", counted(paths.len(), "file")),
-                status: output.status.to_string(),
-                output: printed(&output),
-            }),
+        let results = self.transport.several(&ops).await;
+        for (act, result) in acts.iter().zip(&results) {
+            let (ok, output, took) = match result {
+                Ok(Done::Ran(output)) => (output.is_success(), printed(output), output.duration),
+                Ok(Done::Done(took)) => (true, String::new(), *took),
+                Ok(Done::Got(_) | Done::Listed(_)) => (true, String::new(), Duration::ZERO),
+                Err(error) => (false, error.to_string(), began.elapsed()),
+            };
+            // What only looks is told of where it fails.
+            if let Some(action) = act.told.as_ref().or((!ok).then_some(&act.what)) {
+                self.record(action.clone(), output, ok, took);
+            }
         }
+        results.into_iter().map(|result| result.map_err(StepError::from)).collect()
     }
 
-    pub(crate) async fn relink(&self, link: &Utf8Path, target: &Utf8Path) -> Result<(), StepError> {
-        let began = Instant::now();
-        let result = self.transport.relink(link, target).await;
-        self.note_result(format!("linked {link} to {target}"), &result, began);
-        Ok(result?)
+    /// Does several things that must all go well, and returns what came of them.
+    pub(crate) async fn all(&self, acts: &[Act]) -> Result<Vec<Done>, StepError> {
+        let mut all = Vec::with_capacity(acts.len());
+        for (act, result) in acts.iter().zip(self.several(acts).await) {
+            all.push(act.succeeded(result?)?);
+        }
+        Ok(all)
     }
 
     pub(crate) async fn get(&self, path: &Utf8Path) -> Result<Option<Vec<u8>>, StepError> {
@@ -301,14 +287,122 @@ impl<T: Transport, J: Journal> Node<'_, T, J> {
     }
 
     pub(crate) fn note(&self, action: String, output: String, ok: bool, began: Instant) {
-        self.journal.step(StepRecord {
-            stage: self.stage,
-            action,
-            output,
-            ok,
-            took: began.elapsed(),
-        });
+        self.record(action, output, ok, began.elapsed());
     }
+
+    fn record(&self, action: String, output: String, ok: bool, took: Duration) {
+        self.journal.step(StepRecord { stage: self.stage, action, output, ok, took });
+    }
+}
+
+/// One of several things that are done on a node.
+#[derive(Clone, Debug)]
+pub(crate) struct Act {
+    op: Op,
+    /// What it is called where it fails.
+    what: String,
+    /// How it is told of; nothing of what only looks.
+    told: Option<String>,
+    /// Whether it looks whose turn it is, and does nothing in another one's.
+    is_fenced: bool,
+}
+
+impl Act {
+    /// Runs a command.
+    pub(crate) fn run(command: &Command) -> Result<Self, StepError> {
+        let (argv, deadline) = (argv(command)?, command.deadline);
+        let what = argv.to_string();
+        let told = Some(what.clone());
+        let op = Op::Run { argv, stdin: Vec::new(), deadline };
+        Ok(Self { op, what, told, is_fenced: false })
+    }
+
+    /// Runs a script of ours that looks.
+    pub(crate) fn look(what: &str, script: &str, words: &[&str]) -> Result<Self, StepError> {
+        Ok(Self { told: None, ..Self::script(what.to_owned(), script, words)? })
+    }
+
+    /// Runs a script of ours, which is told of in words.
+    pub(crate) fn script(what: String, script: &str, words: &[&str]) -> Result<Self, StepError> {
+        Ok(Self::told(Op::Script { argv: shell(script, words)? }, what))
+    }
+
+    /// Runs a script of ours that is given something.
+    pub(crate) fn fed(
+        what: String,
+        script: &str,
+        words: &[&str],
+        stdin: Vec<u8>,
+    ) -> Result<Self, StepError> {
+        let argv = shell(script, words)?;
+        Ok(Self::told(Op::Run { argv, stdin, deadline: SCRIPT }, what))
+    }
+
+    /// Has it known as one that looks whose turn it is.
+    pub(crate) fn fenced(self) -> Self {
+        Self { is_fenced: true, ..self }
+    }
+
+    /// Tells whether it looks whose turn it is.
+    pub(crate) const fn is_fenced(&self) -> bool {
+        self.is_fenced
+    }
+
+    /// Writes files, folder by folder.
+    pub(crate) fn put(files: &[Upload]) -> Vec<Self> {
+        let mut folders: Vec<(Option<&Utf8Path>, Vec<Upload>)> = Vec::new();
+        for file in files {
+            let folder = file.path().parent();
+            match folders.iter_mut().find(|(known, _)| *known == folder) {
+                Some((_, files)) => files.push(file.clone()),
+                None => folders.push((folder, vec![file.clone()])),
+            }
+        }
+        let act = |files: Vec<Upload>| {
+            let bytes: usize = files.iter().map(|file| file.bytes().len()).sum();
+            let what = format!("sent {} ({bytes} bytes)", counted(files.len(), "file"));
+            Self::told(Op::Put(files), what)
+        };
+        folders.into_iter().map(|(_, files)| act(files)).collect()
+    }
+
+    /// Removes files, where there are any.
+    pub(crate) fn remove(paths: Vec<Utf8PathBuf>) -> Option<Self> {
+        let what = format!("removed {}", counted(paths.len(), "file"));
+        (!paths.is_empty()).then(|| Self::told(Op::Remove(paths), what))
+    }
+
+    /// Reads a file.
+    pub(crate) fn get(path: &Utf8Path) -> Self {
+        Self { told: None, ..Self::told(Op::Get(path.to_owned()), format!("read {path}")) }
+    }
+
+    /// Lists folders.
+    pub(crate) fn list(folders: Vec<Utf8PathBuf>) -> Self {
+        let what = format!("listed {}", counted(folders.len(), "folder"));
+        Self { told: None, ..Self::told(Op::List(folders), what) }
+    }
+
+    fn told(op: Op, what: String) -> Self {
+        Self { op, told: Some(what.clone()), what, is_fenced: false }
+    }
+
+    /// Returns what came of it, unless it is a command that failed.
+    pub(crate) fn succeeded(&self, done: Done) -> Result<Done, StepError> {
+        match &done {
+            Done::Ran(output) if !output.is_success() => Err(StepError::Command {
+                command: self.what.clone(),
+                status: output.status.to_string(),
+                output: essence(&printed(output)),
+            }),
+            Done::Ran(_) | Done::Done(_) | Done::Got(_) | Done::Listed(_) => Ok(done),
+        }
+    }
+}
+
+fn shell(script: &str, words: &[&str]) -> Result<Argv, StepError> {
+    let words = ["-c", script, "portway"].into_iter().chain(words.iter().copied());
+    Ok(Argv::new("sh", words).map_err(TransportError::from)?)
 }
 
 pub(crate) fn argv(command: &Command) -> Result<Argv, StepError> {
@@ -321,7 +415,7 @@ pub(crate) fn argv(command: &Command) -> Result<Argv, StepError> {
     })
 }
 
-fn counted(number: usize, what: &str) -> String {
+pub(crate) fn counted(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 

@@ -1,15 +1,16 @@
 //! The links by which a release comes to count on a node, and the way back.
 
-use std::time::Duration;
-
 use camino::{Utf8Path, Utf8PathBuf};
-use portway_engine::{Command, Layout, Link, Rights};
-use portway_transport::{Content, Mode, Transport, Upload};
+use portway_engine::{Layout, Link};
+use portway_transport::{Content, Mode, Upload};
 
-use crate::{Journal, Look, Owner, StepError, fence, home::Home, step::Node, turn};
-
-/// How long a rename may take.
-const RENAME: Duration = Duration::from_secs(10);
+use crate::{
+    Look, Owner, StepError,
+    home::Home,
+    look::{Folders, folder_of},
+    step::Act,
+    turn,
+};
 
 /// What is switched: usually one link; two on a node whose engine does not reach Portway's yet.
 #[derive(Debug)]
@@ -28,12 +29,12 @@ struct Change {
 }
 
 impl Switch {
-    /// Finds out what is to be switched. Changes nothing.
-    pub(crate) async fn plan<T: Transport, J: Journal>(
-        node: &Node<'_, T, J>,
+    /// Finds out what is to be switched.
+    pub(crate) fn plan(
         layout: &Layout,
         link: &Link,
         look: &Look,
+        folders: &Folders,
         insists: bool,
     ) -> Result<Self, StepError> {
         let first = Change {
@@ -44,7 +45,7 @@ impl Switch {
         let mut changes = vec![first];
         let mut insists = insists;
         if layout.reached_by != link.link {
-            let made = entrance(node, &layout.reached_by, &link.link).await?;
+            let made = entrance(folders, &layout.reached_by, &link.link)?;
             // What was led here by somebody else is not taken away again, and must not lead nowhere.
             insists |= made.is_none();
             changes.extend(made);
@@ -52,52 +53,45 @@ impl Switch {
         Ok(Self { changes, insists })
     }
 
-    pub(crate) async fn apply<T: Transport, J: Journal>(
-        &self,
-        node: &Node<'_, T, J>,
-        home: &Home,
-        owner: &Owner,
-    ) -> Result<(), StepError> {
+    /// Returns what switches, in the owner's turn only.
+    pub(crate) fn acts(&self, home: &Home, owner: &Owner) -> Result<Vec<Act>, StepError> {
+        let mut acts = Vec::new();
         for change in &self.changes {
-            lead(node, home, owner, &change.link, &change.to).await?;
+            acts.push(turn::lead(home, owner, &change.link, &change.to)?);
         }
-        Ok(())
+        Ok(acts)
     }
 
-    /// Switches back. Can be done again, and after half a switch.
-    pub(crate) async fn undo<T: Transport, J: Journal>(
-        &self,
-        node: &Node<'_, T, J>,
-        home: &Home,
-        owner: &Owner,
-    ) -> Result<(), StepError> {
+    /// Returns what switches back. Can be done again, and after half a switch.
+    pub(crate) fn acts_back(&self, home: &Home, owner: &Owner) -> Result<Vec<Act>, StepError> {
+        let mut acts = Vec::new();
         for change in self.changes.iter().rev() {
             match &change.before {
-                Some(before) => lead(node, home, owner, &change.link, before).await?,
+                Some(before) => acts.push(turn::lead(home, owner, &change.link, before)?),
                 None if self.insists => {
-                    turn::hold(node, home, owner).await?;
-                    node.put(&[Upload::new(&change.link, Mode::PUBLIC, Vec::new())?]).await?;
+                    acts.push(turn::held(home, owner)?);
+                    acts.extend(Act::put(&[Upload::new(&change.link, Mode::PUBLIC, Vec::new())?]));
                 }
                 None => {
-                    turn::remove(node, home, owner, std::slice::from_ref(&change.link)).await?;
+                    let link = std::slice::from_ref(&change.link);
+                    acts.extend(turn::removal(home, owner, link)?);
                 }
             }
         }
-        Ok(())
+        Ok(acts)
     }
 }
 
 /// Returns the link in the engine's own folder, where it is missing.
-async fn entrance<T: Transport, J: Journal>(
-    node: &Node<'_, T, J>,
+fn entrance(
+    folders: &Folders,
     reached_by: &Utf8Path,
     link: &Utf8Path,
 ) -> Result<Option<Change>, StepError> {
-    let folder = reached_by.parent().unwrap_or(Utf8Path::new("/"));
     let name = reached_by.file_name().unwrap_or_default();
     let in_the_way = |what: String| StepError::InTheWay { path: reached_by.to_owned(), what };
-    let found = node.list(folder).await?.into_iter().find(|entry| entry.name == name);
-    match found.map(|entry| entry.content) {
+    let found = folders.entries(folder_of(reached_by)).iter().find(|entry| entry.name == name);
+    match found.map(|entry| &entry.content) {
         None => Ok(Some(Change { link: reached_by.to_owned(), to: link.to_owned(), before: None })),
         Some(Content::Link { target }) if target == link => Ok(None),
         Some(Content::Link { target }) => Err(in_the_way(format!("it leads to {target}"))),
@@ -105,20 +99,4 @@ async fn entrance<T: Transport, J: Journal>(
             Err(in_the_way("it is no symbolic link".to_owned()))
         }
     }
-}
-
-/// Leads a link to a target, in this manager's turn only; see [`fence`].
-async fn lead<T: Transport, J: Journal>(
-    node: &Node<'_, T, J>,
-    home: &Home,
-    owner: &Owner,
-    link: &Utf8Path,
-    target: &Utf8Path,
-) -> Result<(), StepError> {
-    let prepared = fence::prepared(link, owner.fence);
-    node.relink(&prepared, target).await?;
-    turn::hold(node, home, owner).await?;
-    let argv = ["mv", "-f", "-T", "--", prepared.as_str(), link.as_str()].map(str::to_owned);
-    let rename = Command { argv: argv.to_vec(), rights: Rights::Login, deadline: RENAME };
-    node.must(&rename).await.map(drop)
 }

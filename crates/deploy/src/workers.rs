@@ -8,40 +8,41 @@
 use std::time::{Duration, Instant};
 
 use portway_engine::{Probe, Workers};
-use portway_transport::{Argv, Status, Transport};
+use portway_transport::{Argv, Output, Status, Transport};
 
-use crate::{Journal, step::Node};
+use crate::{
+    Journal, StepError,
+    step::{Act, Node},
+};
 
-/// How long a look at the processes may take.
-const LOOK: Duration = Duration::from_secs(10);
 /// How long old workers may go on to take connections. They are told to stop within a moment.
 const LEAVING: Duration = Duration::from_secs(20);
 /// The script's own end, so that it says how far it came.
-const TURNS: &str = "750";
+const TURNS: &str = "300";
 
-/// Prints the numbers of the processes with a title (`$1`) that lacks words (`$2`).
-const SEEN: &str = r#"for file in $(grep -l -s -e "$1" /proc/[0-9]*/cmdline); do
-  grep -q -s -e "$2" "$file" && continue
-  file=${file#/proc/}
-  echo "${file%/cmdline}"
-done
+/// Prints the files of the processes with a title (`$1`) that lacks words (`$2`).
+const SEEN: &str = r#"files=$(grep -l -s -e "$1" /proc/[0-9]*/cmdline)
+[ -z "$files" ] || grep -L -s -e "$2" $files
 exit 0"#;
 
 /// Waits until none of some processes (from `$5` on), if they have the same parent as one (`$1`), has a
 /// title (`$2`) that lacks words (`$3`); `$4` is how often it looks. Ends with 3 where it cannot see, and
 /// prints what is left where it gives up.
 const GONE: &str = r#"parent() {
+  parent=
+  [ -r "/proc/$1/status" ] || return 0
   while read -r name value rest; do
-    [ "$name" = PPid: ] && echo "$value" && return
+    [ "$name" = PPid: ] && parent=$value && return
   done 2>/dev/null < "/proc/$1/status"
 }
-[ -r "/proc/$1/status" ] || exit 3
-master=$(parent "$1") title=$2 leaving=$3 turns=$4
+parent "$1"
+master=$parent title=$2 leaving=$3 turns=$4
 [ -n "$master" ] || exit 3
 shift 4
 files=
 for one; do
-  [ "$(parent "$one" 2>/dev/null)" = "$master" ] && files="$files /proc/$one/cmdline"
+  parent "$one"
+  [ "$parent" = "$master" ] && files="$files /proc/$one/cmdline"
 done
 while [ -n "$files" ]; do
   files=$(grep -l -s -e "$title" $files)
@@ -49,7 +50,7 @@ while [ -n "$files" ]; do
   [ -n "$files" ] || exit 0
   turns=$((turns - 1))
   [ "$turns" -gt 0 ] || { echo $files; exit 1; }
-  sleep 0.02 2>/dev/null || { sleep 1; turns=$((turns - 49)); }
+  sleep 0.05 2>/dev/null || { sleep 1; turns=$((turns - 19)); }
 done
 exit 0"#;
 /// What the script ends with where it cannot see.
@@ -72,15 +73,25 @@ pub(crate) enum Leaving {
     Unknown,
 }
 
-/// Looks which workers there are. Whose they are is seen later, when one of the new ones is known.
-pub(crate) async fn seen<T: Transport, J: Journal>(node: &Node<'_, T, J>, probe: &Probe) -> Before {
-    let Some(workers) = &probe.workers else { return Before::default() };
-    let Ok(argv) = Argv::new("sh", ["-c", SEEN, "portway", workers.title, workers.leaving]) else {
-        return Before::default();
+/// Returns what looks which workers there are. Whose they are is seen later, when one of the new ones is
+/// known.
+pub(crate) fn look(probe: &Probe) -> Result<Option<Act>, StepError> {
+    let act = |workers: &Workers| {
+        Act::look("looked which workers there are", SEEN, &[workers.title, workers.leaving])
     };
-    let Ok(output) = node.transport.run(&argv, &[], LOOK).await else { return Before::default() };
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Before(text.lines().filter(|line| is_number(line)).map(str::to_owned).collect())
+    probe.workers.as_ref().map(act).transpose()
+}
+
+impl Before {
+    /// Reads what was printed.
+    pub(crate) fn of(output: &Output) -> Self {
+        let text = String::from_utf8_lossy(&output.stdout);
+        let number = |line: &str| {
+            let number = line.strip_prefix("/proc/")?.strip_suffix("/cmdline")?;
+            is_number(number).then(|| number.to_owned())
+        };
+        Self(text.lines().filter_map(number).collect())
+    }
 }
 
 /// Waits until none of the workers of before takes connections. `process` is a worker that answers for

@@ -175,7 +175,8 @@ impl Transport for Faulty {
         stdin: &[u8],
         deadline: Duration,
     ) -> Result<Output, TransportError> {
-        match self.fate(&argv.to_string(), ["mv", "mkdir"].contains(&argv.program())) {
+        let what = argv.to_string();
+        match self.fate(&what, what.contains("mv -f") || what.contains("exec mkdir")) {
             Fate::Fine => self.local.run(argv, stdin, deadline).await,
             Fate::Freezes => {
                 self.freeze().await;

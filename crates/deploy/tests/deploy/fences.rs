@@ -38,7 +38,7 @@ async fn a_manager_that_wakes_up_in_anothers_turn_does_no_harm() {
     for at in 0..all.operations() {
         let late = bed.release(&format!("late {at}"));
         let next = bed.release(&format!("next {at}"));
-        frozen_for_a_turn(&bed, at, (&late, fence), (&next, fence + 1)).await;
+        Box::pin(frozen_for_a_turn(&bed, at, (&late, fence), (&next, fence + 1))).await;
         fence += 2;
     }
 }
@@ -114,7 +114,7 @@ async fn a_first_release_that_is_taken_back_late_takes_nothing_from_the_next_tur
     for at in all.operations() - 8..all.operations() {
         bed.forget();
         let (late, next) = (bed.release(&word), bed.release(&format!("next {at}")));
-        frozen_for_a_turn(&bed, at, (&late, fence), (&next, fence + 1)).await;
+        Box::pin(frozen_for_a_turn(&bed, at, (&late, fence), (&next, fence + 1))).await;
         fence += 2;
     }
 }
