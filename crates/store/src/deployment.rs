@@ -4,7 +4,10 @@ mod steps;
 
 use jiff::Timestamp;
 use portway_model::{Finding, Id, RevisionNumber, Stage};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::Expr,
+};
 use uuid::Uuid;
 
 pub use self::steps::{MAX_STEPS, StepRow};
@@ -12,7 +15,7 @@ use crate::{
     NodeRow, Page, PageRequest, StoreError,
     column::{Columns, json, micros, optional_micros, word},
     connection::Db,
-    entity::deployments,
+    entity::{deployments, node_leases},
     error::failed,
 };
 
@@ -43,6 +46,17 @@ pub struct DeploymentRow {
     pub before: Option<String>,
     /// The number under which the node was held for it (see [`crate::NodeLease`]).
     pub fence: Option<i64>,
+}
+
+/// What became of taking a deployment to its next stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advanced {
+    /// It is in it.
+    Yes,
+    /// The node is no longer held under the deployment's number.
+    NotHeld,
+    /// It was in another stage than was thought: somebody else has gone on with it.
+    GoneOn,
 }
 
 /// The deployments.
@@ -94,29 +108,44 @@ impl<'a> Deployments<'a> {
         Ok(())
     }
 
-    /// Takes a deployment from one stage to the next. Returns whether it was in `from`: of two
-    /// managers that both want to go on, one does.
+    /// Takes a deployment from one stage to the next, and holds its node for longer, both or neither. Of
+    /// two managers that both want to go on, one does.
     pub async fn advance(
         self,
-        id: Id<DeploymentRow>,
+        deployment: &DeploymentRow,
         from: Stage,
         to: Stage,
+        until: Timestamp,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Advanced, StoreError> {
         const DOING: &str = "advance a deployment";
-        let row = deployments::ActiveModel {
-            stage: Set(word(DOING, &to)?),
-            finished_at: Set(to.is_end().then(|| micros(now))),
-            ..deployments::ActiveModel::default()
-        };
-        let changed = deployments::Entity::update_many()
-            .set(row)
-            .filter(deployments::Column::Id.eq(id.uuid()))
-            .filter(deployments::Column::Stage.eq(word(DOING, &from)?))
-            .exec(self.db.writer())
+        let transaction = self.db.begin(DOING).await?;
+        let held = node_leases::Entity::update_many()
+            .col_expr(node_leases::Column::Until, Expr::value(micros(until)))
+            .filter(node_leases::Column::NodeId.eq(deployment.node.uuid()))
+            .filter(node_leases::Column::Fence.eq(deployment.fence.unwrap_or_default()))
+            .exec(&transaction)
             .await
             .map_err(failed(DOING))?;
-        Ok(changed.rows_affected > 0)
+        if held.rows_affected == 0 {
+            return Ok(Advanced::NotHeld);
+        }
+        let changed = deployments::Entity::update_many()
+            .col_expr(deployments::Column::Stage, Expr::value(word(DOING, &to)?))
+            .col_expr(
+                deployments::Column::FinishedAt,
+                Expr::value(to.is_end().then(|| micros(now))),
+            )
+            .filter(deployments::Column::Id.eq(deployment.id.uuid()))
+            .filter(deployments::Column::Stage.eq(word(DOING, &from)?))
+            .exec(&transaction)
+            .await
+            .map_err(failed(DOING))?;
+        if changed.rows_affected == 0 {
+            return Ok(Advanced::GoneOn);
+        }
+        transaction.commit(DOING).await?;
+        Ok(Advanced::Yes)
     }
 
     /// Returns one deployment.

@@ -61,7 +61,7 @@ pub use self::{
     audit::{Audit, AuditEntry, AuditFilter, AuditOutcome, AuditRow},
     certificate::{Certificates, LocalRoot, SealedCertificate},
     connection::Backend,
-    deployment::{DeploymentRow, Deployments, MAX_STEPS, StepRow},
+    deployment::{Advanced, DeploymentRow, Deployments, MAX_STEPS, StepRow},
     error::{Cause, StoreError},
     event::{EventDraft, EventRow, Events},
     health::Health,

@@ -104,7 +104,8 @@ impl Control {
     }
 }
 
-fn end(now: Timestamp) -> Timestamp {
+/// Returns how long a node is held from now on.
+pub(super) fn end(now: Timestamp) -> Timestamp {
     now.saturating_add(LEASE).unwrap_or(now)
 }
 

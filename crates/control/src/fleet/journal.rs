@@ -4,18 +4,17 @@ use std::sync::Mutex;
 
 use portway_deploy::{Journal, JournalError, StepRecord};
 use portway_model::{Id, Stage};
-use portway_store::{DeploymentRow, MAX_STEPS, NodeRow, StepRow};
+use portway_store::{Advanced, DeploymentRow, MAX_STEPS, StepRow};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use super::hold;
 use crate::{Control, deploy::lock};
 
 /// Writes one deployment down.
 pub(super) struct Noting {
     control: Control,
-    node: Id<NodeRow>,
-    fence: i64,
-    id: Id<DeploymentRow>,
+    row: DeploymentRow,
     stage: Mutex<Stage>,
     number: Mutex<u32>,
     steps: mpsc::Sender<StepRow>,
@@ -36,9 +35,7 @@ impl Noting {
         let steps = Steps { control: control.clone(), id: row.id, receiver };
         let noting = Self {
             control,
-            node: row.node,
-            fence: row.fence.unwrap_or_default(),
-            id: row.id,
+            row: row.clone(),
             stage: Mutex::new(row.stage),
             number: Mutex::new(0),
             steps: sender,
@@ -72,24 +69,27 @@ impl Journal for Noting {
         if can_be_left && self.control.inner.fleet.workers.are_stopping() {
             return Err(JournalError("the manager is being stopped".to_owned()));
         }
-        self.control.keep_hold(self.node, self.fence).await.map_err(JournalError)?;
-        let advanced =
-            self.control.inner.store.deployments().advance(self.id, from, stage, now).await;
-        match advanced {
-            Ok(true) => {
+        let deployments = self.control.inner.store.deployments();
+        match deployments.advance(&self.row, from, stage, hold::end(now), now).await {
+            Ok(Advanced::Yes) => {
                 *lock(&self.stage) = stage;
                 Ok(())
             }
-            Ok(false) => Err(JournalError("another manager has gone on with it".to_owned())),
+            Ok(Advanced::NotHeld) => {
+                Err(JournalError("another manager has taken the node over".to_owned()))
+            }
+            Ok(Advanced::GoneOn) => {
+                Err(JournalError("another manager has gone on with it".to_owned()))
+            }
             Err(error) => Err(JournalError(error.to_string())),
         }
     }
 
     fn step(&self, step: StepRecord) {
         if step.ok {
-            debug!(deployment.id = %self.id, "{}", step.action);
+            debug!(deployment.id = %self.row.id, "{}", step.action);
         } else {
-            warn!(deployment.id = %self.id, "{} failed: {}", step.action, step.output);
+            warn!(deployment.id = %self.row.id, "{} failed: {}", step.action, step.output);
         }
         let number = {
             let mut number = lock(&self.number);
@@ -106,7 +106,7 @@ impl Journal for Noting {
             milliseconds: u64::try_from(step.took.as_millis()).unwrap_or(u64::MAX),
         };
         if self.steps.try_send(row).is_err() {
-            debug!(deployment.id = %self.id, "step {number} is beyond what is kept");
+            debug!(deployment.id = %self.row.id, "step {number} is beyond what is kept");
         }
     }
 }

@@ -5,8 +5,8 @@ use portway_model::{
     RevisionNumber, Role, Severity, Site, Stage,
 };
 use portway_store::{
-    AuditFilter, AuditOutcome, Backend, ChangeDraft, Claim, CommitError, DeploymentRow, Due,
-    EndedRun, Expected, IdempotencyKey, Lease, LocalRoot, NodeRow, NodeSiteRow, PageRequest,
+    Advanced, AuditFilter, AuditOutcome, Backend, ChangeDraft, Claim, CommitError, DeploymentRow,
+    Due, EndedRun, Expected, IdempotencyKey, Lease, LocalRoot, NodeRow, NodeSiteRow, PageRequest,
     Resealed, SealedCertificate, SealedItem, SealedSecret, SecretKind, TaskKey, TaskOutcome,
     Visible,
 };
@@ -325,14 +325,28 @@ pub(crate) async fn a_deployment_advances_once(db: &TestDb) {
     let deployments = store.deployments();
     deployments.record(&deployment).await.unwrap();
 
-    let advance = || deployments.advance(deployment.id, Stage::Queued, Stage::Staging, later(1));
-    let (one, two) = tokio::join!(advance(), advance());
+    let advance = async |from, to, at| {
+        deployments.advance(&deployment, from, to, later(100), later(at)).await.unwrap()
+    };
+    let not_held = advance(Stage::Queued, Stage::Staging, 1).await;
+    assert_eq!(not_held, Advanced::NotHeld, "the node is held under another number");
+    let lease = Lease { holder: Uuid::now_v7(), manager: "box", until: later(9) };
+    deployment.fence = store.nodes().hold(node.id, lease, now()).await.unwrap();
+    let advance = async |from, to, at| {
+        deployments.advance(&deployment, from, to, later(100), later(at)).await.unwrap()
+    };
 
-    assert!(one.unwrap() != two.unwrap());
+    let (one, two) = tokio::join!(
+        advance(Stage::Queued, Stage::Staging, 1),
+        advance(Stage::Queued, Stage::Staging, 1)
+    );
+
+    assert!([[one, two], [two, one]].contains(&[Advanced::Yes, Advanced::GoneOn]));
+    let held = store.nodes().lease(node.id).await.unwrap().unwrap();
+    assert_eq!(held.until, later(100), "the node is held for longer");
     let unfinished = deployments.unfinished(&page()).await.unwrap().items;
     assert_eq!(unfinished[0].stage, Stage::Staging);
-    let to_end = deployments.advance(deployment.id, Stage::Staging, Stage::Rejected, later(2));
-    assert!(to_end.await.unwrap());
+    assert_eq!(advance(Stage::Staging, Stage::Rejected, 2).await, Advanced::Yes);
     assert!(deployments.unfinished(&page()).await.unwrap().items.is_empty());
     let row = deployments.get(deployment.id).await.unwrap().unwrap();
     assert_eq!((row.stage, row.finished_at), (Stage::Rejected, Some(later(2))));
