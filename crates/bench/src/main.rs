@@ -5,6 +5,7 @@
 //! and is ended by its process id. Each figure prints a table and the same as one line of JSON.
 
 mod figures;
+mod fleet;
 mod origin;
 mod peer;
 mod ports;
@@ -54,6 +55,12 @@ enum Figure {
     Workers(figures::workers::Options),
     /// How long a plan takes that says what comes to many nodes
     Plan(figures::plan::Options),
+    /// How soon a change of one site is served by many nodes
+    Nodes(figures::nodes::Options),
+    /// What the first deployment of many sites to one node takes
+    First(figures::first::Options),
+    /// What fails while changes come to nodes of every engine
+    Rollouts(figures::rollouts::Options),
     /// How much memory manager and edge take
     Memory(figures::memory::Options),
     /// What fails while a target dies and returns every second
@@ -108,6 +115,9 @@ async fn measure(figure: Figure, settings: &Settings) -> anyhow::Result<Report> 
         Figure::Edge(options) => Box::pin(figures::edge::run(settings, &options)).await,
         Figure::Workers(options) => Box::pin(figures::workers::run(settings, &options)).await,
         Figure::Plan(options) => Box::pin(figures::plan::run(settings, &options)).await,
+        Figure::Nodes(options) => Box::pin(figures::nodes::run(settings, &options)).await,
+        Figure::First(options) => Box::pin(figures::first::run(settings, &options)).await,
+        Figure::Rollouts(options) => Box::pin(figures::rollouts::run(settings, &options)).await,
         Figure::Memory(options) => Box::pin(figures::memory::run(settings, &options)).await,
         Figure::Toggle(options) => Box::pin(figures::toggle::run(settings, &options)).await,
         Figure::Closing(options) => Box::pin(figures::closing::run(settings, &options)).await,

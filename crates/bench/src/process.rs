@@ -12,6 +12,9 @@ pub(crate) const EVERY: Duration = Duration::from_millis(10);
 /// In how many parts Linux counts a second of a process (`USER_HZ`, the same wherever it runs).
 const TICKS: u32 = 100;
 
+/// How often a family is read whose members come and go.
+const TRIES: usize = 20;
+
 /// How much memory a process takes, in KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Memory {
@@ -45,6 +48,18 @@ impl CpuTime {
             ticks += spent(&text).with_context(|| format!("{path} has no times"))?;
         }
         Ok(Self(Duration::from_secs(ticks) / TICKS))
+    }
+
+    /// Reads what a process and its children have spent by now, where children come and go meanwhile.
+    pub(crate) fn of_changing(pid: u32) -> anyhow::Result<Duration> {
+        let mut last = Self::of(pid);
+        for _ in 1..TRIES {
+            if let Ok(spent) = last {
+                return Ok(spent.0);
+            }
+            last = Self::of(pid);
+        }
+        last.map(|spent| spent.0)
     }
 
     /// Returns what was spent since another time.

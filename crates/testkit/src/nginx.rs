@@ -68,6 +68,11 @@ impl Nginx {
         self.wait()
     }
 
+    /// Returns the process id of its master.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Returns its folder.
     pub fn folder(&self) -> &Utf8Path {
         Utf8Path::from_path(self.folder.path()).unwrap_or(Utf8Path::new("/"))

@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File},
     net::{Ipv4Addr, TcpStream},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -42,42 +43,44 @@ pub struct Peer {
 impl Peer {
     /// Starts Caddy; nothing where it is not there and `test` may be left out.
     pub fn caddy(test: &str) -> anyhow::Result<Option<Self>> {
-        let Some(mut peer) = Self::new(Kind::Caddy, test)? else { return Ok(None) };
+        let Some(program) = program_of("caddy", test)? else { return Ok(None) };
+        Self::caddy_of(&program).map(Some)
+    }
+
+    /// Starts a Caddy whose program is named.
+    pub fn caddy_of(program: impl AsRef<Path>) -> anyhow::Result<Self> {
+        let mut peer = Self::new(Kind::Caddy, program.as_ref())?;
         let own = peer.usual_caddyfile();
         fs::write(peer.top_level(), &own)?;
         let config = peer.top_level();
         peer.run(&["run", "--adapter", "caddyfile", "--config", config.as_str()], peer.own())?;
         // As on a machine whose Caddy runs already: it reads the line with its next reload.
         fs::write(config, format!("{own}import {}/portway/current.caddy\n", peer.folder()))?;
-        Ok(Some(peer))
+        Ok(peer)
     }
 
     /// Starts Traefik; nothing where it is not there and `test` may be left out.
     pub fn traefik(test: &str) -> anyhow::Result<Option<Self>> {
-        let Some(mut peer) = Self::new(Kind::Traefik, test)? else { return Ok(None) };
+        let Some(program) = program_of("traefik", test)? else { return Ok(None) };
+        Self::traefik_of(&program).map(Some)
+    }
+
+    /// Starts a Traefik whose program is named.
+    pub fn traefik_of(program: impl AsRef<Path>) -> anyhow::Result<Self> {
+        let mut peer = Self::new(Kind::Traefik, program.as_ref())?;
         fs::create_dir(peer.folder().join("watched"))?;
         fs::write(peer.top_level(), peer.usual_traefik())?;
         let config = format!("--configFile={}", peer.top_level());
         peer.run(&[&config], peer.http())?;
-        Ok(Some(peer))
+        Ok(peer)
     }
 
-    fn new(kind: Kind, test: &str) -> anyhow::Result<Option<Self>> {
-        let name = match kind {
-            Kind::Caddy => "caddy",
-            Kind::Traefik => "traefik",
-        };
-        let environment = std::env::var("PORTWAY_PYTHON_ENV")
-            .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../.venv").to_owned());
-        let program = Utf8PathBuf::from(environment).join("bin").join(name);
-        if !program.exists() {
-            skip(test, &format!("there is no {program}; `make setup` gets it"))?;
-            return Ok(None);
-        }
+    fn new(kind: Kind, program: &Path) -> anyhow::Result<Self> {
+        let program = Utf8Path::from_path(program).context("the program's name is no UTF-8")?;
         let folder = tempfile::Builder::new().prefix("portway-peer-").tempdir()?;
         let (http, https, own) = (Port::take()?, Port::take()?, Port::take()?);
-        let probe = Port::take_pair()?;
-        Ok(Some(Self { kind, folder, program, http, https, own, probe, process: None }))
+        let (program, probe) = (program.to_owned(), Port::take_pair()?);
+        Ok(Self { kind, folder, program, http, https, own, probe, process: None })
     }
 
     fn run(&mut self, arguments: &[&str], port: u16) -> anyhow::Result<()> {
@@ -201,4 +204,16 @@ impl Drop for Peer {
         }
         let _ended = process.wait();
     }
+}
+
+/// Returns where an engine's program is; nothing where it is not there and `test` may be left out.
+fn program_of(name: &str, test: &str) -> anyhow::Result<Option<Utf8PathBuf>> {
+    let environment = std::env::var("PORTWAY_PYTHON_ENV")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../.venv").to_owned());
+    let program = Utf8PathBuf::from(environment).join("bin").join(name);
+    if !program.exists() {
+        skip(test, &format!("there is no {program}; `make setup` gets it"))?;
+        return Ok(None);
+    }
+    Ok(Some(program))
 }

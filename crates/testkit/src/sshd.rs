@@ -222,6 +222,16 @@ impl Sshd {
         self.log().lines().filter(|line| is_login(line)).count()
     }
 
+    /// Returns how many commands were run so far, over all sessions.
+    pub fn commands(&self) -> usize {
+        self.log().lines().filter(|line| line.starts_with("Starting session: command")).count()
+    }
+
+    /// Returns the process id of the server, whose sessions are its children.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        self.process.as_ref().map(Child::id).context("the server does not run")
+    }
+
     /// Returns what the server has written to its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.base.join("sshd.log")).unwrap_or_default()
@@ -236,10 +246,6 @@ impl Sshd {
         command.args(["-m", "--propagation", "private", "sh", "-c", script, "sh", size]);
         command.args([folder.as_str(), PROGRAM]);
         Ok(command)
-    }
-
-    fn pid(&self) -> anyhow::Result<u32> {
-        self.process.as_ref().map(Child::id).context("the server does not run")
     }
 
     fn signal_all(&self, kind: Signal) -> anyhow::Result<()> {
