@@ -33,7 +33,7 @@ use crate::{
     Access, CameAs, NodeState, StepError, Unwritten, access,
     home::Home,
     step::{Node as Steps, printed},
-    turn,
+    tools, turn,
 };
 
 /// How long a look at one thing may take.
@@ -277,12 +277,9 @@ impl<T: Transport> Eye<'_, T> {
     }
 
     async fn authorities(&self) -> Seen<Utf8PathBuf> {
-        for path in AUTHORITIES {
-            if self.is_there(Utf8Path::new(path)).await? {
-                return Ok(Utf8PathBuf::from(path));
-            }
-        }
-        Err(format!("there is none of {}", AUTHORITIES.join(", ")))
+        let paths = AUTHORITIES.map(Utf8PathBuf::from);
+        let found = self.first("-e", &paths).await?;
+        found.ok_or_else(|| format!("there is none of {}", AUTHORITIES.join(", ")))
     }
 
     /// Returns where a program is. Configurations and rules of sudo name programs by their paths.
@@ -292,13 +289,8 @@ impl<T: Transport> Eye<'_, T> {
             return if is_one { Ok(path.clone()) } else { Err(format!("{path} is no program")) };
         }
         let name = program_of(node.engine);
-        for folder in SEARCH_PATH.split(':') {
-            let path = Utf8Path::new(folder).join(name);
-            if self.holds(&["test", "-x", path.as_str()]).await? {
-                return Ok(path);
-            }
-        }
-        Err(format!("there is no program `{name}` in {SEARCH_PATH}"))
+        let found = tools::program(self.steps.transport, name).await.map_err(unsaid)?;
+        found.ok_or_else(|| format!("there is no program `{name}` in {SEARCH_PATH}"))
     }
 
     async fn system(&self) -> Seen<OsRelease> {
@@ -383,12 +375,13 @@ impl<T: Transport> Eye<'_, T> {
 
     /// Returns the nearest folder on the way up that is there.
     async fn nearest(&self, path: &Utf8Path) -> Seen<Utf8PathBuf> {
-        for folder in path.ancestors() {
-            if self.is_there(folder).await? {
-                return Ok(folder.to_owned());
-            }
-        }
-        Ok(Utf8PathBuf::from("/"))
+        let folders: Vec<_> = path.ancestors().map(Utf8Path::to_owned).collect();
+        Ok(self.first("-e", &folders).await?.unwrap_or_else(|| Utf8PathBuf::from("/")))
+    }
+
+    async fn first(&self, what: &str, paths: &[Utf8PathBuf]) -> Seen<Option<Utf8PathBuf>> {
+        let found = tools::first(self.steps.transport, what, paths).await.map_err(unsaid)?;
+        Ok(found.cloned())
     }
 
     async fn is_there(&self, path: &Utf8Path) -> Seen<bool> {
@@ -429,12 +422,16 @@ fn command(argv: &[&str], rights: Rights, deadline: Duration) -> Command {
     Command { argv: argv.iter().map(|word| (*word).to_owned()).collect(), rights, deadline }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` passes")]
 fn words(error: StepError) -> String {
-    if let StepError::Transport(error) = &error {
-        return format!("{error}; {}", error.remedy());
+    if let StepError::Transport(error) = error {
+        return unsaid(error);
     }
     error.to_string()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` passes")]
+fn unsaid(error: TransportError) -> String {
+    format!("{error}; {}", error.remedy())
 }
 
 /// Reads the fourth column of what `df -P -k` prints below its heading.

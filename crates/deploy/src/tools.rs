@@ -13,6 +13,14 @@ const SYSTEMD: &str = "/run/systemd/system";
 /// The folder that is there while `OpenRC` looks after services.
 const OPENRC: &str = "/run/openrc";
 
+/// Prints the first of some paths (from `$2` on) of which something (`$1`) holds.
+const FIRST: &str = r#"what=$1
+shift
+for path; do
+  [ "$what" "$path" ] && printf %s "$path" && exit 0
+done
+exit 1"#;
+
 /// Returns what looks after services on a node.
 pub(crate) async fn supervisor<T: Transport>(transport: &T) -> Result<Supervisor, TransportError> {
     if is(transport, "-d", Utf8Path::new(SYSTEMD)).await?
@@ -33,13 +41,22 @@ pub(crate) async fn program<T: Transport>(
     transport: &T,
     name: &str,
 ) -> Result<Option<Utf8PathBuf>, TransportError> {
-    for folder in SEARCH_PATH.split(':') {
-        let path = Utf8Path::new(folder).join(name);
-        if is(transport, "-x", &path).await? {
-            return Ok(Some(path));
-        }
-    }
-    Ok(None)
+    let paths: Vec<_> =
+        SEARCH_PATH.split(':').map(|folder| Utf8Path::new(folder).join(name)).collect();
+    first(transport, "-x", &paths).await.map(Option::<&_>::cloned)
+}
+
+/// Returns the first of some paths of which something holds, as `test` is asked: `-x`, `-e`.
+pub(crate) async fn first<'a, T: Transport>(
+    transport: &T,
+    what: &str,
+    paths: &'a [Utf8PathBuf],
+) -> Result<Option<&'a Utf8PathBuf>, TransportError> {
+    let words = ["-c", FIRST, "portway", what].into_iter();
+    let argv = Argv::new("sh", words.chain(paths.iter().map(|path| path.as_str())))?;
+    let output = transport.run(&argv, &[], LOOK).await?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    Ok(paths.iter().find(|path| output.is_success() && path.as_str() == said))
 }
 
 async fn is<T: Transport>(
