@@ -127,13 +127,37 @@ impl Fleet {
     }
 
     /// Forgets what is known of a node and of what went wrong with it, because something about it
-    /// changed. It is looked at with the next round.
+    /// changed. It is looked at with the next round, over the connection that stands.
     pub(crate) fn look_at_node(&self, node: Id<NodeRow>) {
-        lock(&self.troubles).remove(&node);
         lock(&self.surveys).remove(&node);
+        self.bring_anew(node);
+    }
+
+    /// Forgets the way to a node as well: how it is reached, or what a login may do there, changed.
+    pub(crate) fn log_in_anew(&self, node: Id<NodeRow>) {
         lock(&self.reaches).remove(&node);
+        self.look_at_node(node);
+    }
+
+    /// Forgets what is known of what a node has, and of what went wrong with it. What its machine is like
+    /// stands, and so does the connection; one that failed is tried again.
+    fn bring_anew(&self, node: Id<NodeRow>) {
+        lock(&self.troubles).remove(&node);
+        lock(&self.reaches).retain(|id, reached| *id != node || reached.reach.stands());
         self.freshness.touch_node(node);
         self.edges.forget(node);
+    }
+
+    /// Prepares for a node to be brought to what it should have because somebody asks for it. After a
+    /// trouble everything is looked at, for somebody may have mended anything.
+    fn asked_to_bring(&self, node: Id<NodeRow>, now: Timestamp) {
+        if self.is_in_trouble(node) {
+            self.log_in_anew(node);
+        } else if self.seen_lately(node, now).is_none() {
+            self.look_at_node(node);
+        } else {
+            self.bring_anew(node);
+        }
     }
 
     /// Returns where the program of a node's engine was seen.

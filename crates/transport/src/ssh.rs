@@ -108,6 +108,11 @@ impl Ssh {
         self.link.close().await;
     }
 
+    /// Tells whether there is a connection. While one is being made there is none.
+    pub fn stands(&self) -> bool {
+        self.link.stands()
+    }
+
     /// Returns how many connections were made so far.
     pub fn connections(&self) -> u64 {
         self.link.opened()

@@ -27,7 +27,8 @@ impl Operator<'_> {
             let text = "the edge of a manager is looked at with `portway health`".to_owned();
             return Err(ControlError::BadRequest(text));
         };
-        self.control.inner.fleet.look_at_node(row.id);
+        // Whether one can log in, and as which groups, is looked at too.
+        self.control.inner.fleet.log_in_anew(row.id);
         let check = match self.control.look_at(&row, &declared).await {
             Ok(survey) => {
                 let way_in = self.control.way_in(&row, &declared, &survey).await?;
@@ -59,7 +60,7 @@ impl Operator<'_> {
         let work = Box::pin(async move {
             let fleet = &control.inner.fleet;
             let turn = fleet.workers.turn(row.id).await;
-            fleet.look_at_node(row.id);
+            fleet.asked_to_bring(row.id, control.now());
             control.look_after(&row, ByOthers::Overwrite).await;
             drop(turn);
             control.node_view(&control.node_named(row.name.as_str()).await?).await

@@ -29,6 +29,16 @@ pub(crate) enum Reach {
     Ssh(Ssh),
 }
 
+impl Reach {
+    /// Tells whether the way is open as it is. One that failed, or is being tried, is not.
+    pub(super) fn stands(&self) -> bool {
+        match self {
+            Self::Local(_) => true,
+            Self::Ssh(ssh) => ssh.stands(),
+        }
+    }
+}
+
 /// Why there is no way to a node.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReachError {

@@ -112,7 +112,7 @@ impl Operator<'_> {
         let _turn = control.inner.fleet.workers.turn(row.id).await;
         let output = Box::pin(it.carry_out()).await.map_err(failed)?;
         // Whoever was let in to the control socket just now has to log in anew.
-        control.inner.fleet.look_at_node(row.id);
+        control.inner.fleet.log_in_anew(row.id);
         it.reach = control.reach(row, node).await.map_err(unreachable)?;
         it.await_answer().await.map_err(failed)?;
         control.look_after(row, ByOthers::Respect).await;

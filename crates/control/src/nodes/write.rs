@@ -394,7 +394,7 @@ impl Control {
         let revisions = self.inner.store.revisions();
         let number = revisions.commit(&revision, Visible::All, now).await.map_err(commit_error)?;
         for change in &revision.changes {
-            self.inner.fleet.look_at_node(Id::from_uuid(change.id));
+            self.inner.fleet.log_in_anew(Id::from_uuid(change.id));
         }
         self.inner.deploy.poke();
         Ok(number)

@@ -67,6 +67,12 @@ impl Link {
         }
     }
 
+    /// Tells whether there is a connection, and asks nobody.
+    pub(super) fn stands(&self) -> bool {
+        let state = self.state.try_lock();
+        matches!(state.as_deref(), Ok(State::Up(connection)) if !connection.is_over())
+    }
+
     pub(super) async fn forget_failure(&self) {
         let mut state = self.state.lock().await;
         if matches!(&*state, State::Failed { .. }) {

@@ -91,6 +91,35 @@ async fn a_change_elsewhere_costs_a_node_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_deployed_again_and_again_goes_over_the_connection_that_stands() {
+    let manager = manager().await;
+    let machine = Machine::start();
+    let site = |body: &str| {
+        json!({
+            "hosts": ["one.example"], "respond": {"body": body}, "https": false, "nodes": ["web-1"],
+        })
+    };
+    machine.add(&manager, "web-1", &["--host-key", &machine.pin()]).await;
+    put(&manager, "one", &site("first")).await;
+    let logins = machine.sshd.logins();
+
+    for body in ["second", "third"] {
+        put(&manager, "one", &site(body)).await;
+        ok(&manager, &["node", "deploy", "web-1"]).await;
+        ok(&manager, &["node", "reload", "web-1"]).await;
+    }
+    assert_eq!(machine.sshd.logins(), logins);
+
+    // A check looks whether one can log in; and a connection that was lost is made again.
+    ok(&manager, &["node", "check", "web-1"]).await;
+    assert_eq!(machine.sshd.logins(), logins + 1);
+    machine.sshd.kill_sessions().unwrap();
+    ok(&manager, &["node", "deploy", "web-1"]).await;
+    assert_eq!(machine.sshd.logins(), logins + 2);
+    machine.serves("one.example", &(200, "third")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_removed_and_cleaned_has_nothing_of_portways_and_serves_its_own() {
     let manager = manager().await;
     let machine = Machine::start();
