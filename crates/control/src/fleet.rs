@@ -143,9 +143,16 @@ impl Fleet {
     /// stands, and so does the connection; one that failed is tried again.
     fn bring_anew(&self, node: Id<NodeRow>) {
         lock(&self.troubles).remove(&node);
-        lock(&self.reaches).retain(|id, reached| *id != node || reached.reach.stands());
+        self.connect_anew(node);
         self.freshness.touch_node(node);
         self.edges.forget(node);
+    }
+
+    /// Has the next attempt to connect to a node made at once, if one has failed.
+    fn connect_anew(&self, node: Id<NodeRow>) {
+        if let Some(reached) = lock(&self.reaches).get(&node) {
+            reached.reach.forget_failure();
+        }
     }
 
     /// Prepares for a node to be brought to what it should have because somebody asks for it. After a

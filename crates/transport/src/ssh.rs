@@ -98,19 +98,15 @@ impl Ssh {
         self.link.connection().await.map(drop)
     }
 
-    /// Lets the next attempt be made at once, because something was changed that may help.
-    pub async fn forget_failure(&self) {
-        self.link.forget_failure().await;
+    /// Lets the next attempt be made at once, because something was changed that may help. An attempt that
+    /// is under way goes on.
+    pub fn forget_failure(&self) {
+        self.link.forget_failure();
     }
 
     /// Ends the connection. It is made again when it is needed.
     pub async fn close(&self) {
         self.link.close().await;
-    }
-
-    /// Tells whether there is a connection. While one is being made there is none.
-    pub fn stands(&self) -> bool {
-        self.link.stands()
     }
 
     /// Returns how many connections were made so far.

@@ -30,11 +30,11 @@ pub(crate) enum Reach {
 }
 
 impl Reach {
-    /// Tells whether the way is open as it is. One that failed, or is being tried, is not.
-    pub(super) fn stands(&self) -> bool {
+    /// Lets the next attempt to connect be made at once.
+    pub(super) fn forget_failure(&self) {
         match self {
-            Self::Local(_) => true,
-            Self::Ssh(ssh) => ssh.stands(),
+            Self::Local(_) => {}
+            Self::Ssh(ssh) => ssh.forget_failure(),
         }
     }
 }

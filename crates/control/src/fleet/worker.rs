@@ -213,6 +213,8 @@ impl Control {
     async fn try_look_after(&self, row: &NodeRow, by_others: ByOthers) {
         let fleet = &self.inner.fleet;
         let tried = self.inner.store.revisions().latest().await.ok();
+        // When it is tried is decided already; what the way there says of an attempt before is no answer.
+        fleet.connect_anew(row.id);
         let error = match self.bring(row, by_others).await {
             Ok(Brought::Busy) => return,
             Ok(Brought::Here) => return fleet.well(row.id),

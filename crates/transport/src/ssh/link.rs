@@ -67,16 +67,12 @@ impl Link {
         }
     }
 
-    /// Tells whether there is a connection, and asks nobody.
-    pub(super) fn stands(&self) -> bool {
-        let state = self.state.try_lock();
-        matches!(state.as_deref(), Ok(State::Up(connection)) if !connection.is_over())
-    }
-
-    pub(super) async fn forget_failure(&self) {
-        let mut state = self.state.lock().await;
-        if matches!(&*state, State::Failed { .. }) {
-            *state = State::Idle;
+    /// Has the next attempt made at once. After another failure the wait is still longer.
+    pub(super) fn forget_failure(&self) {
+        if let Ok(mut state) = self.state.try_lock()
+            && let State::Failed { until, .. } = &mut *state
+        {
+            *until = Instant::now();
         }
     }
 
