@@ -98,6 +98,7 @@ settings! {
     Mirror Preference "mirror" "Copies of requests to a further upstream, which delay and fail nothing."
     MirrorPercent Preference "mirror.percent" "The share of requests that are copied."
     MirrorMaxBody Preference "mirror.max_body" "Requests with larger bodies are not copied."
+    Cache Preference "cache" "Answers of upstreams are kept and given again."
     Proxy Essential "to" "An upstream answers."
     Split Essential "split" "Requests are divided between upstreams by weight."
     SplitRules Essential "split.sides.by" "A header or cookie leads to a side."

@@ -1,6 +1,7 @@
 //! A site that has been checked: every value typed, every default filled in.
 
 pub mod bounds;
+mod cache;
 mod check;
 pub mod defaults;
 mod limits;
@@ -19,6 +20,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    cache::{Cache, CacheBypass, CacheKey, CacheQuery, CookieRule, StatusTtl},
     check::check,
     limits::{Limits, PathRules, Spelling},
     maintenance::Maintenance,
@@ -188,6 +190,9 @@ pub struct Filters {
     /// How many requests may be answered at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_limit: Option<Box<ConnectionLimit>>,
+    /// Which answers are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Box<Cache>>,
 }
 
 /// Who may use a route. Everything that is given must hold; the address is judged first.

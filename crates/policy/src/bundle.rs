@@ -8,6 +8,8 @@
 //! | `POST /v1/change` with [`Change`] | [`ChangeReport`]; 409 with [`Conflict`] when the base is another, 423 with [`Owner`] when the edge is somebody else's |
 //! | `GET /v1/targets` | list of [`TargetStatus`] |
 //! | `POST /v1/explain` with [`Trial`] | [`TrialReport`]; 400 when it is no request |
+//! | `POST /v1/cache/purge` with [`Purge`] | [`PurgeReport`]; 400 when what is to go has no meaning |
+//! | `POST /v1/cache/stats` with [`CacheQuestion`] | [`CacheStats`] |
 //! | `GET /v1/metrics` | Prometheus text |
 //! | `POST /v1/stop` | 202; the edge stops after the requests in flight |
 //! | `POST /v1/succeed` with `Upgrade: portway-succession` | 101; another edge takes its place, see `portway_edge` |
@@ -98,6 +100,58 @@ pub struct TargetStatus {
     /// What was wrong then, if anything was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+/// Kept answers of a site that are to go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purge {
+    /// The site.
+    pub site: Id<Site>,
+    /// Which of them.
+    pub what: PurgeWhat,
+}
+
+/// Which kept answers are to go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PurgeWhat {
+    /// All of them.
+    All,
+    /// Those to one URL, or to one path with its query under every host of the site.
+    Url(String),
+    /// Those to URLs, or paths, that begin so.
+    Prefix(String),
+    /// Those that their upstream gave one of these tags.
+    Tags(Vec<String>),
+}
+
+/// How many kept answers went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeReport {
+    /// How many.
+    pub purged: u64,
+}
+
+/// A site of which it is asked what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheQuestion {
+    /// The site.
+    pub site: Id<Site>,
+}
+
+/// What an edge keeps of a site.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheStats {
+    /// The number of kept answers.
+    pub objects: u64,
+    /// The memory that they take.
+    pub bytes: u64,
+    /// The memory that those of all sites take.
+    pub used: u64,
+    /// The memory that they may take.
+    pub capacity: u64,
+    /// Requests since the edge started, by what the cache did.
+    pub requests: BTreeMap<String, u64>,
 }
 
 /// A listening socket.

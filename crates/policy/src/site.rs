@@ -17,7 +17,7 @@ use crate::Digest;
 /// | format | what it added |
 /// |---|---|
 /// | 1 | |
-/// | 2 | ways to choose, watch and protect targets; splits, mirrors, limits, spellings of paths; limits of requests; maintenance |
+/// | 2 | ways to choose, watch and protect targets; splits, mirrors, limits, spellings of paths; limits of requests; maintenance; caches |
 ///
 /// A site is written in the oldest format that says all of it ([`SitePolicy::least_format`]). So an
 /// edge of the version before serves every site that it can serve rightly, and refuses, by itself,
@@ -170,6 +170,7 @@ fn is_of_first_format(route: &Route) -> bool {
     filters.mirror.is_none()
         && filters.rate_limits.is_empty()
         && filters.connection_limit.is_none()
+        && filters.cache.is_none()
         && match &route.action {
             Action::Proxy(upstream) => is_plain(upstream),
             Action::Split(_) => false,
@@ -292,6 +293,7 @@ mod tests {
         for spec in [
             r#"{"hosts": ["a.example"], "split": [{"to": "5000"}, {"to": "6000"}]}"#,
             r#"{"hosts": ["a.example"], "to": "5000", "mirror": {"to": "6000"}}"#,
+            r#"{"hosts": ["a.example"], "to": "5000", "cache": "10m"}"#,
             r#"{"hosts": ["a.example"], "to": "5000", "limits": {"headers": 20}}"#,
             r#"{"hosts": ["a.example"], "to": "5000", "rate_limit": "100/min"}"#,
             r#"{"hosts": ["a.example"], "to": "5000", "connection_limit": 20}"#,

@@ -346,6 +346,7 @@ mod tests {
                 mirror: None,
                 rate_limits: Vec::new(),
                 connection_limit: None,
+                cache: None,
             },
             action: Action::Respond(respond),
         }

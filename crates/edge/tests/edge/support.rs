@@ -320,6 +320,7 @@ pub(crate) fn route(path: &str, action: Action) -> Route {
             mirror: None,
             rate_limits: Vec::new(),
             connection_limit: None,
+            cache: None,
         },
         action,
     }

@@ -86,6 +86,7 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
         S::Mirror | S::MirrorPercent | S::MirrorMaxBody => {
             Support::refused("Caddy sends no copies of requests")
         }
+        S::Cache => Support::refused("Caddy as it is distributed keeps no answers"),
         S::Split | S::SplitRules | S::SplitSticky => {
             Support::refused("Caddy does not divide requests between upstreams")
         }

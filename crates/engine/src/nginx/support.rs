@@ -136,6 +136,7 @@ pub(super) fn of_setting(setting: Setting, facts: &EngineFacts) -> Support {
         S::Mirror | S::MirrorPercent | S::MirrorMaxBody => {
             Is::refused("copies by nginx would hold requests up")
         }
+        S::Cache => Is::refused("nothing is kept; every request goes to the upstream"),
         S::Split => Is::emulated("drawn anew for each request"),
         S::SplitRules => Is::emulated(
             "names of cookies have letters, digits and `_`, those of headers letters, digits and `-`",

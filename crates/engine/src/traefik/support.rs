@@ -107,6 +107,7 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
             Support::refused("Traefik can set headers, but not add one beside another")
         }
         S::Mirror => Support::emulated("copies are not marked, and are not bounded in number"),
+        S::Cache => Support::refused("Traefik keeps no answers"),
         S::SplitSticky | S::Sticky => {
             Support::emulated("the cookie is Traefik's own, and is not signed")
         }

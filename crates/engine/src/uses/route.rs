@@ -75,6 +75,7 @@ impl<'a> List<'a> {
             mirror,
             rate_limits,
             connection_limit,
+            cache,
         } = filters;
         if let Some(access) = access {
             self.access(access, &at.key("access"));
@@ -98,6 +99,9 @@ impl<'a> List<'a> {
         }
         if let Some(mirror) = mirror {
             self.mirror(mirror, &at.key("mirror"));
+        }
+        if cache.is_some() {
+            self.add(Setting::Cache, &at.key("cache"));
         }
     }
 

@@ -28,7 +28,7 @@ const ROUTES: &str = r#"{
        "response": {"set": {"X-B": "1"}, "add": {"X-C": "1"}, "remove": ["X-D"]}},
      "access": {"allow": ["10.0.0.0/8"], "deny": ["10.6.6.6"], "basic": {"users":
        {"ada": "$2y$10$2sMOCzmFp2YPjTWVIy6qjOyWyVgHmdFuXP8xYEkgqJ7bYkTkNOyJW"}}},
-     "mirror": {"to": "9000", "percent": 10},
+     "mirror": {"to": "9000", "percent": 10}, "cache": "10m",
      "to": {"targets": [{"to": "https://a", "weight": 2}, {"to": "https://b", "backup": true}],
        "tls": {"server_name": "c.example"}, "host": "c.example", "sticky": true,
        "health": "/health", "eject": {"statuses": [500]}, "slow_start": "30s",

@@ -3,6 +3,7 @@
 
 mod access;
 mod action;
+mod cache;
 mod headers;
 mod limits;
 mod nodes;
@@ -21,7 +22,8 @@ mod values;
 use std::collections::BTreeSet;
 
 use super::{
-    Access, ConnectionLimit, HeaderEdits, LimitScope, Mirror, RateLimit, Route, Site, defaults,
+    Access, Cache, ConnectionLimit, HeaderEdits, LimitScope, Mirror, RateLimit, Route, Site,
+    defaults,
     spec::{HeadersSpec, SiteSpec},
 };
 use crate::{
@@ -46,6 +48,7 @@ struct Shared {
     connection_limit: Option<ConnectionLimit>,
     security_headers: bool,
     hsts: Option<String>,
+    cache: Option<Box<Cache>>,
 }
 
 /// Changes of request and response.
@@ -84,6 +87,7 @@ fn read(name: &Name, spec: &SiteSpec, findings: &mut Findings) -> Checked<Site> 
     let connections = root.key("connection_limit");
     let connection_limit =
         rate::connections(spec.connection_limit.as_ref(), of_site, &connections, findings);
+    let cache = cache(spec, &root, findings);
     let limits = limits::limits(spec.limits.as_ref(), &root.key("limits"), findings);
     let paths = limits::paths(spec.paths.as_ref(), &root.key("paths"), findings);
     let nodes = nodes::read(spec.nodes.as_deref(), &root.key("nodes"), findings);
@@ -114,6 +118,7 @@ fn read(name: &Name, spec: &SiteSpec, findings: &mut Findings) -> Checked<Site> 
         connection_limit: connection_limit?.or(None),
         security_headers: spec.security_headers.unwrap_or(false),
         hsts: promise?,
+        cache: cache?,
     };
     let mut drafts = routes?;
     drafts.extend(redirects?);
@@ -150,12 +155,29 @@ fn mirror(
     findings: &mut Findings,
 ) -> Checked<Option<Box<Mirror>>> {
     let mirror = traffic::mirror(spec.mirror.as_ref(), &root.key("mirror"), findings)?.or(None);
-    let proxied = |route| action::Written::in_route(route).is_proxied();
-    let is_proxied = action::Written::in_site(spec).is_proxied() || spec.routes.iter().any(proxied);
-    if mirror.is_some() && !is_proxied {
+    if mirror.is_some() && !is_proxied(spec) {
         traffic::advise_on_idle_mirror(root, findings);
     }
     Ok(mirror)
+}
+
+/// Reads what is kept of the answers of all routes that have an upstream.
+fn cache(
+    spec: &SiteSpec,
+    root: &FieldPath,
+    findings: &mut Findings,
+) -> Checked<Option<Box<Cache>>> {
+    let cache = cache::read(spec.cache.as_ref(), &root.key("cache"), findings)?.or(None);
+    if cache.is_some() && !is_proxied(spec) {
+        cache::advise_on_idle_cache(root, findings);
+    }
+    Ok(cache)
+}
+
+/// Tells whether anything of a site is answered by an upstream.
+fn is_proxied(spec: &SiteSpec) -> bool {
+    let proxied = |route| action::Written::in_route(route).is_proxied();
+    action::Written::in_site(spec).is_proxied() || spec.routes.iter().any(proxied)
 }
 
 fn hosts(

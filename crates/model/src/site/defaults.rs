@@ -21,11 +21,15 @@ pub const INDEX: &str = "index.html";
 pub const CACHE_CONTROL: &str = "no-cache";
 /// The status of a redirect.
 pub const REDIRECT_STATUS: u16 = 302;
-
 /// The status of a redirect in a list: what is listed has moved for good.
 pub const MOVED_STATUS: u16 = 301;
 /// What visitors read of a site that is being worked on.
 pub const MAINTENANCE: &str = "This site is being worked on. Please come back later.";
+
+/// The largest body that a cache keeps.
+pub const CACHE_MAX_OBJECT: ByteSize = ByteSize(10_000_000);
+/// How long requests wait for the answer that another one fetches already.
+pub const CACHE_WAIT: Seconds = Seconds(5);
 
 /// The cookie that keeps a client with its target.
 pub const STICKY_COOKIE: &str = "portway_target";

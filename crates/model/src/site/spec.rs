@@ -1,6 +1,7 @@
 //! A site as an operator writes it, in a site file or through the API. Nothing here is checked
 //! beyond its shape; [`super::check()`] turns it into a [`super::Site`].
 
+mod cache;
 mod limits;
 mod probes;
 mod rate;
@@ -15,7 +16,9 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::{limits::*, probes::*, rate::*, shaping::*, snippets::*, traffic::*, upstream::*};
+pub use self::{
+    cache::*, limits::*, probes::*, rate::*, shaping::*, snippets::*, traffic::*, upstream::*,
+};
 use crate::FieldPath;
 
 /// A site. Two facts make one: a host and a target. Exactly one of `to`, `split`, `files`,
@@ -77,6 +80,10 @@ pub struct SiteSpec {
     /// How many requests, of each client, may be answered at the same time; more are answered 429.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_limit: Option<ConnectionLimitSpec>,
+    /// Which answers of upstreams are kept and given again: `true` for those that say how long,
+    /// `10m` also for those that say nothing, or settings (default `false`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheSpec>,
     /// How much and how fast clients may send and must take.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSpec>,
@@ -175,6 +182,9 @@ pub struct RouteSpec {
     /// How many requests may be answered at the same time; replaces the site's `connection_limit`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_limit: Option<ConnectionLimitSpec>,
+    /// Which answers are kept; replaces the site's `cache`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheSpec>,
     /// The name of the log that requests of this route are written to (default: as the site).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,

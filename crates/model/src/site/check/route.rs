@@ -1,15 +1,15 @@
 //! Routes: what they match and what they take from their site.
 
 use super::{
-    Checked, Faulty, HeaderPair, Shared, access, action::Written, each, header_pair, headers, rate,
-    settings, shaping, traffic, values::Said,
+    Checked, Faulty, HeaderPair, Shared, access, action::Written, cache, each, header_pair,
+    headers, rate, settings, shaping, traffic, values::Said,
 };
 use crate::{
     ByteSize, FieldPath, FindingCode, Findings, Name, PathPrefix, RemedyAction,
     path::check_path,
     site::{
-        Access, Action, ConnectionLimit, Filters, LimitScope, Match, Mirror, PathMatch, RateLimit,
-        Route,
+        Access, Action, Cache, ConnectionLimit, Filters, LimitScope, Match, Mirror, PathMatch,
+        RateLimit, Route,
         spec::{RedirectListSpec, RouteSpec, SiteSpec},
     },
 };
@@ -35,6 +35,7 @@ pub(super) struct Draft {
     mirror: Said<Box<Mirror>>,
     rate_limits: Option<Vec<RateLimit>>,
     connection_limit: Said<ConnectionLimit>,
+    cache: Said<Box<Cache>>,
 }
 
 /// Who may use a route.
@@ -55,6 +56,10 @@ impl Draft {
         if let Some(hsts) = &site.hsts {
             shaping::promise(&mut headers, hsts);
         }
+        let is_proxied = match &self.action {
+            Action::Proxy(_) | Action::Split(_) => true,
+            Action::Files(_) | Action::Redirect(_) | Action::Respond(_) => false,
+        };
         Route {
             matches: self.matches,
             log: self.log.unwrap_or_else(|| site.log.clone()),
@@ -68,15 +73,13 @@ impl Draft {
                 request_headers: headers.request,
                 response_headers: headers.response,
                 compress: self.compress.unwrap_or(site.compress),
-                mirror: match &self.action {
-                    Action::Proxy(_) | Action::Split(_) => self.mirror.or(site.mirror.clone()),
-                    Action::Files(_) | Action::Redirect(_) | Action::Respond(_) => None,
-                },
+                mirror: self.mirror.or(site.mirror.clone()).filter(|_| is_proxied),
                 rate_limits: self.rate_limits.unwrap_or_else(|| site.rate_limits.clone()),
                 connection_limit: self
                     .connection_limit
                     .or(site.connection_limit.clone())
                     .map(Box::new),
+                cache: self.cache.or(site.cache.clone()).filter(|_| is_proxied),
             },
             action: self.action,
         }
@@ -108,6 +111,7 @@ impl Draft {
             mirror: Said::Nothing,
             rate_limits: None,
             connection_limit: Said::Nothing,
+            cache: Said::Nothing,
         }
     }
 }
@@ -174,6 +178,10 @@ fn read(
     if matches!(mirror, Ok(Said::On(_))) && !written.is_proxied() {
         traffic::advise_on_idle_mirror(path, findings);
     }
+    let cache = cache::read(spec.cache.as_ref(), &path.key("cache"), findings);
+    if matches!(cache, Ok(Said::On(_))) && !written.is_proxied() {
+        cache::advise_on_idle_cache(path, findings);
+    }
     let strip_prefix = strip_prefix(spec, path, findings);
     let (of_route, at) = (LimitScope::Route, path.key("rate_limit"));
     let rate_limits = rate::rates(spec.rate_limit.as_ref(), of_route, &at, findings);
@@ -225,6 +233,7 @@ fn read(
         mirror: mirror?,
         rate_limits: rate_limits?,
         connection_limit: connection_limit?,
+        cache: cache?,
     })
 }
 
