@@ -1,5 +1,6 @@
 //! Who answers a request once it may: an upstream, files, a redirect, a fixed answer.
 
+mod cached;
 mod forward;
 mod mirror;
 

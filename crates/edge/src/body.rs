@@ -213,6 +213,15 @@ impl Body {
         }
     }
 
+    /// Returns the pieces of a body of which all is there.
+    pub(crate) fn into_pieces(self) -> Option<Vec<Bytes>> {
+        match self.0 {
+            Inner::Whole(bytes) => Some(vec![bytes]),
+            Inner::Kept(mut kept) => Some(std::iter::from_fn(|| kept.take()).collect()),
+            Inner::File(_) | Inner::Ahead(_) | Inner::Observed(_) | Inner::Stream(_) => None,
+        }
+    }
+
     /// Lets a body that may be read ahead take what has come. For whoever cannot take more of it now.
     pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) {
         match &mut self.0 {

@@ -38,6 +38,8 @@ pub struct EdgeConfig {
     /// The memory in bytes for bodies that are read ahead of whoever takes them, of all requests
     /// together.
     pub body_memory: u64,
+    /// The memory in bytes for kept answers, of all sites together.
+    pub cache_memory: u64,
     /// How long they may take after another edge took its place.
     pub drain_succeeded: Duration,
     /// Listening sockets that somebody else opened, to be used for the addresses they have.
@@ -55,6 +57,9 @@ pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
 /// The memory for bodies that are read ahead, unless set.
 pub const DEFAULT_BODY_MEMORY: u64 = 256_000_000;
+
+/// The memory for kept answers, unless set. It is taken only as answers are kept.
+pub const DEFAULT_CACHE_MEMORY: u64 = 256_000_000;
 
 /// The same after another edge took the place of one, unless set. Nobody waits for that one's end,
 /// and a long download or a WebSocket is worth a process that rests.
@@ -74,6 +79,7 @@ impl EdgeConfig {
             drain: DEFAULT_DRAIN,
             name_servers: Vec::new(),
             body_memory: DEFAULT_BODY_MEMORY,
+            cache_memory: DEFAULT_CACHE_MEMORY,
             drain_succeeded: DEFAULT_DRAIN_SUCCEEDED,
             sockets: Vec::new(),
             invocation: Invocation::default(),

@@ -34,8 +34,8 @@ pub(crate) use self::{
     reading::Reading,
     routes::{HostTable, Located, passed_over},
     site::{
-        AccessRule, BasicRule, CompiledAction, CompiledRedirect, CompiledRespond, CompiledRoute,
-        CompiledSite, CompiledSplit, CompiledUpstream,
+        AccessRule, BasicRule, CacheRole, CompiledAction, CompiledRedirect, CompiledRespond,
+        CompiledRoute, CompiledSite, CompiledSplit, CompiledUpstream,
     },
     snapshot::{HostEntry, Slot, Snapshot, TlsChoice},
 };
@@ -206,6 +206,14 @@ impl Content {
                 plans.flat_map(move |plan| plan.statuses(id)).collect::<Vec<_>>()
             })
             .collect()
+    }
+
+    /// Returns what the cache did for requests of a site.
+    pub(crate) fn cache_counts(&self, id: Id<Site>) -> Vec<(&'static str, u64)> {
+        let snapshot = self.snapshot.load();
+        let site = snapshot.slot(id).and_then(|slot| slot.compiled.get());
+        let metrics = site.and_then(|site| site.runtime.metrics.get());
+        metrics.map(|metrics| metrics.cache_counts().collect()).unwrap_or_default()
     }
 
     /// Goes on with the checks of sites of which a change made new versions: they are made ready at

@@ -22,14 +22,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
 use portway_policy::{
     FORMAT,
-    bundle::{Conflict, Invocation, ListenerStatus, SUCCEEDED, Status, Trial},
+    bundle::{
+        CacheQuestion, CacheStats, Conflict, Invocation, ListenerStatus, Purge, PurgeReport,
+        SUCCEEDED, Status, Trial,
+    },
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::task::TaskTracker;
 
 use crate::{
     body,
+    cache::canonical_purge,
     content::{ChangeError, IncomingChange},
     succession::{self, Predecessor},
     trial,
@@ -225,6 +229,8 @@ async fn answer(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<
         (&Method::GET, "/v1/metrics") => metrics(subject),
         (&Method::POST, "/v1/change") => change(subject, request).await,
         (&Method::POST, "/v1/succeed") => succession::accept(&subject.predecessor, request),
+        (&Method::POST, "/v1/cache/purge") => purge(subject, request).await,
+        (&Method::POST, "/v1/cache/stats") => cache_stats(subject, request).await,
         (&Method::POST, "/v1/explain") => explain(subject, request).await,
         (&Method::POST, "/v1/stop") => {
             tracing::info!("told to stop");
@@ -325,6 +331,67 @@ async fn explain(subject: &Arc<Subject>, request: Request<Incoming>) -> Response
             problem(StatusCode::INTERNAL_SERVER_ERROR, "trial_failed", &text)
         }
     }
+}
+
+/// Takes kept answers away. All that is kept is looked through, on a thread that may block.
+async fn purge(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<Answer> {
+    let Purge { site, what } = match parse(request).await {
+        Ok(purge) => purge,
+        Err(refusal) => return *refusal,
+    };
+    let what = match canonical_purge(what) {
+        Ok(what) => what,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, "bad_purge", &body::chain(&error)),
+    };
+    let cache = Arc::clone(&subject.shared.cache);
+    match tokio::task::spawn_blocking(move || cache.purge(site, &what)).await {
+        Ok(purged) => {
+            tracing::info!(%site, purged, "purged kept answers");
+            json(StatusCode::OK, &PurgeReport { purged })
+        }
+        Err(error) => {
+            let text = format!("purging was broken off: {error}");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "purge_failed", &text)
+        }
+    }
+}
+
+/// Tells what is kept of a site.
+async fn cache_stats(subject: &Arc<Subject>, request: Request<Incoming>) -> Response<Answer> {
+    let CacheQuestion { site } = match parse(request).await {
+        Ok(question) => question,
+        Err(refusal) => return *refusal,
+    };
+    let shared = Arc::clone(&subject.shared);
+    let count = move || {
+        let tally = shared.cache.tally(site);
+        let requests = shared.content.cache_counts(site);
+        let requests = requests.into_iter().map(|(word, count)| (word.to_owned(), count));
+        CacheStats {
+            objects: tally.objects,
+            bytes: tally.bytes,
+            used: shared.cache.used(),
+            capacity: shared.cache.capacity(),
+            requests: requests.collect(),
+        }
+    };
+    match tokio::task::spawn_blocking(count).await {
+        Ok(stats) => json(StatusCode::OK, &stats),
+        Err(error) => {
+            let text = format!("counting was broken off: {error}");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "stats_failed", &text)
+        }
+    }
+}
+
+async fn parse<T: DeserializeOwned>(
+    request: Request<Incoming>,
+) -> Result<T, Box<Response<Answer>>> {
+    let bytes = read(request).await?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let text = format!("what is asked cannot be read: {error}");
+        Box::new(problem(StatusCode::BAD_REQUEST, "unreadable_request", &text))
+    })
 }
 
 fn change_problem(error: &ChangeError) -> Response<Answer> {

@@ -23,6 +23,7 @@ use portway_telemetry::{
 use crate::{
     admission::{Flight, Kind},
     body::{self, Body, BodyEnd, BodyOutcome, Side},
+    cache::Verdict,
     canonical::RequestPath,
     content::{CompiledRoute, CompiledSite},
     headers::{Origin, TRACESTATE},
@@ -60,6 +61,7 @@ pub(crate) struct Exchange {
     upstream: Option<(Arc<Peer>, Duration)>,
     tries: u32,
     side: Option<Box<str>>,
+    cache: Option<Verdict>,
     /// The stage that it is in.
     stage: Stage,
     /// What is not plain about its way; written down only then.
@@ -173,6 +175,7 @@ impl Exchange {
             upstream: None,
             tries: 0,
             side: None,
+            cache: None,
             stage: Stage::Read,
             way: RefCell::default(),
             received: None,
@@ -210,6 +213,14 @@ impl Exchange {
     /// The side of a split is known.
     pub(crate) fn found_side(&mut self, side: &str) {
         self.side = Some(side.into());
+    }
+
+    /// A cache did something for it, and why not more.
+    pub(crate) fn cached(&mut self, verdict: Verdict, why: Option<&'static str>) {
+        self.cache = Some(verdict);
+        if let Some(why) = why {
+            self.went(|way| way.uncached = Some(why.to_owned()));
+        }
     }
 
     /// Tells what is not plain about its way.
@@ -310,6 +321,9 @@ impl Exchange {
             // 499 is no status of HTTP, but a valid number of the same class.
             let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
             metrics.request(status, duration, received, self.sent);
+            if let Some(verdict) = self.cache {
+                metrics.cached(verdict);
+            }
         }
         if self.log.takes_access() || self.place.is_exported() {
             let trace = self.place.trace_id().digits();
@@ -348,6 +362,7 @@ impl Exchange {
             upstream: upstream.map(|(peer, _)| Cow::from(&*peer.label)),
             tries: Some(self.tries).filter(|tries| *tries > 1),
             side: self.side.as_deref().map(Cow::from),
+            cache: self.cache.map(|verdict| verdict.word().into()),
             upstream_ms: upstream.map(|(_, waited)| milliseconds(*waited)),
             tls: self.asked.tls.map(Cow::from),
             trace_id: std::str::from_utf8(trace).ok().map(Cow::from),

@@ -23,7 +23,7 @@ use http::{Method, Response, request::Parts};
 use portway_model::site::FileRoot;
 use tokio::task::spawn_blocking;
 
-pub(crate) use self::shelf::Shelf;
+pub(crate) use self::{conditions::Part, ranges::parse as ranges, shelf::Shelf};
 use self::{
     find::Halt,
     shelf::Noted,

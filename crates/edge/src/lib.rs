@@ -12,6 +12,7 @@ mod actions;
 mod admission;
 mod balance;
 mod body;
+mod cache;
 mod canonical;
 mod checks;
 mod clock;
@@ -45,7 +46,10 @@ mod trial;
 mod worker;
 
 pub use crate::{
-    config::{DEFAULT_BODY_MEMORY, DEFAULT_DRAIN, DEFAULT_DRAIN_SUCCEEDED, EdgeConfig},
+    config::{
+        DEFAULT_BODY_MEMORY, DEFAULT_CACHE_MEMORY, DEFAULT_DRAIN, DEFAULT_DRAIN_SUCCEEDED,
+        EdgeConfig,
+    },
     content::StateError,
     control::ControlError,
     herald::{Herald, Nobody},

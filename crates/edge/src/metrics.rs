@@ -25,7 +25,11 @@ use prometheus_client::registry::Registry;
 
 use self::collect::Collected;
 pub(crate) use self::upstreams::SiteUpstreams;
-use crate::{admission::Kind, body::Memory};
+use crate::{
+    admission::Kind,
+    body::Memory,
+    cache::{Store, Verdict},
+};
 
 /// The upper bounds of the duration's buckets, in seconds; the last bucket has none.
 const BOUNDS: [f64; 14] =
@@ -51,6 +55,7 @@ pub(crate) struct SiteMetrics {
     queue_late: AtomicU64,
     copies: [AtomicU64; Copied::ALL.len()],
     limited: [[AtomicU64; 2]; Kind::ALL.len()],
+    cache: [AtomicU64; Verdict::ALL.len()],
     targets: Mutex<BTreeMap<String, UpstreamState>>,
 }
 
@@ -88,27 +93,35 @@ pub(crate) struct ListenerConnections(Arc<AtomicU64>);
 #[derive(Debug)]
 pub(crate) struct ConnectionGuard(ListenerConnections);
 
+/// What counts by itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Counted {
+    /// Lines that no log could take.
+    pub(crate) log_dropped: Arc<AtomicU64>,
+    /// The memory of bodies.
+    pub(crate) memory: Arc<Memory>,
+    /// Kept answers.
+    pub(crate) cache: Arc<Store>,
+}
+
 #[derive(Debug)]
 struct Counts {
     version: String,
     sites: Mutex<BTreeMap<String, Weak<SiteMetrics>>>,
     listeners: Mutex<BTreeMap<SocketAddr, ListenerConnections>>,
     handshake_failures: AtomicU64,
-    log_dropped: Arc<AtomicU64>,
-    memory: Arc<Memory>,
+    counted: Counted,
 }
 
 impl Metrics {
-    /// Returns metrics that count from zero. The log counts its lost lines by itself, and the memory
-    /// of bodies what it holds.
-    pub(crate) fn new(version: &str, log_dropped: Arc<AtomicU64>, memory: Arc<Memory>) -> Self {
+    /// Returns metrics that count from zero, but for what counts by itself.
+    pub(crate) fn new(version: &str, counted: Counted) -> Self {
         Self(Arc::new(Counts {
             version: version.to_owned(),
             sites: Mutex::default(),
             listeners: Mutex::default(),
             handshake_failures: AtomicU64::new(0),
-            log_dropped,
-            memory,
+            counted,
         }))
     }
 
@@ -201,6 +214,18 @@ impl SiteMetrics {
         let outcomes = place.and_then(|place| self.limited.get(place));
         let place = Limited::ALL.iter().position(|one| *one == outcome);
         add(outcomes.zip(place).and_then(|(outcomes, place)| outcomes.get(place)), 1);
+    }
+
+    /// Counts what a cache did for a request.
+    pub(crate) fn cached(&self, verdict: Verdict) {
+        let place = Verdict::ALL.iter().position(|one| *one == verdict);
+        add(place.and_then(|place| self.cache.get(place)), 1);
+    }
+
+    /// Returns what a cache did, and how often.
+    pub(crate) fn cache_counts(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let counts = self.cache.iter().map(|count| count.load(Relaxed));
+        Verdict::ALL.iter().map(|verdict| verdict.word()).zip(counts)
     }
 
     /// Returns the state of a target, taken to be up until it proves otherwise.
@@ -375,6 +400,8 @@ mod tests {
 
     fn metrics() -> (Metrics, Arc<AtomicU64>) {
         let dropped = Arc::<AtomicU64>::default();
-        (Metrics::new("1.2.3", Arc::clone(&dropped), Memory::new(0)), dropped)
+        let log_dropped = Arc::clone(&dropped);
+        let counted = Counted { log_dropped, memory: Memory::new(0), cache: Store::new(1_000) };
+        (Metrics::new("1.2.3", counted), dropped)
     }
 }

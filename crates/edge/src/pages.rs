@@ -74,6 +74,8 @@ pub(crate) enum Fault {
     Misdirected,
     /// Something is wrong with the edge or its machine.
     Internal,
+    /// The client wanted only what is kept, and nothing is.
+    NotCached,
     /// No target accepts connections.
     UpstreamRefused,
     /// No target can be reached, or none may be.
@@ -187,6 +189,7 @@ fn add_fault_headers(fault: &Fault, headers: &mut HeaderMap) {
         | Fault::BodyTooLarge { .. }
         | Fault::Misdirected
         | Fault::Internal
+        | Fault::NotCached
         | Fault::UpstreamRefused
         | Fault::UpstreamUnreachable
         | Fault::UpstreamInvalid
@@ -228,7 +231,7 @@ impl Fault {
                 StatusCode::BAD_GATEWAY
             }
             Self::UpstreamFull | Self::Maintenance(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotCached | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -254,6 +257,7 @@ impl Fault {
             },
             Self::Misdirected => "misdirected",
             Self::Internal => "internal",
+            Self::NotCached => "not_in_cache",
             Self::UpstreamRefused => "upstream_refused",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamInvalid => "upstream_invalid",
@@ -278,6 +282,7 @@ impl Fault {
             Self::TooMany(_) => "Too many requests",
             Self::Misdirected => "Wrong connection",
             Self::Internal => "Server error",
+            Self::NotCached => "Not in the cache",
             Self::UpstreamRefused | Self::UpstreamUnreachable => "Application not reachable",
             Self::UpstreamInvalid => "Invalid answer",
             Self::UpstreamFull => "Too busy",
@@ -332,6 +337,7 @@ impl Fault {
                 "Your client reused a connection that belongs to another site; try again."
             }
             Self::Internal => "Something went wrong on our side; it is not your fault.",
+            Self::NotCached => "Your client asked only for what is stored here, and nothing is.",
             Self::UpstreamRefused => {
                 "The application behind this site is not running or refuses connections; \
                  it is not your fault. Try again in a moment."

@@ -47,6 +47,11 @@ use crate::{
 /// The upstream's side of a connection that left HTTP.
 pub(crate) type Switched = Prefixed<Box<dyn Stream>>;
 
+/// Stands in the extensions of an answer whose body ends when its connection does, so that nobody can
+/// tell whether it is whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UntilClose;
+
 /// A request as an upstream is to see it.
 pub(crate) struct Outgoing {
     /// The method.
@@ -179,7 +184,11 @@ impl<O: Observer> Forwarding<'_, O> {
             Answer::Http1(Answered::Response(response)) => {
                 let (pool, passage) = (Rc::clone(self.pool), peer.passage(&client));
                 let place = Place { pool, peer: Arc::clone(&peer), passage, _pick: pick };
-                let response = response.map(|receiving| receiving.into_body(place));
+                let until_close = response.body().ends_with_connection();
+                let mut response = response.map(|receiving| receiving.into_body(place));
+                if until_close {
+                    response.extensions_mut().insert(UntilClose);
+                }
                 Reply { response, peer, target, waited, tunnel: None }
             }
             Answer::Http2(response) => {

@@ -16,13 +16,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::Authenticator,
     body::{self, Memory},
+    cache::Store,
     checks::{self, Handed, Tools},
     config::EdgeConfig,
     content::{Content, StateError},
     control::{self, Control, ControlError, Subject},
     listener::{self, BindError, Bound, Given},
     log::{LogError, Logs},
-    metrics::Metrics,
+    metrics::{Counted, Metrics},
     proxy::NameServers,
     succession::{Outputs, Predecessor, Succession, SuccessionError, Ways},
     tls::TlsAcceptor,
@@ -235,11 +236,18 @@ async fn prepare(
     let listeners: Vec<ListenerStatus> = bound.iter().map(|bound| bound.status.clone()).collect();
     let told = shutdown.child_token();
     let memory = Memory::new(config.body_memory);
+    let cache = Store::new(config.cache_memory);
+    let counted = Counted {
+        log_dropped: logs.dropped(),
+        memory: Arc::clone(&memory),
+        cache: Arc::clone(&cache),
+    };
     let shared = Arc::new(Shared {
         tls: TlsAcceptor::new(Arc::clone(&content)).map_err(EdgeError::Tls)?,
         content,
-        metrics: Metrics::new(env!("CARGO_PKG_VERSION"), logs.dropped(), Arc::clone(&memory)),
+        metrics: Metrics::new(env!("CARGO_PKG_VERSION"), counted),
         memory,
+        cache,
         spans: config.spans.clone(),
         logs: logs.clone(),
         authenticator: Authenticator::new(workers.div_ceil(2)),

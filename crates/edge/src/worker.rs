@@ -27,6 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     access::Authenticator,
     body::{self, Memory},
+    cache::Store,
     content::Content,
     files::Shelf,
     headers, http1, http2,
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// The memory for bodies that are read ahead.
     pub(crate) memory: Arc<Memory>,
+    /// Kept answers.
+    pub(crate) cache: Arc<Store>,
     /// Places in traces.
     pub(crate) spans: RequestSpans,
     /// Passwords.

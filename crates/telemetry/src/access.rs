@@ -65,6 +65,10 @@ pub struct AccessRecord<'a> {
     /// The side of a split to which it went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub side: Option<Cow<'a, str>>,
+    /// What a cache did for it: `hit`, `stale`, `stale_if_error`, `revalidated`, `miss`, `bypass` or
+    /// `only_if_cached`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cow<'a, str>>,
     /// How long the target took to begin its answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_ms: Option<f64>,
@@ -307,6 +311,7 @@ mod tests {
             upstream: None,
             tries: None,
             side: None,
+            cache: Some("miss".into()),
             upstream_ms: None,
             tls: Some("1.3".into()),
             trace_id: None,

@@ -42,6 +42,12 @@ pub enum EdgeMetric {
     BodyMemory,
     /// Bodies that were not read ahead because the memory was used up.
     BodyMemoryRefused,
+    /// Requests of routes with a cache, by `site` and `result`.
+    CacheRequests,
+    /// Memory of kept answers.
+    CacheMemory,
+    /// Kept answers that had to go for others.
+    CacheEvicted,
     /// Lines that no log could take.
     LogDropped,
     /// TLS handshakes that failed.
@@ -54,7 +60,7 @@ pub enum EdgeMetric {
 
 impl EdgeMetric {
     /// Every metric.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Info,
         Self::Sites,
         Self::Requests,
@@ -73,6 +79,9 @@ impl EdgeMetric {
         Self::Limited,
         Self::BodyMemory,
         Self::BodyMemoryRefused,
+        Self::CacheRequests,
+        Self::CacheMemory,
+        Self::CacheEvicted,
         Self::LogDropped,
         Self::HandshakeFailures,
     ];
@@ -96,6 +105,9 @@ impl EdgeMetric {
             Self::Limited => "portway_edge_limited_requests_total",
             Self::BodyMemory => "portway_edge_body_memory_bytes",
             Self::BodyMemoryRefused => "portway_edge_body_memory_refused_total",
+            Self::CacheRequests => "portway_edge_cache_requests_total",
+            Self::CacheMemory => "portway_edge_cache_memory_bytes",
+            Self::CacheEvicted => "portway_edge_cache_evicted_total",
             Self::LogDropped => "portway_edge_log_dropped_total",
             Self::HandshakeFailures => "portway_edge_handshake_failures_total",
             Self::Info => "portway_edge_info",
@@ -141,6 +153,11 @@ impl EdgeMetric {
             Self::BodyMemoryRefused => {
                 "Bodies that were not read ahead, or no further, because the memory was used up."
             }
+            Self::CacheRequests => {
+                "Requests of routes with a cache by what it did: hit, stale, stale_if_error, revalidated, miss, bypass or only_if_cached."
+            }
+            Self::CacheMemory => "Memory of the answers that the cache keeps.",
+            Self::CacheEvicted => "Kept answers that had to go because the memory was used up.",
             Self::LogDropped => "Log lines lost because the queue or the disk was full.",
             Self::HandshakeFailures => "TLS handshakes that failed.",
             Self::Info => "The version of the edge.",
@@ -158,6 +175,8 @@ impl EdgeMetric {
             | Self::MirrorRequests
             | Self::Limited
             | Self::BodyMemoryRefused
+            | Self::CacheRequests
+            | Self::CacheEvicted
             | Self::LogDropped
             | Self::HandshakeFailures => MetricType::Counter,
             Self::RequestDuration => MetricType::Histogram,
@@ -169,6 +188,7 @@ impl EdgeMetric {
             | Self::UpstreamPanic
             | Self::QueueLength
             | Self::BodyMemory
+            | Self::CacheMemory
             | Self::Sites => MetricType::Gauge,
             Self::Info => MetricType::Info,
         }

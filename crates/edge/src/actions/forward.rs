@@ -1,17 +1,17 @@
 //! A request on its way to an upstream, or to a side of a split: the cookies that keep a client where
 //! it is, and what is told of targets on the way.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{cell::Cell, net::IpAddr, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 use jiff::Timestamp;
 use portway_model::PathPrefix;
 use portway_telemetry::access::{ErrorLevel, Failed, milliseconds};
 
-use super::{mirror, outgoing, upstream_fault};
+use super::{cached::Ask, mirror, outgoing, upstream_fault};
 use crate::{
-    balance::{Change, Notice, Target},
+    balance::{Change, Facts, Notice, Target},
     body::{self, Body},
     clock::Clock,
     content::{CompiledRoute, CompiledSite, CompiledSplit, CompiledUpstream},
@@ -20,26 +20,83 @@ use crate::{
     metrics::SiteMetrics,
     pages::Fault,
     pipeline::{Inbound, Outcome, ReadAhead},
-    proxy::{BodyFault, Forwarding, Observer, Peer, ProxyError, Reply},
+    proxy::{BodyFault, Forwarding, Observer, Outgoing, Peer, ProxyError, Reply},
     request_id::REQUEST_ID,
     worker::Worker,
 };
 
-/// Lets an upstream answer.
+/// A request as an upstream is to see it.
+pub(super) struct Ready {
+    /// The request.
+    pub(super) outgoing: Box<Outgoing>,
+    /// What of it decides on its target.
+    pub(super) facts: Facts,
+    client: IpAddr,
+    https: bool,
+}
+
+/// An upstream's answer.
+pub(super) struct Answered {
+    /// The answer.
+    pub(super) outcome: Outcome,
+    /// The cookie that keeps the client with the target, where there is one.
+    cookie: Option<String>,
+}
+
+/// What is the client's own of an answer.
+pub(super) struct Rest(Option<String>);
+
+impl Rest {
+    /// Returns the answer as the client is to have it.
+    pub(super) fn with_response(self, response: Response<Body>) -> Outcome {
+        Answered { outcome: Outcome::Answer(response), cookie: self.0 }.with_cookie()
+    }
+}
+
+/// Lets an upstream answer, or what is kept of its answers.
 pub(super) async fn to_upstream(
     worker: &Worker,
-    upstream: &CompiledUpstream,
+    upstream: &Arc<CompiledUpstream>,
     inbound: Box<Inbound<'_>>,
     body: Body,
     (site, route): (&Arc<CompiledSite>, &CompiledRoute),
     exchange: &mut Exchange,
 ) -> Result<Outcome, Refusal> {
-    let clock = worker.shared.content.clock;
+    if let Some(role) = &route.cache {
+        let ask = Ask { worker, upstream, site, route, role };
+        // Boxed, so that requests of routes without a cache do not pay for it.
+        return Box::pin(ask.answer(inbound, body, exchange)).await;
+    }
+    let ready = ready(worker, upstream, inbound, body, route).await?;
+    Ok(send(worker, upstream, ready, (site, route), exchange).await?.with_cookie())
+}
+
+/// Makes a request ready for its upstream.
+pub(super) async fn ready(
+    worker: &Worker,
+    upstream: &CompiledUpstream,
+    inbound: Box<Inbound<'_>>,
+    body: Body,
+    route: &CompiledRoute,
+) -> Result<Ready, Refusal> {
     let facts = upstream.balancer.facts(inbound.origin.client, &inbound.parts.headers);
     let https = inbound.origin.https;
     let body = gathered(worker, upstream, &inbound, body).await?;
     let client = inbound.origin.client;
-    let mut outgoing = Box::new(outgoing(inbound, body, route)?);
+    let outgoing = Box::new(outgoing(inbound, body, route)?);
+    Ok(Ready { outgoing, facts, client, https })
+}
+
+/// Sends a request to its upstream.
+pub(super) async fn send(
+    worker: &Worker,
+    upstream: &CompiledUpstream,
+    ready: Ready,
+    (site, route): (&Arc<CompiledSite>, &CompiledRoute),
+    exchange: &mut Exchange,
+) -> Result<Answered, Refusal> {
+    let clock = worker.shared.content.clock;
+    let Ready { mut outgoing, facts, client, https } = ready;
     let metrics = || worker.shared.metrics.site(site.name.as_str());
     let metrics = site.runtime.metrics.get_or_init(metrics);
     mirror::copy(worker, route, client, metrics, &mut outgoing);
@@ -53,9 +110,58 @@ pub(super) async fn to_upstream(
     exchange.answered(Arc::clone(&reply.peer), reply.waited);
     let cookie = upstream.balancer.set_cookie(reply.target, &facts, cookie_path(route), https);
     let mut outcome = into_outcome(reply);
-    add_cookie(&mut outcome, cookie);
     allow_ahead(&mut outcome, upstream);
-    Ok(outcome)
+    Ok(Answered { outcome, cookie })
+}
+
+impl Ready {
+    /// Returns the same request once more, without its body.
+    pub(super) fn copy(&self) -> Self {
+        let Outgoing { method, path_and_query, headers, host, body: _, upgrade, passage } =
+            &*self.outgoing;
+        let outgoing = Outgoing {
+            method: method.clone(),
+            path_and_query: path_and_query.clone(),
+            headers: headers.clone(),
+            host: host.clone(),
+            body: body::empty(),
+            upgrade: *upgrade,
+            passage: *passage,
+        };
+        Self { outgoing: Box::new(outgoing), ..*self }
+    }
+}
+
+impl Answered {
+    /// Returns the answer, and what is left of it, unless the connection leaves HTTP.
+    pub(super) fn into_response(self) -> Result<(Response<Body>, Rest), Box<Outcome>> {
+        match self.outcome {
+            Outcome::Answer(response) => Ok((response, Rest(self.cookie))),
+            Outcome::Tunnel(..) => Err(Box::new(self.with_cookie())),
+        }
+    }
+
+    /// Returns the status; nothing where the connection leaves HTTP.
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        match &self.outcome {
+            Outcome::Answer(response) => Some(response.status()),
+            Outcome::Tunnel(..) => None,
+        }
+    }
+
+    /// Returns the headers; nothing where the connection leaves HTTP.
+    pub(super) fn headers(&self) -> Option<&HeaderMap> {
+        match &self.outcome {
+            Outcome::Answer(response) => Some(response.headers()),
+            Outcome::Tunnel(..) => None,
+        }
+    }
+
+    /// Returns the answer as the client is to have it.
+    pub(super) fn with_cookie(mut self) -> Outcome {
+        add_cookie(&mut self.outcome, self.cookie.take());
+        self.outcome
+    }
 }
 
 /// Lets a side of a split answer.
@@ -132,7 +238,7 @@ fn add_cookie(outcome: &mut Outcome, cookie: Option<String>) {
     headers.append(header::SET_COOKIE, cookie);
 }
 
-fn into_outcome(reply: Reply) -> Outcome {
+pub(super) fn into_outcome(reply: Reply) -> Outcome {
     let mut response = reply.response;
     let protocol = response.headers().get(header::UPGRADE).cloned();
     headers::strip_hop_by_hop(response.headers_mut());

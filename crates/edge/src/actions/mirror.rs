@@ -124,8 +124,8 @@ async fn throw_away(reply: Reply) {
     }
 }
 
-/// What becomes of a mirror's targets is no concern of the site's visitors: it stands in the metrics.
-struct Unseen;
+/// What becomes of targets that no visitor waits for is no concern of visitors: it stands in the metrics.
+pub(super) struct Unseen;
 
 impl Observer for Unseen {
     fn waited(&self, _: Duration) {}
@@ -139,7 +139,7 @@ impl Observer for Unseen {
     fn reached(&self, _: &Peer, _: bool) {}
 
     fn changed(&self, target: &Target, change: Change) {
-        tracing::info!(target = %target.declared(), ?change, "a target of a mirror changed");
+        tracing::info!(target = %target.declared(), ?change, "a target changed");
     }
 
     fn noticed(&self, _: Notice) {}

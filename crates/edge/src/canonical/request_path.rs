@@ -40,6 +40,16 @@ impl RequestPath {
         self.sent.query()
     }
 
+    /// Puts another query in the place of the one that was sent.
+    pub(crate) fn set_query(&mut self, query: Option<&str>) -> Result<(), InvalidUri> {
+        let path = self.sent.path();
+        self.sent = match query {
+            Some(query) => PathAndQuery::try_from(format!("{path}?{query}"))?,
+            None => PathAndQuery::try_from(path)?,
+        };
+        Ok(())
+    }
+
     /// Returns the whole of it with the query.
     pub(crate) fn whole(&self) -> Result<PathAndQuery, InvalidUri> {
         // A URL may lack its path, which a target that is sent to a server may not.
@@ -75,7 +85,11 @@ mod tests {
             assert_eq!(read.as_str(), path, "{sent}");
             assert_eq!(read.whole().unwrap(), whole, "{sent}");
         }
-        let (read, _) = RequestPath::of(&"/a/b?c".parse().unwrap()).unwrap();
+        let (mut read, _) = RequestPath::of(&"/a/b?c".parse().unwrap()).unwrap();
         assert_eq!(read.rest("/b").unwrap(), "/b?c");
+        read.set_query(Some("d=e")).unwrap();
+        assert_eq!(read.whole().unwrap(), "/a/b?d=e");
+        read.set_query(None).unwrap();
+        assert_eq!(read.whole().unwrap(), "/a/b");
     }
 }

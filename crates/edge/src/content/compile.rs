@@ -2,7 +2,8 @@
 //! them at once.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
 };
 
@@ -11,8 +12,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use portway_model::{
     FieldPath, FindingCode, Findings, Name, ResourceKind,
     site::{
-        Access, Action, BasicAuth, Filters, HeaderEdits, HostHeader, LogSettings, Match, Mirror,
-        Password, Redirect, Respond, Route, Split, Upstream, defaults,
+        Access, Action, BasicAuth, Cache, CacheQuery, Filters, HeaderEdits, HostHeader,
+        LogSettings, Match, Mirror, Password, Redirect, Respond, Route, Split, Upstream, defaults,
     },
 };
 use portway_policy::{NetworkGuard, SitePolicy};
@@ -22,13 +23,15 @@ use super::{
     mirror::CompiledMirror,
     routes::RouteTable,
     site::{
-        AccessRule, BasicRule, CompiledAction, CompiledRedirect, CompiledRespond, CompiledRoute,
-        CompiledSite, CompiledSplit, CompiledUpstream, Edits, HttpsRule, SiteLimits, SiteRuntime,
+        AccessRule, BasicRule, CacheRole, CompiledAction, CompiledRedirect, CompiledRespond,
+        CompiledRoute, CompiledSite, CompiledSplit, CompiledUpstream, Edits, HttpsRule, SiteLimits,
+        SiteRuntime,
     },
 };
 use crate::{
     admission::Admission,
     balance::{Balancer, Moment, Splitter, StickyKey},
+    cache::CompiledCache,
     checks::{Plan, QuestionError},
     log::SiteLog,
     proxy::{Peer, PeerError, UpstreamTlsError},
@@ -73,7 +76,9 @@ pub(crate) fn compile(
         return Err(compiler.findings.into_vec());
     }
     ground.runtime.states.forget_unused();
+    let cache_queries = clear_with(&mut routes);
     Ok(CompiledSite {
+        id: policy.id,
         name: policy.name,
         https: policy.https.map(|https| HttpsRule { redirect: https.redirect }),
         maintenance: policy.maintenance,
@@ -83,8 +88,43 @@ pub(crate) fn compile(
         routes,
         table: Arc::new(table),
         log,
+        cache_queries,
         runtime: Arc::clone(ground.runtime),
     })
+}
+
+/// What a route asks of its upstream in another way is another answer.
+fn keeps(cache: Cache, place: &str, way: (&HeaderEdits, bool)) -> CacheRole {
+    let added = (&cache.key.headers, &cache.key.cookies);
+    let scope = scope(&(place, way, added));
+    CacheRole::Keeps(Arc::new(CompiledCache::of(cache).within(scope)))
+}
+
+/// Sums up what sets kept answers apart: the same for the same, whatever else of the site changes.
+fn scope(what: &impl std::fmt::Debug) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    format!("{what:?}").hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Lets every route to an upstream clear what others keep, where any does. Returns the ways in which
+/// queries count.
+fn clear_with(routes: &mut [CompiledRoute]) -> Vec<CacheQuery> {
+    let keeping = routes.iter().filter_map(|route| match &route.cache {
+        Some(CacheRole::Keeps(cache)) => Some(cache.settings.key.query.clone()),
+        Some(CacheRole::Clears) | None => None,
+    });
+    let queries: BTreeSet<CacheQuery> = keeping.collect();
+    if !queries.is_empty() {
+        for route in routes {
+            let proxied =
+                matches!(route.action, CompiledAction::Proxy(_) | CompiledAction::Split(_));
+            if route.cache.is_none() && proxied {
+                route.cache = Some(CacheRole::Clears);
+            }
+        }
+    }
+    queries.into_iter().collect()
 }
 
 struct Compiler<'a> {
@@ -113,6 +153,8 @@ impl Compiler<'_> {
         let request_headers = self.edits(&filters.request_headers, &edits.key("request"));
         let response_headers = self.edits(&filters.response_headers, &edits.key("response"));
         let action = self.action(route.action, &place, at)?;
+        let way = (&filters.request_headers, filters.strip_prefix);
+        let cache = filters.cache.map(|cache| keeps(*cache, &place, way));
         let mirror = filters.mirror.map(|mirror| self.mirror(*mirror, &place, &at.key("mirror")));
         Some(CompiledRoute {
             conditions,
@@ -128,6 +170,7 @@ impl Compiler<'_> {
             action,
             admission: admission.map(Box::new),
             mirror: mirror.flatten(),
+            cache,
         })
     }
 
@@ -240,7 +283,7 @@ impl Compiler<'_> {
     fn action(&mut self, action: Action, place: &str, at: &FieldPath) -> Option<CompiledAction> {
         Some(match action {
             Action::Proxy(upstream) => {
-                CompiledAction::Proxy(Box::new(self.upstream(upstream, place, &at.key("to"))?))
+                CompiledAction::Proxy(Arc::new(self.upstream(upstream, place, &at.key("to"))?))
             }
             Action::Split(split) => {
                 CompiledAction::Split(Box::new(self.split(split, place, &at.key("split"))?))
@@ -286,7 +329,7 @@ impl Compiler<'_> {
         for (index, side) in split.sides.into_iter().enumerate() {
             let at = at.key("sides").index(index).key("to");
             let place = format!("{place} {}", side.name);
-            sides.push((side.name, self.upstream(side.upstream, &place, &at)?));
+            sides.push((side.name, Arc::new(self.upstream(side.upstream, &place, &at)?)));
         }
         Some(CompiledSplit { splitter: splitter?, sides })
     }
@@ -325,10 +368,11 @@ impl Compiler<'_> {
         }
         let checks = Plan::of(&upstream, self.guard);
         let checks = checks.map_err(|error| self.bad_check(&error, &at.key("health"))).ok()?;
+        let scope = scope(&(place, &upstream.targets, &upstream.host));
         let Ground { runtime, key, now } = self.ground;
         let settings = Arc::new(upstream);
         let balancer = Balancer::new(settings, &runtime.states, place, key, &self.scope, *now);
-        Some(CompiledUpstream { balancer: Arc::new(balancer), peers, checks })
+        Some(CompiledUpstream { balancer: Arc::new(balancer), peers, checks, scope })
     }
 
     fn bad_check(&mut self, error: &QuestionError, at: &FieldPath) {

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use portway_model::{
-    Name, PathPrefix,
-    site::{FileRoot, Limits, Maintenance, PathRules},
+    Id, Name, PathPrefix, Site,
+    site::{CacheQuery, FileRoot, Limits, Maintenance, PathRules},
 };
 use portway_policy::Blocked;
 use portway_telemetry::access::Stage;
@@ -22,6 +22,7 @@ use crate::{
     admission::{Admission, Tally},
     balance::{Balancer, Splitter, States},
     body::Pace,
+    cache::CompiledCache,
     checks::{Checks, Plan, Watches},
     log::SiteLog,
     metrics::SiteMetrics,
@@ -30,6 +31,8 @@ use crate::{
 
 /// A site, ready for requests.
 pub(crate) struct CompiledSite {
+    /// Its id.
+    pub(crate) id: Id<Site>,
     /// Its name.
     pub(crate) name: Name,
     /// HTTPS; nothing means that it is served over plain HTTP only.
@@ -48,6 +51,8 @@ pub(crate) struct CompiledSite {
     pub(crate) table: Arc<RouteTable>,
     /// The log of what reaches no route.
     pub(crate) log: Arc<SiteLog>,
+    /// What counts of queries where answers are kept; each way once.
+    pub(crate) cache_queries: Vec<CacheQuery>,
     /// What outlives a change.
     pub(crate) runtime: Arc<SiteRuntime>,
 }
@@ -98,6 +103,16 @@ pub(crate) struct CompiledRoute {
     pub(crate) admission: Option<Box<Admission>>,
     /// Who gets copies of the requests.
     pub(crate) mirror: Option<Arc<CompiledMirror>>,
+    /// What it has to do with kept answers.
+    pub(crate) cache: Option<CacheRole>,
+}
+
+/// What a route has to do with kept answers.
+pub(crate) enum CacheRole {
+    /// Those of its upstream are kept.
+    Keeps(Arc<CompiledCache>),
+    /// What it does takes away those that other routes keep.
+    Clears,
 }
 
 /// Who may use a route.
@@ -130,7 +145,7 @@ pub(crate) struct Edits {
 /// Who answers.
 pub(crate) enum CompiledAction {
     /// An upstream.
-    Proxy(Box<CompiledUpstream>),
+    Proxy(Arc<CompiledUpstream>),
     /// One of several upstreams.
     Split(Box<CompiledSplit>),
     /// Files.
@@ -149,6 +164,8 @@ pub(crate) struct CompiledUpstream {
     pub(crate) peers: Vec<Arc<Peer>>,
     /// How they are checked.
     pub(crate) checks: Option<Plan>,
+    /// Sets kept answers of it apart from those of others.
+    pub(crate) scope: u64,
 }
 
 /// Upstreams between which requests are divided.
@@ -156,7 +173,7 @@ pub(crate) struct CompiledSplit {
     /// Chooses one.
     pub(crate) splitter: Splitter,
     /// The upstreams with the names of their sides, in the order of their declaration.
-    pub(crate) sides: Vec<(Name, CompiledUpstream)>,
+    pub(crate) sides: Vec<(Name, Arc<CompiledUpstream>)>,
 }
 
 /// Where a client is sent.
@@ -290,7 +307,7 @@ impl CompiledAction {
     fn upstreams(&self) -> Vec<&CompiledUpstream> {
         match self {
             Self::Proxy(upstream) => vec![upstream],
-            Self::Split(split) => split.sides.iter().map(|(_, upstream)| upstream).collect(),
+            Self::Split(split) => split.sides.iter().map(|(_, upstream)| &**upstream).collect(),
             Self::Files(_) | Self::Redirect(_) | Self::Respond(_) => Vec::new(),
         }
     }

@@ -15,7 +15,7 @@ use super::ranges;
 
 /// What of a file is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// All of it.
     Whole,
     /// These ranges, at least one.

@@ -9,7 +9,7 @@ const MAX_RANGES: usize = 16;
 
 /// Reads a `Range` header. One that cannot be read, asks for too much or in too many pieces is
 /// ignored, as the RFC allows.
-pub(super) fn parse(header: &str, length: u64) -> Part {
+pub(crate) fn parse(header: &str, length: u64) -> Part {
     let Some(ranges) = satisfiable(header, length) else {
         return Part::Whole;
     };

@@ -241,6 +241,7 @@ fn access(request_id: &str, seconds: i64) -> AccessRecord<'_> {
         upstream: None,
         tries: None,
         side: None,
+        cache: None,
         upstream_ms: None,
         tls: None,
         trace_id: None,

@@ -66,9 +66,12 @@ impl Collector for Collected {
                 EdgeMetric::QueueRefused => queue_refused(encoder, &sites),
                 EdgeMetric::MirrorRequests => mirrored(encoder, &sites),
                 EdgeMetric::Limited => limited(encoder, &sites),
-                EdgeMetric::BodyMemory => gauge(encoder, counts.memory.used()),
-                EdgeMetric::BodyMemoryRefused => count(encoder, counts.memory.refused()),
-                EdgeMetric::LogDropped => counter(encoder, &counts.log_dropped),
+                EdgeMetric::BodyMemory => gauge(encoder, counts.counted.memory.used()),
+                EdgeMetric::BodyMemoryRefused => count(encoder, counts.counted.memory.refused()),
+                EdgeMetric::CacheRequests => cached(encoder, &sites),
+                EdgeMetric::CacheMemory => gauge(encoder, counts.counted.cache.used()),
+                EdgeMetric::CacheEvicted => count(encoder, counts.counted.cache.evicted()),
+                EdgeMetric::LogDropped => counter(encoder, &counts.counted.log_dropped),
                 EdgeMetric::HandshakeFailures => counter(encoder, &counts.handshake_failures),
             }?;
         }
@@ -217,6 +220,16 @@ fn limited(mut encoder: MetricEncoder<'_>, sites: &Sites) -> Result<(), Error> {
                     .encode_family(&labels)?
                     .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
+        }
+    }
+    Ok(())
+}
+
+fn cached(mut encoder: MetricEncoder<'_>, sites: &Sites) -> Result<(), Error> {
+    for (name, site) in sites {
+        for (result, count) in site.cache_counts().filter(|(_, count)| *count > 0) {
+            let labels = [("site", name.as_str()), ("result", result)];
+            encoder.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
     }
     Ok(())

@@ -4,8 +4,10 @@ use http::HeaderMap;
 
 use super::telling::Telling;
 use crate::{
-    actions, canonical,
-    content::{CompiledAction, CompiledRoute, CompiledSplit, CompiledUpstream},
+    actions,
+    cache::{Freshness, Place, Question},
+    canonical,
+    content::{CacheRole, CompiledAction, CompiledRoute, CompiledSplit, CompiledUpstream},
     pipeline::{Inbound, Outcome, Passed},
     worker::Shared,
 };
@@ -15,6 +17,7 @@ pub(super) fn tell(telling: &mut Telling, shared: &Shared, passed: &Passed<'_>) 
     let Some(route) = passed.located.route() else { return };
     let inbound = &passed.inbound;
     filters(telling, route);
+    cache(telling, shared, passed, route);
     match &route.action {
         CompiledAction::Proxy(to) => upstream(telling, shared, inbound, to),
         CompiledAction::Split(sides) => split(telling, shared, inbound, sides),
@@ -51,6 +54,51 @@ fn filters(telling: &mut Telling, route: &CompiledRoute) {
     if route.compress {
         telling.say("the answer is compressed where that is worth while");
     }
+}
+
+/// Tells what the cache would do.
+fn cache(telling: &mut Telling, shared: &Shared, passed: &Passed<'_>, route: &CompiledRoute) {
+    let Some(CacheRole::Keeps(rules)) = &route.cache else { return };
+    let (inbound, site) = (&passed.inbound, &passed.located.site);
+    let (https, trusted) = (inbound.origin.https, inbound.origin.trusted);
+    let place = Place { site: site.id, https, trusted, host: &inbound.host, path: &inbound.path };
+    let parts = &inbound.parts;
+    let scope = match &route.action {
+        CompiledAction::Proxy(upstream) => upstream.scope,
+        CompiledAction::Split(_)
+        | CompiledAction::Files(_)
+        | CompiledAction::Redirect(_)
+        | CompiledAction::Respond(_) => return telling.say("answers of each side are kept apart"),
+    };
+    let question = match Question::of(rules, &place, &parts.method, &parts.headers) {
+        Ok(question) => question.within(scope),
+        Err(pass) => return telling.say(format!("it passes the cache by ({})", pass.word())),
+    };
+    let found = shared.cache.find(&question.key, &question.own, &parts.headers);
+    let url = question.key.url();
+    let Some(kept) = found.kept else {
+        let others = if found.has_others { ", but for other requests" } else { "" };
+        let what = if others.is_empty() { "nothing is kept" } else { "an answer is kept" };
+        return telling.say(format!("{what} under {url}{others}"));
+    };
+    let now = jiff::Timestamp::now();
+    telling.say(match question.judge(&kept, now) {
+        Freshness::Fresh(left) => {
+            format!("answered from the cache: {url}, fresh for {} s", left / 1_000)
+        }
+        Freshness::Stale(over) => {
+            format!(
+                "answered from the cache: {url}, stale for {} s, and fetched anew",
+                over / 1_000
+            )
+        }
+        Freshness::Over if !question.may_use(&kept) => {
+            format!("what is kept under {url} is not for requests that say who asks")
+        }
+        Freshness::Over => {
+            format!("the upstream is asked whether what is kept under {url} is still it")
+        }
+    });
 }
 
 fn split(telling: &mut Telling, shared: &Shared, inbound: &Inbound<'_>, split: &CompiledSplit) {

@@ -14,6 +14,7 @@ mod admission;
 mod backend;
 mod balance;
 mod bodies;
+mod caching;
 mod changes;
 mod checks;
 mod claims;

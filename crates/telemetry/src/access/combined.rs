@@ -83,6 +83,7 @@ pub(super) fn read(line: &str) -> Option<AccessRecord<'static>> {
         upstream: None,
         tries: None,
         side: None,
+        cache: None,
         upstream_ms: None,
         tls: None,
         trace_id: None,

@@ -53,6 +53,7 @@ pub(super) fn write_access(record: &AccessRecord<'_>, line: &mut Vec<u8>) {
         whole(line, ",\"tries\":", u64::from(tries));
     }
     known(line, ",\"side\":", record.side.as_deref());
+    known(line, ",\"cache\":", record.cache.as_deref());
     if let Some(waited) = record.upstream_ms {
         number(line, ",\"upstream_ms\":", waited);
     }
@@ -243,6 +244,7 @@ mod tests {
                 upstream: None,
                 tries: Some(numbers.0.into()),
                 side: Some("canary".into()),
+                cache: Some("hit".into()),
                 upstream_ms: waited,
                 tls: Some("1.3".into()),
                 trace_id: None,

@@ -27,6 +27,9 @@ pub struct Way {
     /// The targets that were asked and did not answer, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<Failed>,
+    /// Why its answer was not kept, or the cache was passed by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncached: Option<String>,
 }
 
 /// A target that was asked and did not answer.
@@ -72,6 +75,8 @@ pub enum Stage {
     Limit,
     /// The size of the body.
     Body,
+    /// What is kept of earlier answers.
+    Cache,
     /// The action: an upstream.
     Upstream,
     /// The action: files.
@@ -99,6 +104,7 @@ impl Stage {
             Self::Access => "access",
             Self::Limit => "limit",
             Self::Body => "body",
+            Self::Cache => "cache",
             Self::Upstream => "upstream",
             Self::Files => "files",
             Self::Redirect => "redirect",

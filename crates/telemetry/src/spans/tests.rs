@@ -199,6 +199,7 @@ fn record() -> AccessRecord<'static> {
         upstream: Some("127.0.0.1:5000".into()),
         tries: None,
         side: None,
+        cache: None,
         upstream_ms: Some(4.0),
         tls: Some("1.3".into()),
         trace_id: None,

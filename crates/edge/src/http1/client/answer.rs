@@ -33,6 +33,11 @@ pub(crate) struct Receiving {
 }
 
 impl Receiving {
+    /// Tells whether the body ends when its connection does.
+    pub(crate) fn ends_with_connection(&self) -> bool {
+        self.framing == Framing::UntilClose
+    }
+
     /// Returns the body. The keeper is given the connection, if it can be used again, or dropped,
     /// once the body has ended.
     pub(crate) fn into_body<K: Keeper + Unpin + 'static>(self, keeper: K) -> Body {
