@@ -1,6 +1,7 @@
 //! The operations, one module for each kind of thing. A handler reads its request, asks the control
 //! plane, and returns the answer.
 
+mod cache;
 mod drift;
 mod explain;
 mod history;
@@ -38,6 +39,8 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(sites::block_site))
         .routes(routes!(sites::unblock_site))
         .routes(routes!(sites::revert_site))
+        .routes(routes!(cache::show_cache))
+        .routes(routes!(cache::purge_cache))
         .routes(routes!(logs::site_logs))
         .routes(routes!(logs::engine_log))
         .routes(routes!(explain::explain_request))

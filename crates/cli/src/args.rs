@@ -1,6 +1,7 @@
 //! What can be typed: the commands, their options, and their help.
 
 mod access;
+mod cache;
 mod explain;
 mod import;
 mod join;
@@ -17,6 +18,7 @@ use clap_complete::Shell;
 
 pub(crate) use self::{
     access::{CaCommand, CertCommand, KeyCommand, Login, Logout, Setup},
+    cache::{CacheCommand, CachePurge},
     explain::Explain,
     import::{ImportCommand, ImportOptions},
     join::{CloudInitArgs, JoinOptions, JoinTokenCommand},
@@ -152,6 +154,9 @@ pub(crate) enum Command {
     Tasks,
     /// Show a site's access or error log
     Logs(Logs),
+    /// Show and purge what is kept of a site's answers
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Tell why a request was answered as it was, or would be
     Explain(Explain),
     /// Show certificates

@@ -3,6 +3,7 @@
 mod apply;
 mod audit;
 mod ca;
+mod cache;
 mod completions;
 mod edge;
 mod edit;
@@ -80,6 +81,7 @@ async fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Status => status::status(session).await,
         Command::Tasks => status::tasks(session).await,
         Command::Logs(args) => logs::logs(session, args).await,
+        Command::Cache(command) => cache::run(session, command).await,
         Command::Explain(args) => explain::explain(session, args).await,
         Command::Cert(CertCommand::List) => status::certificates(session).await,
         Command::Ca(CaCommand::Show) => ca::show(session).await,

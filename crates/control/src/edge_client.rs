@@ -9,9 +9,13 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use portway_deploy::{Answers, Doors, Proof, after, before};
+use portway_model::{Id, Site};
 use portway_policy::{
     Digest, Owner,
-    bundle::{Change, ChangeReport, Conflict, IndexListing, SUCCEEDED, Status, Trial, TrialReport},
+    bundle::{
+        CacheQuestion, CacheStats, Change, ChangeReport, Conflict, IndexListing, Purge,
+        PurgeReport, SUCCEEDED, Status, Trial, TrialReport,
+    },
 };
 use portway_transport::{Local, Target, Transport as _, TransportError};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -113,6 +117,18 @@ impl EdgeClient {
     pub async fn explain(&self, trial: &Trial) -> Result<TrialReport, EdgeClientError> {
         let body = serde_json::to_vec(trial).map_err(broken)?;
         self.json(Method::POST, "/v1/explain", Bytes::from(body)).await
+    }
+
+    /// Takes kept answers away.
+    pub async fn purge(&self, purge: &Purge) -> Result<PurgeReport, EdgeClientError> {
+        let body = serde_json::to_vec(purge).map_err(broken)?;
+        self.json(Method::POST, "/v1/cache/purge", Bytes::from(body)).await
+    }
+
+    /// Asks what is kept of a site.
+    pub async fn cache(&self, site: Id<Site>) -> Result<CacheStats, EdgeClientError> {
+        let body = serde_json::to_vec(&CacheQuestion { site }).map_err(broken)?;
+        self.json(Method::POST, "/v1/cache/stats", Bytes::from(body)).await
     }
 
     /// Returns the edge's metrics in Prometheus' text format.

@@ -12,6 +12,7 @@ mod audit;
 mod auth;
 mod background;
 mod bounds;
+mod cache;
 mod certificates;
 mod console;
 mod control;

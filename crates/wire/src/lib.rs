@@ -4,6 +4,7 @@
 //! knows how a request is answered.
 
 pub mod auth;
+pub mod cache;
 pub mod client;
 pub mod deploy;
 pub mod drift;

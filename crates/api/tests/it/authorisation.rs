@@ -21,7 +21,7 @@ const OPERATED: Expected = [401, 403, 403, 403, 200];
 /// The machine does not answer.
 const MANAGED: Expected = [401, 403, 403, 403, 409];
 
-const TABLE: [(&str, Expected); 91] = [
+const TABLE: [(&str, Expected); 93] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -47,6 +47,9 @@ const TABLE: [(&str, Expected); 91] = [
     ("POST /api/v1/sites/{site}/unblock", OPERATED),
     ("POST /api/v1/sites/{site}/revert", CHANGED),
     ("GET /api/v1/sites/{site}/logs", SEEN),
+    // No edge runs here, which is told.
+    ("GET /api/v1/sites/{site}/cache", SEEN),
+    ("POST /api/v1/sites/{site}/cache/purge", CHANGED),
     // Nobody made a request of this id.
     ("GET /api/v1/requests/{id}", [401, 404, 404, 404, 404]),
     // No edge runs here.
@@ -336,6 +339,7 @@ fn body(operation: &str, mark: &str, revision: i64) -> Option<Value> {
         "PUT /api/v1/sites/{site}" => json!({ "spec": spec }),
         "POST /api/v1/explain" => json!({ "from": "192.0.2.7", "url": "https://a.example/" }),
         "POST /api/v1/sites/{site}/block" => json!({ "reason": "not paid" }),
+        "POST /api/v1/sites/{site}/cache/purge" => json!({ "all": true }),
         "POST /api/v1/sites/{site}/revert" => json!({ "to": revision }),
         "POST /api/v1/plan" | "POST /api/v1/apply" => sites,
         "POST /api/v1/revisions/{number}/revert"

@@ -9,6 +9,7 @@
 mod balance;
 mod bodies;
 mod browser;
+mod caching;
 mod cli;
 mod edges;
 mod example;

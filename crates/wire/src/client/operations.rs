@@ -11,6 +11,7 @@ use super::{
 use crate::{
     Page, PageQuery,
     auth::{LinkView, Login, RedeemLink, Refresh, Setup, Tokens, Whoami},
+    cache::{CachePurged, CacheView, PurgeCache},
     deploy::{DeploymentStep, DeploymentView, RevisionProgress, WaitQuery},
     drift::{AdoptNode, Adopted, Adoption, NodeDrift},
     explain::{ExplainQuery, Explanation, TryOut},
@@ -200,6 +201,16 @@ impl Client {
     pub async fn follow_engine_log(&self, node: &str, query: &EngineLogQuery) -> Answer<LogStream> {
         let query = EngineLogQuery { follow: true, ..query.clone() };
         self.listen(&with_query(&node_path(node, "/logs"), &query)?, "logs").await
+    }
+
+    /// Tells what is kept of a site's answers.
+    pub async fn cache(&self, site: &str) -> Answer<CacheView> {
+        self.get(&site_path(site, "/cache")).await
+    }
+
+    /// Purges kept answers of a site.
+    pub async fn purge_cache(&self, site: &str, wanted: &PurgeCache) -> Answer<CachePurged> {
+        self.post(&site_path(site, "/cache/purge"), wanted).await
     }
 
     /// Tells the way of a request through the edge.
