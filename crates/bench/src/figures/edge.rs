@@ -64,6 +64,10 @@ pub(crate) enum Row {
     File,
     /// HTTP/1.1, a file of 1 MB.
     LargeFile,
+    /// HTTP/1.1, an answer of 1 KB that is kept.
+    Kept,
+    /// HTTP/1.1, an answer of 100 KB that is kept.
+    LargeKept,
     /// As the first, by two workers on both cores.
     TwoWorkers,
     /// The memory of a kept TLS connection on which nothing happens.
@@ -82,6 +86,8 @@ impl Row {
             Self::Handshakes => "new TLS 1.3 connection, 1 KB",
             Self::File => "file of 1 KB",
             Self::LargeFile => "file of 1 MB",
+            Self::Kept => "kept answer of 1 KB",
+            Self::LargeKept => "kept answer of 100 KB",
             Self::TwoWorkers => "HTTP/1.1, 1 KB, two workers",
             Self::Idle => "idle TLS connection",
         }
@@ -90,7 +96,12 @@ impl Row {
     /// Returns what Portway may take of what nginx takes.
     fn target(self) -> &'static str {
         match self {
-            Self::Http1 | Self::File | Self::LargeFile | Self::Idle => "1.00",
+            Self::Http1
+            | Self::File
+            | Self::LargeFile
+            | Self::Kept
+            | Self::LargeKept
+            | Self::Idle => "1.00",
             Self::Tls => "0.90",
             Self::Http2 => "1.20",
             Self::Large => "0.70",

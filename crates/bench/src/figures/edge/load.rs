@@ -46,6 +46,8 @@ impl Load {
             Row::LargeTls => (true, "100k"),
             Row::File => (false, "files/1k"),
             Row::LargeFile => (false, "files/1m"),
+            Row::Kept => (false, "kept/1k"),
+            Row::LargeKept => (false, "kept/100k"),
         };
         let (scheme, port) = if tls { ("https", proxy.https) } else { ("http", proxy.http) };
         Self {
@@ -57,6 +59,8 @@ impl Load {
                 | Row::Large
                 | Row::LargeTls
                 | Row::File
+                | Row::Kept
+                | Row::LargeKept
                 | Row::TwoWorkers
                 | Row::Idle => 64,
             },

@@ -60,7 +60,10 @@ impl Proxy {
     /// Tells whether it can do what a row measures.
     pub(super) fn can(&self, row: Row) -> bool {
         let files = matches!(row, Row::File | Row::LargeFile);
-        !(files && self.name == Kind::Haproxy.name())
+        let kept = matches!(row, Row::Kept | Row::LargeKept);
+        // HAProxy's cache keeps nothing without a time of the answer's own.
+        !((files || kept) && self.name == Kind::Haproxy.name()
+            || kept && self.name == Kind::Caddy.name())
     }
 }
 
@@ -171,6 +174,12 @@ async fn declare(portway: &Portway, folder: &Path, origin: u16) -> anyhow::Resul
         "https": { "redirect": false },
         "routes": [
             { "path": "/files", "files": folder.join("files"), "strip_prefix": true },
+            {
+                "path": "/kept",
+                "to": format!("127.0.0.1:{origin}"),
+                "strip_prefix": true,
+                "cache": "1h",
+            },
             { "path": "/", "to": format!("127.0.0.1:{origin}") },
         ],
     });
@@ -239,6 +248,7 @@ fn nginx(places: &Places<'_>) -> String {
     let folder = folder.display();
     format!(
         "access_log access.log combined buffer=32k flush=1s;\nkeepalive_timeout 75;\n\
+         proxy_cache_path kept levels=1:2 keys_zone=kept:10m use_temp_path=off;\n\
          upstream origin {{ server 127.0.0.1:{origin}; keepalive 64;\n\
          keepalive_requests 1000000000; }}\n\
          server {{ listen 127.0.0.1:{http} backlog=4096 reuseport;\n\
@@ -247,6 +257,9 @@ fn nginx(places: &Places<'_>) -> String {
          ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;\n\
          ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:tls:1m;\n\
          location /files/ {{ root {folder}; sendfile on; tcp_nopush on; }}\n\
+         location /kept/ {{ proxy_pass http://origin/; proxy_http_version 1.1;\n\
+         sendfile on; tcp_nopush on; proxy_cache kept; proxy_cache_valid 200 1h;\n\
+         proxy_set_header Connection \"\"; proxy_set_header Host $host; }}\n\
          location / {{ proxy_pass http://origin; proxy_http_version 1.1;\n\
          proxy_set_header Connection \"\"; proxy_set_header Host $host;\n\
          proxy_set_header X-Forwarded-For $remote_addr;\n\
