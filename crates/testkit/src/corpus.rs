@@ -1,19 +1,35 @@
-//! The corpus of requests that the codec of HTTP/1.1 is held against (`crates/http1/corpus/requests`),
-//! as bytes to be sent to a server. Its form is told in `crates/http1/tests/codec/corpus.rs`.
+//! The corpus that the codec of HTTP/1.1 is held against (`crates/http1/corpus`), as bytes to be sent
+//! to a server or by an upstream. Its form is told in `crates/http1/tests/codec/corpus.rs`.
 
 use std::{fs, path::Path};
 
 use anyhow::Context as _;
 
-/// A request of the corpus.
+/// A message of the corpus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
+    /// What it answers, if it is an answer; a GET unless the corpus says otherwise.
+    pub asked: Asked,
     /// Its name.
     pub name: String,
     /// What the codec makes of it: the name of a fault, or what was read.
     pub expect: String,
     /// Its bytes.
     pub message: Vec<u8>,
+}
+
+/// What an answer was asked by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// A GET.
+    #[default]
+    Get,
+    /// A GET that offers another protocol.
+    Upgrade,
+    /// A HEAD.
+    Head,
+    /// A CONNECT.
+    Connect,
 }
 
 impl Case {
@@ -26,7 +42,16 @@ impl Case {
 
 /// Reads all requests of the corpus, in the order of its files.
 pub fn requests() -> anyhow::Result<Vec<Case>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../http1/corpus/requests");
+    read("requests")
+}
+
+/// Reads all answers of the corpus, in the order of its files.
+pub fn responses() -> anyhow::Result<Vec<Case>> {
+    read("responses")
+}
+
+fn read(kind: &str) -> anyhow::Result<Vec<Case>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../http1/corpus").join(kind);
     let entries =
         fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut files = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
@@ -43,13 +68,23 @@ pub fn requests() -> anyhow::Result<Vec<Case>> {
 }
 
 fn parse(block: &str) -> anyhow::Result<Case> {
-    let mut lines = block.lines();
-    let mut field = |name| lines.next().and_then(|line| line.strip_prefix(name));
+    let mut lines = block.lines().peekable();
+    let mut field = |name| lines.next_if(|line| line.starts_with(name))?.strip_prefix(name);
     let name = field("case: ").context("a case has a name")?.to_owned();
+    let asked = field("asked: ").map_or(Ok(Asked::default()), asked)?;
     let expect = field("expect: ").context("a case has an outcome")?.to_owned();
     let mut message = Vec::new();
     unescape(&lines.collect::<String>(), &mut message)?;
-    Ok(Case { name, expect, message })
+    Ok(Case { asked, name, expect, message })
+}
+
+fn asked(text: &str) -> anyhow::Result<Asked> {
+    match text {
+        "GET upgrade" => Ok(Asked::Upgrade),
+        "HEAD" => Ok(Asked::Head),
+        "CONNECT" => Ok(Asked::Connect),
+        other => anyhow::bail!("`{other}` is not asked by anyone"),
+    }
 }
 
 fn unescape(text: &str, out: &mut Vec<u8>) -> anyhow::Result<()> {
@@ -95,5 +130,17 @@ mod tests {
         assert!((100..cases.len()).contains(&malformed), "{malformed} malformed");
         let case = parse("case: a\nexpect: Nul\nG\\x45T\\0\\{2:\\t-}\\\\\n\\r\\n").unwrap();
         assert_eq!(case.message, b"GET\0\t-\t-\\\r\n");
+        assert_eq!(case.asked, Asked::Get);
+    }
+
+    #[test]
+    fn answers_say_what_they_were_asked_by() {
+        let cases = responses().unwrap();
+        assert!(cases.len() >= 100, "{} cases", cases.len());
+        for (asked, least) in [(Asked::Upgrade, 5), (Asked::Head, 5), (Asked::Connect, 4)] {
+            let count = cases.iter().filter(|case| case.asked == asked).count();
+            assert!(count >= least, "{count} of {asked:?}");
+        }
+        assert!(parse("case: a\nasked: BREW\nexpect: Nul\nx").is_err());
     }
 }

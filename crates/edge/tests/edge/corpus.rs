@@ -1,15 +1,12 @@
 //! The codec's corpus of requests, sent to the real edge over a socket: what the codec refuses is
 //! refused, and the rest is answered. Where nginx is installed it gets the same requests, and the table
-//! in `docs/benchmarks.md` is written anew to the folder for temporary files of the build.
+//! in `docs/benchmarks.md` is written anew to the folder for temporary files of the build. The corpus
+//! of answers is played by upstreams ([`answers`]).
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    net::{SocketAddr, TcpListener},
-    path::Path,
-    process::{Child, Command},
-    time::Duration,
-};
+mod answers;
+mod nginx;
+
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::Path, time::Duration};
 
 use portway_http1::Kind;
 use portway_model::{ByteSize, site::Limits};
@@ -24,7 +21,8 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{TestEdge, eventually, route, site, to};
+use self::nginx::Nginx;
+use crate::support::{TestEdge, route, site, to};
 
 /// How long an answer may take; what is not complete gets none.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -55,7 +53,11 @@ async fn what_the_codec_refuses_never_passes_and_the_rest_is_answered() {
     let wrong: Vec<_> =
         wrong.iter().map(|(case, found)| (&case.name, &case.expect, found)).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
-    if let Some(nginx) = Nginx::start(origin.address().unwrap()).await {
+    let passes_on = format!(
+        "location / {{ proxy_pass http://{}; proxy_http_version 1.1; }}",
+        origin.address().unwrap()
+    );
+    if let Some(nginx) = Nginx::start("", &passes_on).await {
         let theirs = send_all(nginx.address, &cases).await;
         let table = compare(&cases, &ours, &theirs);
         std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("strict.md"), table).unwrap();
@@ -144,48 +146,4 @@ async fn status(address: SocketAddr, message: &[u8]) -> Option<u16> {
         }
     };
     timeout(PATIENCE, read).await.ok().flatten()
-}
-
-/// A peer that passes everything on to the same application.
-struct Nginx {
-    address: SocketAddr,
-    process: Child,
-    _dir: tempfile::TempDir,
-}
-
-impl Nginx {
-    /// Returns nothing where it is not installed.
-    async fn start(upstream: SocketAddr) -> Option<Self> {
-        let program = ["/usr/sbin/nginx", "/usr/bin/nginx"]
-            .into_iter()
-            .find(|path| Path::new(path).exists())?;
-        let dir = tempfile::tempdir().unwrap();
-        let at = dir.path().display();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|name| format!("{name}_temp_path {at}/{name};"))
-            .concat();
-        let config = format!(
-            "daemon off; master_process off; worker_processes 1; pid {at}/pid; error_log {at}/error.log;
-             events {{}} http {{ access_log off; {temp} server {{ listen {address} default_server;
-             location / {{ proxy_pass http://{upstream}; proxy_http_version 1.1; }} }} }}"
-        );
-        std::fs::write(dir.path().join("nginx.conf"), config).unwrap();
-        let process = Command::new(program)
-            .arg("-p")
-            .arg(dir.path())
-            .args(["-c", "nginx.conf", "-e", "error.log"])
-            .spawn()
-            .unwrap();
-        let nginx = Self { address, process, _dir: dir };
-        eventually("nginx to listen", || std::net::TcpStream::connect(address).ok()).await;
-        Some(nginx)
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
 }
