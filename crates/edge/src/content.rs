@@ -7,6 +7,8 @@
 mod change;
 mod compile;
 mod conditions;
+#[cfg(test)]
+mod lookups;
 mod mirror;
 mod reading;
 mod routes;
