@@ -161,6 +161,35 @@ async fn a_body_of_a_byte_now_and_then_is_answered_408() {
 }
 
 #[tokio::test]
+async fn a_byte_in_four_seconds_is_cut_within_fifteen_at_the_usual_limits() {
+    let edge = TestEdge::start().await;
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    let (ca, certificate) = secured(&["a.example"]);
+    let mut site =
+        with_https(site("a", &["a.example"], vec![route("/", to(&origin))]), &certificate);
+    site.https.as_mut().unwrap().redirect = false;
+    put(&edge, vec![site], certificate).await;
+    let begun = Instant::now();
+
+    let mut stream = TcpStream::connect(edge.http()).await.unwrap();
+    let head = "POST /slow HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut client = Client::with(edge.https(), &ca, "a.example", &[]).await;
+    client.post(1, "/slow").await;
+    for _ in 0..3 {
+        stream.write_all(b"x").await.unwrap();
+        client.send(DATA, 0, 1, b"x").await;
+        sleep(Duration::from_secs(4)).await;
+    }
+    let answer = to_end(&mut stream).await;
+    let status = client.status(1).await;
+
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert_eq!(status, Ok(408));
+}
+
+#[tokio::test]
 async fn a_body_at_any_pace_is_taken_where_the_site_says_so() {
     let edge = TestEdge::start().await;
     let origin = Origin::tcp(Speaks::Http1).await.unwrap();
