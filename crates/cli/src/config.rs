@@ -11,8 +11,10 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
-use ipnet::IpNet;
-use portway_model::{node::spec::ThresholdsSpec, rollout::Strategy};
+use portway_model::{
+    node::{TrustedProxy, spec::ThresholdsSpec},
+    rollout::Strategy,
+};
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +44,7 @@ struct ConfigFile {
     edge_socket: Option<Utf8PathBuf>,
     edge_logs: Option<Utf8PathBuf>,
     admin_group: Option<String>,
-    trusted_proxies: Vec<IpNet>,
+    trusted_proxies: Vec<TrustedProxy>,
     observe_every: Option<u16>,
     node_exec: Option<bool>,
     rollouts: Option<RolloutsFile>,
@@ -68,8 +70,8 @@ pub(crate) struct Settings {
     pub(crate) starts_edge: bool,
     /// The group whose members are administrators on the local socket.
     pub(crate) admin_group: Option<String>,
-    /// Networks whose `X-Forwarded-*` headers are believed.
-    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Whose `X-Forwarded-*` headers are believed.
+    pub(crate) trusted_proxies: Vec<TrustedProxy>,
     /// How often nodes are read.
     pub(crate) observe_every: Duration,
     /// Whether administrators may run commands on nodes.
@@ -293,6 +295,21 @@ mod tests {
         assert_eq!(texts(&settings.listeners.https), ["127.0.0.1:9443"]);
         assert_eq!(settings.edge_socket, "/run/e.sock");
         assert!(!settings.starts_edge);
+    }
+
+    #[test]
+    fn proxies_are_networks_or_names_of_cdns() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = paths(&folder);
+        std::fs::write(paths.config(), "trusted-proxies: [10.0.0.0/8, cloudflare]\n").unwrap();
+        let settings = settle(&ServeOptions::default(), &paths, ROOT).unwrap();
+        let written: Vec<_> = settings.trusted_proxies.iter().map(ToString::to_string).collect();
+        assert_eq!(written, ["10.0.0.0/8", "cloudflare"]);
+        std::fs::write(paths.config(), "trusted-proxies: [akamai]\n").unwrap();
+        let failure = settle(&ServeOptions::default(), &paths, ROOT).unwrap_err();
+        assert_eq!(failure.exit, Exit::Findings);
+        let told = format!("{failure:?}");
+        assert!(told.contains("`akamai` is not an address, a network or a known CDN"), "{told}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod health;
 mod measured;
 mod select;
 pub mod spec;
+mod trusted;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +30,7 @@ pub use self::{
     measured::{Measured, Measures, Quantity},
     select::{NodeSelector, NodeSelectorError, OWN_EDGES, Traits},
     spec::NodeSpec,
+    trusted::{Cdn, TrustedProxy, UnknownProxy},
 };
 use crate::{Name, RevisionNumber};
 
@@ -72,7 +74,7 @@ pub struct Node {
     pub ports: Ports,
     /// Where its files are.
     pub paths: NodePaths,
-    /// Networks whose `X-Forwarded-*` headers the engine believes.
+    /// Networks whose `X-Forwarded-*` headers the engine believes; what names of CDNs stand for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<IpNet>,
     /// From where on something about it deserves attention.

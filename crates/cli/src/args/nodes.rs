@@ -1,11 +1,11 @@
 //! Options of the commands about nodes.
 
-use std::net::IpAddr;
-
 use camino::Utf8PathBuf;
 use clap::{Args, Subcommand};
-use ipnet::IpNet;
-use portway_model::{EngineKind, Name, node::HostKeyPin};
+use portway_model::{
+    EngineKind, Name,
+    node::{HostKeyPin, TrustedProxy},
+};
 
 use super::{
     ImportOptions,
@@ -250,9 +250,9 @@ pub(crate) struct NodeOptions {
     /// What it is, for people
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
-    /// A network whose `X-Forwarded-*` headers the engine believes
-    #[arg(long = "trusted-proxy", value_name = "NETWORK", value_parser = network, help_heading = "Engine")]
-    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// A network whose `X-Forwarded-*` headers the engine believes, or `cloudflare`, `fastly`
+    #[arg(long = "trusted-proxy", value_name = "NETWORK", help_heading = "Engine")]
+    pub(crate) trusted_proxies: Vec<TrustedProxy>,
     /// The port of plain HTTP (default: 80)
     #[arg(long, value_name = "PORT", help_heading = "Engine")]
     pub(crate) http_port: Option<u16>,
@@ -418,11 +418,4 @@ fn deadline(text: &str) -> Result<u32, String> {
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it like `tier=front`")?;
     Ok((key.to_owned(), value.to_owned()))
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    let address = text.parse::<IpAddr>().map(IpNet::from).ok();
-    address
-        .or_else(|| text.parse().ok())
-        .ok_or_else(|| "write an address or a network, for example 10.0.0.0/8".to_owned())
 }

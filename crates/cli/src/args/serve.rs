@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
-use ipnet::IpNet;
+use portway_model::node::TrustedProxy;
 use serde::Deserialize;
 
 /// Options of `serve`.
@@ -40,9 +40,9 @@ pub(crate) struct ServeOptions {
     /// Members of this group of the system are administrators on the local socket
     #[arg(long, value_name = "GROUP", env = "PORTWAY_ADMIN_GROUP")]
     pub(crate) admin_group: Option<String>,
-    /// Networks of proxies in front of the edge, whose X-Forwarded-* headers are believed
+    /// Networks of proxies in front of the edge, whose X-Forwarded-* headers are believed, or `cloudflare`, `fastly`
     #[arg(long, value_name = "NETWORK", env = "PORTWAY_TRUSTED_PROXIES", value_delimiter = ',')]
-    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) trusted_proxies: Vec<TrustedProxy>,
     /// Let administrators run commands on nodes (`portway node exec`) [default: true]
     #[arg(long, value_name = "true|false", env = "PORTWAY_NODE_EXEC")]
     pub(crate) node_exec: Option<bool>,

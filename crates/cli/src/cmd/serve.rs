@@ -20,6 +20,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use portway_api::{ApiSettings, ApiState};
 use portway_control::{Clock, Control, ControlConfig};
+use portway_model::node::TrustedProxy;
 use portway_store::DatabaseUrl;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
@@ -243,7 +244,12 @@ impl Manager<'_> {
                 None => announce::local_url(settings.api),
             },
             admin_group: self.readers.group(),
-            trusted_proxies: settings.trusted_proxies.clone(),
+            trusted_proxies: settings
+                .trusted_proxies
+                .iter()
+                .copied()
+                .flat_map(TrustedProxy::networks)
+                .collect(),
             own_addresses: addresses::own(),
             observe_every: settings.observe_every,
             node_exec: settings.node_exec,

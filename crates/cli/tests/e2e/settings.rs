@@ -35,6 +35,29 @@ async fn later_commands_know_the_options_of_serve() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cdn_is_trusted_by_its_name() {
+    let manager = Manager::new(PROGRAM).unwrap();
+    let mut manager = manager.with("--trusted-proxies=127.0.0.1,cloudflare");
+    manager.serve().await.unwrap();
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    let to = origin.address().unwrap().to_string();
+    ok(&manager, &["site", "add", "app.localhost", "--to", &to]).await;
+    let web = Web::of(&manager).await;
+
+    for http2 in [false, true] {
+        let ask = web.get("app.localhost", "/");
+        let ask = if http2 { ask.http2() } else { ask };
+        // The visitor claims the first, the CDN wrote the second, a balancer of one's own the third.
+        let came = "198.51.100.1, 203.0.113.9, 104.16.0.9";
+        let echo = ask.header("x-forwarded-for", came).send().await.json();
+
+        let headers = &echo["headers"];
+        assert_eq!(headers["x-real-ip"], "203.0.113.9", "{headers}");
+        assert_eq!(headers["x-forwarded-for"], format!("{came}, 127.0.0.1"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_socket_is_found_and_another_database_can_be_named() {
     let mut manager = Manager::start(PROGRAM).await.unwrap();
     manager.stop().await.unwrap();

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 pub use self::health::check_thresholds;
 use super::{
-    Connection, EngineKind, Node, NodePaths, OWN_EDGES, Ports,
+    Cdn, Connection, EngineKind, Node, NodePaths, OWN_EDGES, Ports, TrustedProxy,
     spec::{NodePathsSpec, NodeSpec, PortsSpec},
 };
 use crate::{
@@ -49,7 +49,8 @@ fn read(name: &Name, spec: &NodeSpec, findings: &mut Findings) -> Checked<Node> 
     let groups = groups(&spec.groups, &root.key("groups"), findings);
     let ports = ports(spec.ports.as_ref(), &root.key("ports"), findings);
     let paths = paths(spec.paths.as_ref(), &root.key("paths"), findings);
-    let trusted_proxies = networks(&spec.trusted_proxies, &root.key("trusted_proxies"), findings);
+    let trusted_proxies =
+        trusted_proxies(&spec.trusted_proxies, &root.key("trusted_proxies"), findings);
     let health = health::read(spec.health.as_ref(), &root.key("health"), findings);
     let pinned = pinned(spec.pinned, &root.key("pinned"), findings);
     own_name?;
@@ -273,22 +274,29 @@ fn file_path(text: &str, path: &FieldPath, findings: &mut Findings) -> Checked<U
     Err(Faulty)
 }
 
-fn networks(written: &[String], path: &FieldPath, findings: &mut Findings) -> Checked<Vec<IpNet>> {
-    each(written, path, |text, path| {
-        let address = text.parse::<std::net::IpAddr>().map(IpNet::from).ok();
-        address.or_else(|| text.parse::<IpNet>().ok().map(|network| network.trunc())).ok_or_else(
-            || {
-                findings
-                    .error(
-                        FindingCode::InvalidNetwork,
-                        path,
-                        format!("`{text}` is not an address or network"),
-                    )
-                    .remedy("write for example `192.0.2.7` or `10.0.0.0/8`");
-                Faulty
-            },
-        )
-    })
+/// Names of CDNs are replaced by their networks here, so that every engine knows networks alone.
+fn trusted_proxies(
+    written: &[String],
+    path: &FieldPath,
+    findings: &mut Findings,
+) -> Checked<Vec<IpNet>> {
+    let proxies = each(written, path, |text, path| {
+        text.parse::<TrustedProxy>().map_err(|_| {
+            let problem = format!("`{text}` is not an address, a network or a known CDN");
+            let finding = findings.error(FindingCode::InvalidNetwork, path, problem);
+            match did_you_mean(text, Cdn::ALL.map(Cdn::as_str)) {
+                Some(meant) => finding.remedy_action(
+                    format!("did you mean `{meant}`?"),
+                    RemedyAction::ReplaceValue(meant.to_owned()),
+                ),
+                None => finding.remedy(
+                    "write for example `192.0.2.7`, `10.0.0.0/8`, `cloudflare` or `fastly`",
+                ),
+            }
+            Faulty
+        })
+    })?;
+    Ok(proxies.into_iter().flat_map(TrustedProxy::networks).collect())
 }
 
 /// Reads every element, also those after a wrong one.

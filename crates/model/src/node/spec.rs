@@ -51,7 +51,8 @@ pub struct NodeSpec {
     /// From where on something about it deserves attention.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<ThresholdsSpec>,
-    /// Networks whose `X-Forwarded-*` headers the engine believes (default none).
+    /// Networks whose `X-Forwarded-*` headers the engine believes, and CDNs, which stand for the
+    /// networks they publish: `cloudflare`, `fastly` (default none).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<String>,
     /// What it is, for people.

@@ -273,7 +273,9 @@ mod tests {
             api: Some("127.0.0.1:8901".parse().unwrap()),
             log_format: Some(LogFormat::Json),
             admin_group: Some("wheel".to_owned()),
-            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
+            trusted_proxies: ["10.0.0.0/8", "fd00::/8", "cloudflare"]
+                .map(|proxy| proxy.parse().unwrap())
+                .to_vec(),
             observe_every: Some(30),
             ..ServeOptions::default()
         };

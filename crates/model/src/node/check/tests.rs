@@ -59,7 +59,7 @@ fn everything_can_be_said() {
         "labels": {"tier": "front"}, "zone": "eu-1", "groups": ["web", "web"], "active": false,
         "ports": {"http": 8080, "https": 8443, "probe": 8912},
         "paths": {"home": "/srv/portway/", "config": "/etc/caddy/Caddyfile"},
-        "trusted_proxies": ["10.0.0.0/8", "192.0.2.1"], "description": "first of two",
+        "trusted_proxies": ["10.0.0.0/8", "192.0.2.1", "fastly"], "description": "first of two",
     });
 
     let (node, _) = checked("web-1", spec);
@@ -73,7 +73,9 @@ fn everything_can_be_said() {
     assert_eq!(ssh.jump[1].login, Login::Agent);
     assert_eq!((node.groups.len(), node.active), (1, false));
     assert_eq!(node.paths.home, "/srv/portway");
-    assert_eq!(node.trusted_proxies.len(), 2);
+    assert_eq!(node.trusted_proxies[1].to_string(), "192.0.2.1/32");
+    let fastly = Cdn::Fastly.networks().collect::<Vec<_>>();
+    assert_eq!(node.trusted_proxies[2..], fastly, "a name stands for its networks");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use camino::Utf8Path;
 use clap::ValueEnum as _;
+use portway_model::node::TrustedProxy;
 
 use super::file::Planned;
 use crate::{
@@ -236,7 +237,7 @@ fn binds(listeners: &ListenerSettings) -> Vec<String> {
 }
 
 fn trusted_proxies(settings: &Settings) -> String {
-    let option = |network: &ipnet::IpNet| format!(" --trusted-proxies {network}");
+    let option = |proxy: &TrustedProxy| format!(" --trusted-proxies {proxy}");
     settings.trusted_proxies.iter().map(option).collect::<Vec<_>>().concat()
 }
 
