@@ -341,8 +341,12 @@ impl<T: Transport> Eye<'_, T> {
         let path = &layout.reached_by;
         let folder = path.parent().unwrap_or(Utf8Path::new("/"));
         let name = path.file_name().unwrap_or_default();
-        if kind == EngineKind::Edge || (kind == EngineKind::Caddy && folder == layout.home) {
+        if kind == EngineKind::Edge {
             return Ok(Entrance::Free);
+        }
+        if kind == EngineKind::Caddy && folder == layout.home {
+            let is_there = self.is_there(path).await?;
+            return Ok(if is_there { Entrance::Ours } else { Entrance::Free });
         }
         let listed = self.steps.transport.list(folder).await.map_err(|error| error.to_string())?;
         let Some(entries) = listed else { return Ok(Entrance::NoFolder) };

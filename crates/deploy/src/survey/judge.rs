@@ -104,7 +104,14 @@ impl Judge<'_> {
         let Ok(Some(Stopped { said, can_be_started })) = &self.survey.stopped else { return };
         let (engine, name) = (self.node.engine, &self.node.name);
         let text = format!("{engine} does not run on the node: {said}");
-        let remedy = if *can_be_started {
+        let entrance = layout(self.node, None, None).reached_by;
+        let remedy = if engine == EngineKind::Caddy && self.survey.entrance == Ok(Entrance::Free) {
+            // It does not start while a file that it imports is missing.
+            let login = self.login();
+            format!(
+                "as root on the node: `install -D -m 0644 -o {login} /dev/null {entrance}`; then `portway node start {name}`, or start it there"
+            )
+        } else if *can_be_started {
             format!("`portway node start {name}` starts it, or start it there")
         } else {
             "start it there: nothing looks after it that could be told to".to_owned()
