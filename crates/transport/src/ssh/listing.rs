@@ -17,7 +17,8 @@ const LINK: u32 = 0o12_0000;
 pub(super) enum Unread {
     /// This name could be read in more than one way.
     OddName(String),
-    /// Something is listed and not described: it vanished meanwhile, or could not be read.
+    /// Something is listed and not described, or the other way round: it came, went or became something
+    /// else meanwhile, or could not be read.
     Incomplete,
     /// This line says nothing that is known.
     Line(String),
@@ -56,8 +57,10 @@ pub(super) fn entries(
             told.stated = Some(stated_of(stated).ok_or_else(unread)?);
             continue;
         }
-        let (kind, size) = told.stated.ok_or_else(unread)?;
+        // What came, or became something else, after the modes were read, is looked at again.
+        let (kind, size) = told.stated.ok_or(Unread::Incomplete)?;
         told.content = Some(match kind {
+            FILE if what == "l " => return Err(Unread::Incomplete),
             FILE => {
                 let digest = what.strip_suffix("  ").and_then(|digest| digest.parse().ok());
                 Content::File { size, digest: digest.ok_or_else(unread)? }
@@ -118,6 +121,13 @@ mod tests {
         let folder = Utf8Path::new("/");
         let all = super::entries(listing, &[folder])?;
         Ok(all.into_iter().next().flatten().unwrap_or_default())
+    }
+
+    #[test]
+    fn what_changes_while_it_is_listed_is_looked_at_again() {
+        for listing in ["l /./.portway-next-7\n/x\n", "s 81a4 1 /./a\nl /./a\n/x\n"] {
+            assert_eq!(entries(listing.as_bytes()), Err(Unread::Incomplete), "{listing}");
+        }
     }
 
     #[test]
