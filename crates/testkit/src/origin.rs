@@ -201,6 +201,7 @@ impl State {
         let path = request.uri().path().to_owned();
         match path.as_str() {
             "/hang" => std::future::pending().await,
+            "/events" => one_event(),
             "/ws" => upgrade(request),
             "/sink" => text(&sink(request.into_body()).await.to_string()),
             "/trailers" => trailers(request.into_body()).await,
@@ -270,6 +271,14 @@ async fn trailers(body: Incoming) -> Response<Body> {
         }
     }
     text(&serde_json::json!(found).to_string())
+}
+
+/// One event, and then nothing, without an end.
+fn one_event() -> Response<Body> {
+    let event = Ok(Frame::data(Bytes::from_static(b"data: 1\n\n")));
+    let events = futures_util::stream::iter([event]);
+    let events = futures_util::StreamExt::chain(events, futures_util::stream::pending());
+    Response::new(StreamBody::new(events).boxed_unsync())
 }
 
 fn duplex(body: Incoming) -> Response<Body> {

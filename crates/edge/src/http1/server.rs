@@ -280,7 +280,14 @@ impl<S: ClientStream> Server<S> {
                 return After::Close;
             }
         };
-        let sent = poll_fn(|cx| answer.poll_send(cx, &self.link)).await;
+        let sent = poll_fn(|cx| match answer.poll_send(cx, &self.link) {
+            // While the upstream is silent nothing is written that would tell that nobody is left.
+            Poll::Pending if self.link.borrow_mut().poll_gone(cx, AHEAD).is_ready() => {
+                Poll::Ready(Err(write::Unsent))
+            }
+            sent => sent,
+        })
+        .await;
         let kept = match sent {
             Ok(persistent) => persistent,
             // The exchange has logged it, and there is nobody to tell.

@@ -275,6 +275,20 @@ async fn a_client_that_leaves_is_noticed_while_its_answer_is_awaited() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_is_noticed_while_its_answer_pauses() {
+    let edge = TestEdge::start().await;
+    let origin = Origin::tcp(Speaks::Http1).await.unwrap();
+    edge.put(vec![site("a", &["a.example"], vec![route("/", to(&origin))])]).await;
+    let mut stream = TcpStream::connect(edge.http()).await.unwrap();
+    stream.write_all(b"GET /events HTTP/1.1\r\nHost: a.example\r\n\r\n").await.unwrap();
+    until(&mut stream, "data: 1").await;
+    assert_eq!(origin.open_connections(), 1);
+    drop(stream);
+    eventually("the origin is let go", || (origin.open_connections() == 0).then_some(())).await;
+    edge.log_has("main.error.log", r#""code":"client_gone""#).await;
+}
+
+#[tokio::test]
 async fn a_tunnel_begins_after_101_with_what_was_sent_too_early() {
     let edge = TestEdge::start().await;
     let (address, _) = switching().await;
