@@ -280,12 +280,12 @@ impl<S: ClientStream> Server<S> {
                 return After::Close;
             }
         };
-        let sent = poll_fn(|cx| match answer.poll_send(cx, &self.link) {
+        let sent = poll_fn(|cx| {
+            let sent = answer.poll_send(cx, &self.link);
             // While the upstream is silent nothing is written that would tell that nobody is left.
-            Poll::Pending if self.link.borrow_mut().poll_gone(cx, AHEAD).is_ready() => {
-                Poll::Ready(Err(write::Unsent))
-            }
-            sent => sent,
+            let is_gone =
+                sent.is_pending() && self.link.borrow_mut().poll_gone(cx, AHEAD).is_ready();
+            if is_gone { Poll::Ready(Err(write::Unsent)) } else { sent }
         })
         .await;
         let kept = match sent {

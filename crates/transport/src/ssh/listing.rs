@@ -69,6 +69,7 @@ pub(super) fn entries(
                 let target = lines.next().filter(|target| !target.is_empty());
                 Content::Link { target: Utf8PathBuf::from(target.ok_or_else(unread)?) }
             }
+            LINK => return Err(Unread::Incomplete),
             _ => return Err(unread()),
         });
     }
@@ -125,7 +126,13 @@ mod tests {
 
     #[test]
     fn what_changes_while_it_is_listed_is_looked_at_again() {
-        for listing in ["l /./.portway-next-7\n/x\n", "s 81a4 1 /./a\nl /./a\n/x\n"] {
+        let digest = Digest::of(b"x");
+        for listing in [
+            "l /./.portway-next-7\n/x\n".to_owned(),
+            "s 81a4 1 /./a\nl /./a\n/x\n".to_owned(),
+            format!("{digest}  /./a"),
+            format!("s a1ff 1 /./a\n{digest}  /./a"),
+        ] {
             assert_eq!(entries(listing.as_bytes()), Err(Unread::Incomplete), "{listing}");
         }
     }
@@ -177,9 +184,8 @@ mod tests {
             "x".to_owned(),
             "s /./a".to_owned(),
             "s 81a4 x /./a".to_owned(),
-            format!("{digest}  /./a"),
-            format!("s a1ff 1 /./a\n{digest}  /./a"),
-            "s 81a4 1 /./a\nl /./a\nb".to_owned(),
+            "s 81a4 1 /./a\nx  /./a".to_owned(),
+            format!("s 41ed 1 /./a\n{digest}  /./a"),
             "s a1ff 1 /./a\nl /./a".to_owned(),
         ] {
             assert!(matches!(entries(listing.as_bytes()), Err(Unread::Line(_))), "{listing}");
