@@ -176,17 +176,9 @@ async fn try_some(http: SocketAddr, lane: usize, requests: usize) -> Outcome {
 
 #[tokio::test]
 async fn nobody_is_given_what_is_somebody_elses_by_any_trick() {
-    let Outcome { foreign, hits } = try_all(ten_minutes(), 1_500).await;
-    assert!(foreign.is_empty(), "{foreign:#?}");
-    assert!(hits > 50, "the cache was used at all: {hits}");
-}
-
-#[tokio::test]
-#[ignore = "takes a while: 10,000 requests"]
-async fn nobody_is_given_what_is_somebody_elses_in_ten_thousand_requests() {
     let Outcome { foreign, hits } = try_all(ten_minutes(), 10_000).await;
     assert!(foreign.is_empty(), "{foreign:#?}");
-    assert!(hits > 500, "{hits}");
+    assert!(hits > 500, "the cache was used at all: {hits}");
 }
 
 #[tokio::test]
