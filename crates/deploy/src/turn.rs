@@ -1,5 +1,5 @@
 //! The notes of turns on a node: read, written, and looked at before anything is switched. Why there
-//! is one for each turn stands in [`fence`](crate::fence).
+//! is one for each turn stands in [`fence`].
 
 use camino::{Utf8Path, Utf8PathBuf};
 use portway_transport::{Done, Output, Status, Transport};
@@ -276,7 +276,7 @@ pub(crate) async fn in_turn_so_far<T: Transport, J: Journal>(
     all
 }
 
-/// Removes files, in the owner's turn only. See [`fence`](crate::fence).
+/// Removes files, in the owner's turn only. See [`fence`].
 pub(crate) async fn remove<T: Transport, J: Journal>(
     node: &Node<'_, T, J>,
     home: &Home,
