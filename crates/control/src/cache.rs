@@ -7,12 +7,13 @@ use portway_model::{EngineKind, Id, ResourceKind, Site};
 use portway_policy::bundle::{CacheStats, Purge, PurgeWhat};
 use portway_store::AuditOutcome;
 use portway_wire::cache::{CachePurged, CacheView, NodeCache, NodePurged, PurgeCache};
-use serde::Deserialize;
+use thiserror::Error;
 use tokio::task::JoinSet;
 
 use crate::{
     Control, ControlError, EdgeClient, EdgeClientError,
     audit::Record,
+    fleet::ReachError,
     nodes,
     rights::{Editor, Sites},
 };
@@ -20,10 +21,58 @@ use crate::{
 /// How long one node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What those who may not see nodes are told of one that cannot be asked.
+const UNREADABLE: &str = "the node cannot be asked now; if that lasts, ask an administrator";
+
 /// An edge that may keep answers of a site.
 struct Place {
     node: String,
-    client: Result<EdgeClient, String>,
+    client: Result<EdgeClient, Silence>,
+}
+
+/// Why an edge tells nothing.
+#[derive(Debug, Error)]
+enum Silence {
+    #[error("this edge is another manager's; ask that one")]
+    Elsewhere,
+    #[error(transparent)]
+    Reach(#[from] ReachError),
+    #[error("its edge is of a version that has no cache; upgrade it")]
+    NoCache,
+    #[error("{}", .0.detail())]
+    Edge(#[source] EdgeClientError),
+    #[error("it did not answer within {} s", PATIENCE.as_secs())]
+    Late,
+    #[error("it was not asked")]
+    NotAsked,
+}
+
+impl Silence {
+    fn of(error: EdgeClientError) -> Self {
+        match error {
+            EdgeClientError::Refused { status: StatusCode::NOT_FOUND, .. } => Self::NoCache,
+            EdgeClientError::Refused { .. }
+            | EdgeClientError::Unreachable { .. }
+            | EdgeClientError::Transport(_)
+            | EdgeClientError::Owned(_)
+            | EdgeClientError::TimedOut
+            | EdgeClientError::Broken(_)
+            | EdgeClientError::Conflict(_)
+            | EdgeClientError::Succeeded => Self::Edge(error),
+        }
+    }
+
+    /// Returns what is told of it: addresses, logins and host keys only to those who may see nodes.
+    fn told(&self, sees_nodes: bool) -> String {
+        let is_harmless = match self {
+            Self::Elsewhere | Self::NoCache | Self::Late | Self::NotAsked => true,
+            Self::Edge(EdgeClientError::Refused { status, .. }) => {
+                *status == StatusCode::BAD_REQUEST
+            }
+            Self::Edge(_) | Self::Reach(_) => false,
+        };
+        if sees_nodes || is_harmless { self.to_string() } else { UNREADABLE.to_owned() }
+    }
 }
 
 impl Sites<'_> {
@@ -32,7 +81,8 @@ impl Sites<'_> {
         let row = self.control.site_row(self.actor, site).await?;
         let places = self.control.cache_places(row.id).await?;
         let asked = each(places, move |client| async move { client.cache(row.id).await }).await;
-        let view = |(node, stats): (String, Result<CacheStats, String>)| match stats {
+        let sees_nodes = self.actor.sees_nodes();
+        let view = |(node, stats): (String, Result<CacheStats, Silence>)| match stats {
             Ok(CacheStats { objects, bytes, used, capacity, requests }) => NodeCache {
                 node,
                 objects: Some(objects),
@@ -42,7 +92,10 @@ impl Sites<'_> {
                 requests,
                 problem: None,
             },
-            Err(problem) => NodeCache { node, problem: Some(problem), ..NodeCache::default() },
+            Err(silence) => {
+                let problem = Some(silence.told(sees_nodes));
+                NodeCache { node, problem, ..NodeCache::default() }
+            }
         };
         Ok(CacheView { nodes: asked.into_iter().map(view).collect() })
     }
@@ -68,7 +121,7 @@ impl Editor<'_> {
         for (node, report) in asked.await {
             let (purged, problem) = match report {
                 Ok(report) => (Some(report.purged), None),
-                Err(problem) => (None, Some(problem)),
+                Err(silence) => (None, Some(silence.told(self.actor.sees_nodes()))),
             };
             nodes.push(NodePurged { node, purged, problem });
         }
@@ -91,8 +144,8 @@ impl Control {
         let mut places = vec![Place { node: own, client: Ok(self.inner.edge.clone()) }];
         for manager in self.inner.store.managers().all().await? {
             if manager.id != self.inner.manager.id {
-                let text = "this edge is another manager's; ask that one".to_owned();
-                places.push(Place { node: format!("edge-{}", manager.name), client: Err(text) });
+                let node = format!("edge-{}", manager.name);
+                places.push(Place { node, client: Err(Silence::Elsewhere) });
             }
         }
         let on = self.inner.store.nodes().of_sites(&[site]).await?;
@@ -102,10 +155,9 @@ impl Control {
             if node.engine != EngineKind::Edge {
                 continue;
             }
-            let client = match self.reach(&row, &node).await {
-                Ok(reach) => Ok(EdgeClient::there(reach, node.control_socket())),
-                Err(error) => Err(error.to_string()),
-            };
+            let reach = self.reach(&row, &node).await;
+            let client = reach.map(|reach| EdgeClient::there(reach, node.control_socket()));
+            let client = client.map_err(Silence::from);
             places.push(Place { node: row.name.to_string(), client });
         }
         Ok(places)
@@ -116,18 +168,18 @@ impl Control {
 async fn each<T, F>(
     places: Vec<Place>,
     ask: impl Fn(EdgeClient) -> F,
-) -> Vec<(String, Result<T, String>)>
+) -> Vec<(String, Result<T, Silence>)>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, EdgeClientError>> + Send + 'static,
 {
     let mut asking = JoinSet::new();
-    let mut said: Vec<(String, Result<T, String>)> = Vec::with_capacity(places.len());
+    let mut said: Vec<(String, Result<T, Silence>)> = Vec::with_capacity(places.len());
     for (index, Place { node, client }) in places.into_iter().enumerate() {
         match client {
-            Err(problem) => said.push((node, Err(problem))),
+            Err(silence) => said.push((node, Err(silence))),
             Ok(client) => {
-                said.push((node, Err("it was not asked".to_owned())));
+                said.push((node, Err(Silence::NotAsked)));
                 let answer = tokio::time::timeout(PATIENCE, ask(client));
                 asking.spawn(async move { (index, answer.await) });
             }
@@ -135,37 +187,14 @@ where
     }
     while let Some(Ok((index, answer))) = asking.join_next().await {
         let answer = match answer {
-            Ok(answer) => answer.map_err(|error| problem(&error)),
-            Err(_) => Err(format!("it did not answer within {} s", PATIENCE.as_secs())),
+            Ok(answer) => answer.map_err(Silence::of),
+            Err(_) => Err(Silence::Late),
         };
         if let Some((_, slot)) = said.get_mut(index) {
             *slot = answer;
         }
     }
     said
-}
-
-/// Says what is wrong, in the edge's own words where it has some.
-fn problem(error: &EdgeClientError) -> String {
-    #[derive(Deserialize)]
-    struct Problem {
-        detail: String,
-    }
-    match error {
-        EdgeClientError::Refused { status: StatusCode::NOT_FOUND, .. } => {
-            "its edge is of a version that has no cache; upgrade it".to_owned()
-        }
-        EdgeClientError::Refused { text, .. } => {
-            serde_json::from_str(text).map_or_else(|_| text.clone(), |Problem { detail }| detail)
-        }
-        EdgeClientError::Unreachable { .. }
-        | EdgeClientError::Transport(_)
-        | EdgeClientError::Owned(_)
-        | EdgeClientError::TimedOut
-        | EdgeClientError::Broken(_)
-        | EdgeClientError::Conflict(_)
-        | EdgeClientError::Succeeded => error.to_string(),
-    }
 }
 
 /// Reads what is to go, and says it for the audit log.
@@ -202,6 +231,22 @@ fn read(wanted: PurgeCache) -> Result<(PurgeWhat, String), ControlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_hear_no_addresses() {
+        let text = r#"{"code": "bad", "detail": "a path begins with /"}"#.to_owned();
+        let refused =
+            |status| Silence::of(EdgeClientError::Refused { status, text: text.clone() });
+        let socket = "/run/edge-7.sock".into();
+        let source = std::io::ErrorKind::NotFound.into();
+        let away = Silence::of(EdgeClientError::Unreachable { socket, source });
+
+        assert!(away.told(true).contains("edge-7"), "{away}");
+        assert_eq!(away.told(false), UNREADABLE);
+        assert_eq!(refused(StatusCode::BAD_REQUEST).told(false), "a path begins with /");
+        assert_eq!(refused(StatusCode::INTERNAL_SERVER_ERROR).told(false), UNREADABLE);
+        assert!(refused(StatusCode::NOT_FOUND).told(false).contains("upgrade"));
+    }
 
     #[test]
     fn exactly_one_thing_is_purged() {

@@ -81,6 +81,33 @@ pub enum EdgeClientError {
     },
 }
 
+/// What an edge answers where it does not do what it is asked (RFC 9457).
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    code: String,
+    detail: String,
+}
+
+impl EdgeClientError {
+    /// Tells what is wrong, in the edge's own words where it has some.
+    pub(crate) fn detail(&self) -> String {
+        match self {
+            Self::Refused { text, .. } => match serde_json::from_str(text) {
+                Ok(Problem { detail, .. }) if !detail.is_empty() => detail,
+                Ok(Problem { .. }) | Err(_) => text.clone(),
+            },
+            Self::Unreachable { .. }
+            | Self::Transport(_)
+            | Self::TimedOut
+            | Self::Broken(_)
+            | Self::Conflict(_)
+            | Self::Owned(_)
+            | Self::Succeeded => self.to_string(),
+        }
+    }
+}
+
 impl EdgeClient {
     /// Returns a client of the edge behind this socket. Nothing is opened yet.
     pub fn new(socket: impl Into<Utf8PathBuf>) -> Self {
@@ -264,10 +291,6 @@ async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 }
 
 fn is_succeeded(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Problem {
-        code: String,
-    }
     serde_json::from_slice::<Problem>(body).is_ok_and(|problem| problem.code == SUCCEEDED)
 }
 

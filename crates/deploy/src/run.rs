@@ -36,6 +36,20 @@ pub struct Deployment<'a, T> {
     pub proofs: &'a [Proof],
 }
 
+impl<'a, T> Deployment<'a, T> {
+    /// Returns one that only reads: it proves nothing, and what somebody changed stays.
+    pub fn to_look(
+        transport: &'a T,
+        engine: &'a dyn Engine,
+        facts: &'a EngineFacts,
+        release: &'a Release,
+        owner: &'a Owner,
+    ) -> Self {
+        let (by_others, proofs) = (ByOthers::Respect, [].as_slice());
+        Self { transport, engine, facts, release, owner, by_others, proofs }
+    }
+}
+
 /// What becomes of what somebody else changed of Portway's on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByOthers {

@@ -22,8 +22,10 @@ pub(crate) fn chunked<T>(rows: Vec<T>) -> impl Iterator<Item = Vec<T>> {
     })
 }
 
-/// The longest text that somebody without rights can have stored or looked up.
+/// The longest text that somebody without rights can have stored or looked up, in characters.
 const FOREIGN_TEXT: usize = 256;
+/// The most bytes that are kept of why something failed: of a command with its paths and of what it said.
+pub(crate) const REASON: usize = 4 << 10;
 
 pub(crate) fn micros(at: Timestamp) -> i64 {
     at.as_microsecond()
@@ -60,6 +62,19 @@ pub(crate) fn word(doing: &'static str, value: &impl Serialize) -> Result<String
 /// index: no NUL, which PostgreSQL refuses, and not too long.
 pub(crate) fn foreign(text: &str) -> String {
     text.chars().take(FOREIGN_TEXT).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect()
+}
+
+/// Brings what a program said, and people read, to what both databases can hold, in at most about `most`
+/// bytes: its beginning, which says what was done, and its end, which mostly says why it failed.
+pub(crate) fn said(text: &str, most: usize) -> String {
+    let text = text.replace('\0', "\u{fffd}");
+    if text.len() <= most {
+        return text;
+    }
+    let head = text.floor_char_boundary(most / 2);
+    let tail = text.ceil_char_boundary(text.len() - most / 2);
+    let (head, tail) = (text.get(..head).unwrap_or_default(), text.get(tail..).unwrap_or_default());
+    format!("{head}\n… {} bytes are left out …\n{tail}", text.len() - head.len() - tail.len())
 }
 
 /// Reads the columns of one table; what cannot be read is damage, named by table and column.
@@ -150,5 +165,14 @@ mod tests {
     fn foreign_text_is_cut_and_free_of_nul() {
         assert_eq!(foreign("a\0b"), "a\u{fffd}b");
         assert_eq!(foreign(&"ä".repeat(1000)).chars().count(), FOREIGN_TEXT);
+    }
+
+    #[test]
+    fn a_long_text_keeps_its_ends() {
+        let long = format!("begin{}end", "ä".repeat(20_000));
+        let kept = said(&long, 8000);
+        assert!(kept.len() < 8100, "{}", kept.len());
+        assert!(kept.starts_with("begin") && kept.ends_with("end") && kept.contains("left out"));
+        assert_eq!(said("a\0b", 8000), "a\u{fffd}b");
     }
 }

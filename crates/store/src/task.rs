@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     StoreError,
-    column::{Columns, foreign, micros, optional_micros, word},
+    column::{Columns, REASON, micros, optional_micros, said, word},
     connection::Db,
     entity::tasks,
     error::failed,
@@ -181,7 +181,7 @@ impl<'a> Tasks<'a> {
             lease_until: Set(None),
             last_finished: Set(Some(micros(run.at))),
             outcome: Set(Some(word(DOING, &run.outcome)?)),
-            message: Set(Some(foreign(&run.message))),
+            message: Set(Some(said(&run.message, REASON))),
             next_run: Set(optional_micros(run.next)),
             ..tasks::ActiveModel::default()
         };
@@ -213,7 +213,7 @@ impl<'a> Tasks<'a> {
             last_started: Set(Some(micros(started))),
             last_finished: Set(Some(micros(run.at))),
             outcome: Set(Some(word(DOING, &run.outcome)?)),
-            message: Set(Some(foreign(&run.message))),
+            message: Set(Some(said(&run.message, REASON))),
             next_run: Set(optional_micros(run.next)),
         };
         let replace = OnConflict::columns([tasks::Column::Name, tasks::Column::Machine])

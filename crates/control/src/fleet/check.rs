@@ -106,15 +106,7 @@ impl Control {
         self.look_at_hosts(row, node, &reach).await?;
         let release = empty_release(engine, &facts)?;
         let owner = self.owner(row.id, 0).await.map_err(unreached)?;
-        let it = Deployment {
-            transport: &*reach,
-            engine,
-            facts: &facts,
-            release: &release,
-            owner: &owner,
-            by_others: ByOthers::Respect,
-            proofs: &[],
-        };
+        let it = Deployment::to_look(&*reach, engine, &facts, &release, &owner);
         Ok(way_in(&it, node).await)
     }
 

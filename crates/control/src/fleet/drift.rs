@@ -11,7 +11,7 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
-use portway_deploy::{ByOthers, Deployment, Look, Survey, look};
+use portway_deploy::{Deployment, Look, Survey, look};
 use portway_engine::{Engine, EngineFacts, Object, Release, Rendered};
 use portway_model::{EngineKind, Id, Node, RevisionNumber, Site};
 use portway_policy::Digest;
@@ -117,15 +117,7 @@ impl Control {
         let known = self.known_release(row, node, engine, &facts).await?;
         // Nobody's turn: nothing is changed.
         let owner = self.owner(row.id, 0).await?;
-        let it = Deployment {
-            transport: &*reach,
-            engine,
-            facts: &facts,
-            release: &known.release,
-            owner: &owner,
-            by_others: ByOthers::Respect,
-            proofs: &[],
-        };
+        let it = Deployment::to_look(&*reach, engine, &facts, &known.release, &owner);
         let look = look(&it).await?;
         let gone = gone(&reach, &facts, &look).await?;
         let mut reading =

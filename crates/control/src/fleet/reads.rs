@@ -8,7 +8,7 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
-use portway_deploy::{ByOthers, Deployment, Look, Survey, layout, look, survey};
+use portway_deploy::{Deployment, Look, Survey, layout, look, survey};
 use portway_engine::{Engine, EngineFacts, Ports, Release};
 use portway_model::Node;
 use portway_policy::{Digest, NodeSettings};
@@ -26,6 +26,8 @@ use crate::{Control, ControlError, deploy::lock};
 
 /// So long is waited for a node that is only read.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// So long is waited for a deployment to end before its node is read in the midst of it.
+const FOR_ITS_END: Duration = Duration::from_secs(10);
 /// So many files that are not Portway's are named.
 const NAMED: usize = 100;
 
@@ -45,7 +47,10 @@ impl Control {
     /// Reads a node and keeps what was seen, or why nothing was. Nothing is changed there. What only
     /// another manager can reach is left to that one.
     pub(crate) async fn look_anew(&self, row: &NodeRow, node: &Node) -> Result<(), ControlError> {
+        // In the midst of a deployment of ours a node has neither what was nor what is to be.
+        let turn = tokio::time::timeout(FOR_ITS_END, self.inner.fleet.workers.turn(row.id)).await;
         let read = tokio::time::timeout(PATIENCE, self.try_read(row, node)).await;
+        drop(turn);
         let error = match read {
             Ok(Ok(()) | Err(BringError::Reach(ReachError::Elsewhere(_)))) => return Ok(()),
             Ok(Err(BringError::Control(error))) => return Err(error),
@@ -68,15 +73,7 @@ impl Control {
         let release = empty_release(engine, &facts)?;
         // Nobody's turn: nothing is changed.
         let owner = self.owner(row.id, 0).await?;
-        let it = Deployment {
-            transport: &*reach,
-            engine,
-            facts: &facts,
-            release: &release,
-            owner: &owner,
-            by_others: ByOthers::Respect,
-            proofs: &[],
-        };
+        let it = Deployment::to_look(&*reach, engine, &facts, &release, &owner);
         let look = look(&it).await?;
         let gone = gone(&reach, &facts, &look).await?;
         self.keep_look(row, &look, &gone).await?;

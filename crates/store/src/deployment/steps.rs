@@ -7,7 +7,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrde
 use super::{DeploymentRow, Deployments};
 use crate::{
     StoreError,
-    column::{CHUNK, Columns, micros, word},
+    column::{CHUNK, Columns, micros, said, word},
     entity::deployment_steps,
     error::failed,
 };
@@ -50,8 +50,8 @@ impl Deployments<'_> {
                 number: Set(step.number.into()),
                 at: Set(micros(step.at)),
                 stage: Set(word(DOING, &step.stage)?),
-                action: Set(cut(&step.action)),
-                output: Set(cut(&step.output)),
+                action: Set(said(&step.action, MAX_TEXT)),
+                output: Set(said(&step.output, MAX_TEXT)),
                 ok: Set(step.ok),
                 milliseconds: Set(i64::try_from(step.milliseconds).unwrap_or(i64::MAX)),
             })
@@ -95,31 +95,5 @@ impl Deployments<'_> {
                 })
             })
             .collect()
-    }
-}
-
-/// Keeps the beginning and the end of a text that is too long, and what both databases can hold.
-fn cut(text: &str) -> String {
-    let text = text.replace('\0', "\u{fffd}");
-    if text.len() <= MAX_TEXT {
-        return text;
-    }
-    let head = text.floor_char_boundary(MAX_TEXT / 2);
-    let tail = text.ceil_char_boundary(text.len() - MAX_TEXT / 2);
-    let (head, tail) = (text.get(..head).unwrap_or_default(), text.get(tail..).unwrap_or_default());
-    format!("{head}\n… {} bytes are left out …\n{tail}", text.len() - head.len() - tail.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_text_keeps_its_ends() {
-        let long = format!("begin{}end", "ä".repeat(20_000));
-        let kept = cut(&long);
-        assert!(kept.len() < MAX_TEXT + 100, "{}", kept.len());
-        assert!(kept.starts_with("begin") && kept.ends_with("end") && kept.contains("left out"));
-        assert_eq!(cut("a\0b"), "a\u{fffd}b");
     }
 }

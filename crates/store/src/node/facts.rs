@@ -9,7 +9,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, sea_query
 use super::{NodeRow, Nodes};
 use crate::{
     StoreError,
-    column::{CHUNK, Columns, foreign, optional_micros},
+    column::{CHUNK, Columns, REASON, foreign, optional_micros, said},
     entity::node_facts,
     error::failed,
 };
@@ -43,7 +43,7 @@ impl Nodes<'_> {
             engine_version: Set(text(&facts.engine_version)),
             digest: Set(text(&facts.digest)),
             read_at: Set(optional_micros(facts.read_at)),
-            error: Set(text(&facts.error)),
+            error: Set(facts.error.as_deref().map(|error| said(error, REASON))),
             error_at: Set(optional_micros(facts.error_at)),
             offered_key: Set(text(&facts.offered())),
         };

@@ -278,7 +278,7 @@ pub(crate) async fn what_was_read_on_a_node_is_kept_apart(db: &TestDb) {
     };
     store.nodes().put_facts(node, &facts).await.unwrap();
     let failed = NodeFacts {
-        error: Some("nul \0 text".to_owned()),
+        error: Some(format!("nul \0 text, {}, and why", "/a/long/path".repeat(100))),
         error_at: Some(later(2)),
         offered_key: Some("SHA256:x".to_owned()),
         offered_by: Some("bastion.example.org:22".to_owned()),
@@ -287,7 +287,8 @@ pub(crate) async fn what_was_read_on_a_node_is_kept_apart(db: &TestDb) {
     store.nodes().put_facts(node, &failed).await.unwrap();
 
     let known = store.nodes().facts(&[node, other]).await.unwrap();
-    let expected = NodeFacts { error: Some("nul \u{fffd} text".to_owned()), ..failed };
+    let whole = failed.error.as_deref().map(|error| error.replace('\0', "\u{fffd}"));
+    let expected = NodeFacts { error: whole, ..failed };
     assert_eq!(known, [(node, expected.clone())].into());
     let by_itself = NodeFacts { offered_by: None, ..expected };
     store.nodes().put_facts(node, &by_itself).await.unwrap();

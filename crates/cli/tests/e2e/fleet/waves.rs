@@ -12,6 +12,8 @@ async fn a_pinned_node_takes_no_part_in_a_rollout_and_plans_say_so() {
     assert_eq!(bed.apply("one", &[], &[]).await.code, 0);
     ok(&bed.manager, &["node", "pin", "web-3"]).await;
     ok(&bed.manager, &["node", "drain", "web-1"]).await;
+    // A plan that is made before that is deployed is refused: the node has another release since.
+    ok(&bed.manager, &["node", "deploy", "web-1"]).await;
     let waves = ["--canary", "web-2", "--waves", "100%", "--patience", "20s"];
 
     let path = sites(&bed, "two");

@@ -7,7 +7,6 @@ use portway_wire::{
     explain::{ExplainedStep, Explanation, TryOut},
     site::SiteState,
 };
-use serde::Deserialize;
 
 use crate::{ControlError, EdgeClientError, rights::Sites};
 
@@ -91,14 +90,9 @@ pub(super) fn trial_of(request: TryOut) -> Trial {
 
 /// Tells what is wrong with the request from an edge that cannot be asked.
 pub(super) fn failed(error: EdgeClientError) -> ControlError {
-    #[derive(Deserialize)]
-    struct Problem {
-        detail: String,
-    }
     match &error {
-        EdgeClientError::Refused { status: StatusCode::BAD_REQUEST, text } => {
-            let detail = serde_json::from_str(text).map(|Problem { detail }| detail);
-            return ControlError::BadRequest(detail.unwrap_or_else(|_| text.clone()));
+        EdgeClientError::Refused { status: StatusCode::BAD_REQUEST, .. } => {
+            return ControlError::BadRequest(error.detail());
         }
         EdgeClientError::Refused { status: StatusCode::NOT_FOUND, .. } => {
             let remedy = "stop it with `portway edge --stop`; the manager starts it anew";
