@@ -235,8 +235,7 @@ mod tests {
     #[test]
     fn clients_hear_no_addresses() {
         let text = r#"{"code": "bad", "detail": "a path begins with /"}"#.to_owned();
-        let refused =
-            |status| Silence::of(EdgeClientError::Refused { status, text: text.clone() });
+        let refused = |status| Silence::of(EdgeClientError::Refused { status, text: text.clone() });
         let socket = "/run/edge-7.sock".into();
         let source = std::io::ErrorKind::NotFound.into();
         let away = Silence::of(EdgeClientError::Unreachable { socket, source });

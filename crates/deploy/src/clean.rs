@@ -65,8 +65,9 @@ pub async fn clean<T: Transport, J: Journal>(
         // The engine is kept from following a link that leads nowhere.
         links.insert(0, layout.reached_by.clone());
     }
-    let is_named =
-        || async { it.engine.insists_on_entrance() && stage::candidate(it, &node).await.is_ok() };
+    let is_named = || async {
+        it.engine.insists_on_entrance() && stage::trial::candidate(it, &node).await.is_ok()
+    };
     let still_named = is_there && (stays || is_named().await);
     if still_named {
         // The engine would refuse its whole configuration, so that it reads nothing in the meantime.

@@ -207,7 +207,7 @@ async fn attempt<T: Transport, J: Journal>(
     let node = Node { transport: it.transport, journal, stage };
     match stage {
         Stage::Staging => stage::send(it, &node, progress).await,
-        Stage::Testing => stage::test(it, &node, progress).await,
+        Stage::Testing => stage::trial::attempt(it, &node, progress).await,
         Stage::Activating => stage::activate(it, &node, progress).await,
         Stage::Probing => stage::prove(it, &node, progress).await,
         Stage::RollingBack => stage::roll_back(it, &node, progress).await,

@@ -1,24 +1,23 @@
 //! The work of each stage.
 
+pub(crate) mod trial;
+
 use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use portway_engine::{
-    Candidate, CandidateFile, Layout, Link, Object, Probe, Release, Steps, Test, TopLevel,
-};
+use portway_engine::{Candidate, Layout, Link, Object, Probe, Release, Steps, TopLevel};
 use portway_policy::Digest;
-use portway_transport::{Content, Done, Entry, Mode, Target, Transport, Upload};
+use portway_transport::{Done, Entry, Mode, Target, Transport, Upload};
 use tracing::warn;
 
 use crate::{
     ByOthers, Deployment, Journal, NodeState, StepError, access, fence,
     home::{self, Home},
-    instance,
     look::{self, Folders, folder_of},
     probe::{self, Silent},
     proof::{self, Doors},
     run::{Fault, Progress},
-    step::{Act, Node, printed},
+    step::{Act, Node},
     switch::Switch,
     turn::{self, Notes},
     workers,
@@ -108,58 +107,10 @@ async fn put_and_read<T: Transport, J: Journal>(
     acts.extend(Act::put(files));
     acts.push(Act::get(&layout.top_level));
     let done = turn::in_turn(node, &home, it.owner, &acts).await?;
-    top_level_of(layout, done.into_iter().chain([Done::Listed(vec![Some(beside)])]).collect())
-}
-
-/// Has the engine try the release beside what runs.
-pub(crate) async fn test<T: Transport, J: Journal>(
-    it: &Deployment<'_, T>,
-    node: &Node<'_, T, J>,
-    progress: &mut Progress,
-) -> Result<(), Fault> {
-    let Some(top_level) = progress.top_level.take() else { return Ok(()) };
-    let candidate = it.engine.candidate(&top_level, it.release, it.facts);
-    let steps = steps(it, candidate.map_err(StepError::from)?);
-    let files = steps.test.files();
-    let mut acts: Vec<_> = test_folders(it, files)?.into_iter().collect();
-    acts.extend(Act::put(&uploads(files)?));
-    match &steps.test {
-        Test::Command { files, command } => {
-            let put = acts.len();
-            acts.push(Act::run(command)?);
-            acts.extend(Act::remove(paths(files)));
-            let results = node.several(&acts).await;
-            let refused = match results.get(put) {
-                Some(Ok(Done::Ran(output))) if !output.is_success() => Some(printed(output)),
-                _ => None,
-            };
-            if let Some(output) = refused {
-                let intact = intact(node, files).await;
-                node.remove(&paths(files)).await?;
-                intact?;
-                return Err(refusal(it, output));
-            }
-            let mut failed = None;
-            for (act, result) in acts.iter().zip(results) {
-                let done = result.and_then(|done| act.succeeded(done));
-                failed = failed.or(done.err());
-            }
-            let Some(error) = failed else { return Ok(()) };
-            // The first error is why; what cannot be cleared now, the next test replaces.
-            if let Err(error) = node.remove(&paths(files)).await {
-                warn!(%error, "what was to be tested is left on the node");
-            }
-            Err(error.into())
-        }
-        Test::Instance { files, command, probe } => {
-            node.all(&acts).await?;
-            let result = instance::attempt(node, files, command, probe).await;
-            let cleared = node.remove(&paths(files)).await;
-            let problem = result?;
-            cleared?;
-            problem.map_or(Ok(()), |output| Err(refusal(it, output)))
-        }
-    }
+    trial::top_level_of(
+        layout,
+        done.into_iter().chain([Done::Listed(vec![Some(beside)])]).collect(),
+    )
 }
 
 /// Switches the node to the release, and has the engine read it.
@@ -349,18 +300,6 @@ pub(crate) async fn make_turns<T: Transport, J: Journal>(
     node.all(&made).await.map(drop)
 }
 
-/// Returns what makes the folders of a test that are Portway's own.
-fn test_folders<T>(
-    it: &Deployment<'_, T>,
-    files: &[CandidateFile],
-) -> Result<Option<Act>, StepError> {
-    let home = &it.facts.layout.home;
-    let own =
-        files.iter().filter_map(|file| file.path.parent()).filter(|path| path.starts_with(home));
-    let folders: BTreeSet<_> = own.map(ToString::to_string).collect();
-    make(CLOSED, &folders.into_iter().collect::<Vec<_>>())
-}
-
 fn make(mode: &str, folders: &[String]) -> Result<Option<Act>, StepError> {
     if folders.is_empty() {
         return Ok(None);
@@ -410,59 +349,6 @@ fn missing<T>(it: &Deployment<'_, T>, found: &look::Look) -> Result<Vec<Upload>,
         files.extend([list, upload_object(&entry, &it.release.entry)?]);
     }
     Ok(files)
-}
-
-/// Returns what the engine would read if the release was its own.
-pub(crate) async fn candidate<T: Transport, J: Journal>(
-    it: &Deployment<'_, T>,
-    node: &Node<'_, T, J>,
-) -> Result<Candidate, StepError> {
-    let layout = &it.facts.layout;
-    let acts =
-        [Act::get(&layout.top_level), Act::list(vec![folder_of(&layout.reached_by).to_owned()])];
-    let top_level = top_level_of(layout, node.all(&acts).await?)?;
-    Ok(it.engine.candidate(&top_level, it.release, it.facts)?)
-}
-
-/// Reads the engine's own configuration, and what stands beside the file that it reads of Portway's.
-fn top_level_of(layout: &Layout, done: Vec<Done>) -> Result<TopLevel, StepError> {
-    let (mut text, mut entries) = (Vec::new(), Vec::new());
-    for one in done {
-        match one {
-            Done::Got(got) => text = got.unwrap_or_default(),
-            Done::Listed(listed) => entries = listed.into_iter().flatten().flatten().collect(),
-            Done::Ran(_) | Done::Done(_) => {}
-        }
-    }
-    let text = String::from_utf8(text).map_err(|_| StepError::InTheWay {
-        path: layout.top_level.clone(),
-        what: "it is no text in UTF-8".to_owned(),
-    })?;
-    let folder = folder_of(&layout.reached_by);
-    let is_file =
-        |content: &Content| matches!(content, Content::File { .. } | Content::Link { .. });
-    let entries = entries.into_iter().filter(|entry| is_file(&entry.content));
-    let mut beside: Vec<_> = entries.map(|entry| folder.join(entry.name)).collect();
-    beside.sort();
-    Ok(TopLevel { text, beside })
-}
-
-/// Makes sure that what the engine judged is what it was given: a manager that woke up late may have
-/// put its own candidate in the same place, and nobody is to be blamed for that one.
-async fn intact<T: Transport, J: Journal>(
-    node: &Node<'_, T, J>,
-    files: &[CandidateFile],
-) -> Result<(), StepError> {
-    for file in files {
-        if node.get(&file.path).await?.as_deref() != Some(file.text.as_bytes()) {
-            return Err(StepError::CandidateChanged { path: file.path.clone() });
-        }
-    }
-    Ok(())
-}
-
-fn refusal<T>(it: &Deployment<'_, T>, output: String) -> Fault {
-    Fault::Refused { findings: it.engine.read_test_output(&output, it.release), output }
 }
 
 async fn asked<T: Transport, J: Journal>(
@@ -518,17 +404,6 @@ fn unneeded<T>(
     let is_old = |name: &&String| home::named(name).is_some_and(|digest| !kept.contains(&digest));
     let releases = found.releases.keys().filter(is_old).map(|name| home.releases.join(name));
     objects.chain(releases).collect()
-}
-
-fn uploads(files: &[CandidateFile]) -> Result<Vec<Upload>, StepError> {
-    let upload_file = |file: &CandidateFile| {
-        upload(&file.path, mode(file.secrecy.mode()), file.text.clone().into_bytes())
-    };
-    files.iter().map(upload_file).collect()
-}
-
-fn paths(files: &[CandidateFile]) -> Vec<Utf8PathBuf> {
-    files.iter().map(|file| file.path.clone()).collect()
 }
 
 fn upload_object(path: &Utf8Path, object: &Object) -> Result<Upload, StepError> {

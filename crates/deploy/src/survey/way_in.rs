@@ -10,7 +10,7 @@ use crate::{Deployment, StepError, Unwritten, stage, step::Node as Steps};
 /// nothing on the node.
 pub async fn way_in<T: Transport>(it: &Deployment<'_, T>, node: &Node) -> Option<Finding> {
     let steps = Steps { transport: it.transport, journal: &Unwritten, stage: Stage::Queued };
-    let error = stage::candidate(it, &steps).await.err()?;
+    let error = stage::trial::candidate(it, &steps).await.err()?;
     Some(told(node, &error))
 }
 
