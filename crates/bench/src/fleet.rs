@@ -1,5 +1,5 @@
 //! Machines with nginx, on this machine: each an SSH server with a host key of its own and an nginx in a
-//! folder and on ports of its own.
+//! folder and on ports of its own. What is in one sees its own processes alone, as on a machine of its own.
 
 mod page;
 
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use portway_testkit::{
     nginx::Nginx,
+    processes::ProcessTable,
     sshd::{Sshd, SshdOptions},
 };
 use portway_wire::{client::Client, node::NewNode};
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 pub(crate) struct Machine {
     pub(crate) sshd: Sshd,
     pub(crate) nginx: Nginx,
+    /// Ends after the others.
+    _processes: ProcessTable,
 }
 
 /// All of them.
@@ -46,8 +49,10 @@ impl Fleet {
     /// Starts as many.
     pub(crate) fn start(count: usize) -> anyhow::Result<Self> {
         let machine = |_| {
-            let options = SshdOptions::default().with("UseDNS no");
-            anyhow::Ok(Machine { sshd: options.start()?, nginx: Nginx::start()? })
+            let processes = ProcessTable::make()?;
+            let options = SshdOptions::default().with("UseDNS no").within(&processes);
+            let (sshd, nginx) = (options.start()?, Nginx::start_in(Some(&processes))?);
+            anyhow::Ok(Machine { sshd, nginx, _processes: processes })
         };
         Ok(Self { machines: (0..count).map(machine).collect::<anyhow::Result<_>>()? })
     }

@@ -13,6 +13,7 @@ pub mod nginx;
 pub mod origin;
 pub mod peer;
 pub mod port;
+pub mod processes;
 pub mod skip;
 pub mod soak;
 pub mod sshd;

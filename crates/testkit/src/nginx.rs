@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::port::Port;
+use crate::{
+    port::Port,
+    processes::{ProcessTable, command},
+};
 
 /// How long it may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,11 +28,19 @@ pub struct Nginx {
     https: Port,
     probe: Port,
     process: Child,
+    /// The words before its command.
+    before: Vec<String>,
 }
 
 impl Nginx {
     /// Starts one whose top-level configuration is the usual one.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_in(None)
+    }
+
+    /// Starts one in a table of processes.
+    pub fn start_in(table: Option<&ProcessTable>) -> anyhow::Result<Self> {
+        let before = table.map(ProcessTable::entering).unwrap_or_default();
         let folder = tempfile::Builder::new().prefix("portway-nginx-").tempdir()?;
         let root = Utf8Path::from_path(folder.path()).context("the folder's name is no UTF-8")?;
         for name in ["conf.d", "logs", "tmp"] {
@@ -39,9 +50,9 @@ impl Nginx {
         fs::set_permissions(root, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let top_level = root.join("nginx.conf");
         fs::write(&top_level, usual(root))?;
-        let process = spawn(root)?;
+        let process = spawn(&before, root)?;
         let (http, https, probe) = (Port::take()?, Port::take()?, Port::take()?);
-        let nginx = Self { folder, http, https, probe, process };
+        let nginx = Self { folder, http, https, probe, process, before };
         nginx.wait()?;
         Ok(nginx)
     }
@@ -64,11 +75,11 @@ impl Nginx {
 
     /// Starts it again after it was killed.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
-        self.process = spawn(self.folder())?;
+        self.process = spawn(&self.before, self.folder())?;
         self.wait()
     }
 
-    /// Returns the process id of its master.
+    /// Returns the process id of its master, or of the command by which that entered its table of processes.
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
@@ -120,9 +131,9 @@ impl Drop for Nginx {
     }
 }
 
-fn spawn(root: &Utf8Path) -> anyhow::Result<Child> {
+fn spawn(before: &[String], root: &Utf8Path) -> anyhow::Result<Child> {
     let top_level = root.join("nginx.conf");
-    Command::new("nginx")
+    command(before, "nginx")
         .args(["-p", root.as_str(), "-c", top_level.as_str(), "-g", "daemon off;"])
         .stderr(Stdio::null())
         .spawn()

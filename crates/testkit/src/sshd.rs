@@ -14,7 +14,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::port::Port;
+use crate::{
+    port::Port,
+    processes::{ProcessTable, command},
+};
 
 /// Servers start their sessions by their absolute path.
 const PROGRAM: &str = "/usr/sbin/sshd";
@@ -40,6 +43,7 @@ pub struct SshdOptions {
     lines: Vec<String>,
     host_keys: Vec<&'static str>,
     small: Option<&'static str>,
+    before: Vec<String>,
 }
 
 /// A server that runs. Its sessions end with it when it is dropped.
@@ -51,6 +55,8 @@ pub struct Sshd {
     user: String,
     host_keys: Vec<&'static str>,
     small: Option<&'static str>,
+    /// The words before its command.
+    before: Vec<String>,
     process: Option<Child>,
 }
 
@@ -63,7 +69,7 @@ pub struct Agent {
 
 impl Default for SshdOptions {
     fn default() -> Self {
-        Self { lines: Vec::new(), host_keys: vec!["ed25519"], small: None }
+        Self { lines: Vec::new(), host_keys: vec!["ed25519"], small: None, before: Vec::new() }
     }
 }
 
@@ -79,6 +85,13 @@ impl SshdOptions {
     #[must_use]
     pub fn with_host_keys(mut self, kinds: &[&'static str]) -> Self {
         self.host_keys = kinds.to_vec();
+        self
+    }
+
+    /// Runs in a table of processes.
+    #[must_use]
+    pub fn within(mut self, table: &ProcessTable) -> Self {
+        self.before = table.entering();
         self
     }
 
@@ -104,6 +117,7 @@ impl SshdOptions {
             user,
             host_keys: self.host_keys,
             small: self.small,
+            before: self.before,
             process: None,
         };
         sshd.make_keys()?;
@@ -238,11 +252,11 @@ impl Sshd {
     }
 
     fn command(&self) -> anyhow::Result<Command> {
-        let Some(size) = self.small else { return Ok(Command::new(PROGRAM)) };
+        let Some(size) = self.small else { return Ok(command(&self.before, PROGRAM)) };
         let folder = self.base.join("small");
         fs::create_dir_all(&folder)?;
         let script = r#"mount -t tmpfs -o "size=$1" tmpfs "$2" && shift 2 && exec "$@""#;
-        let mut command = Command::new("unshare");
+        let mut command = command(&self.before, "unshare");
         command.args(["-m", "--propagation", "private", "sh", "-c", script, "sh", size]);
         command.args([folder.as_str(), PROGRAM]);
         Ok(command)
