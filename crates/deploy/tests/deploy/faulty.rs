@@ -1,4 +1,5 @@
-//! A transport on which things go wrong at a chosen operation.
+//! A transport on which things go wrong at a chosen operation, also in the middle of several that are one
+//! command for the node: what those before it came to is then lost with the command.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -7,7 +8,8 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 use portway_transport::{
-    Argv, BoxStream, Entry, Local, Output, Status, Target, Transport, TransportError, Upload,
+    Argv, BoxStream, Done, Entry, Local, Op, Output, Status, Target, Transport, TransportError,
+    Upload,
 };
 use tokio::sync::Notify;
 
@@ -133,6 +135,46 @@ impl Faulty {
         }
     }
 
+    /// Carries out one of several operations. Returns nothing where its fault takes with it what those
+    /// before it came to: over SSH the outcome of a command is heard whole or not at all.
+    async fn in_command(
+        &self,
+        op: &Op,
+        is_first: bool,
+    ) -> Result<Result<Done, TransportError>, TransportError> {
+        let what = op.to_string();
+        match self.fate(&what, writes(op)) {
+            Fate::Fine => Ok(one(&self.local, op).await),
+            Fate::Freezes => {
+                self.freeze().await;
+                Ok(one(&self.local, op).await)
+            }
+            Fate::ExitsWithFailure => Ok(match op {
+                Op::Run { .. } | Op::Script { .. } => Ok(Done::Ran(failure())),
+                Op::Put(_) | Op::Get(_) | Op::List(_) | Op::Remove(_) | Op::Relink { .. } => {
+                    one(&self.local, op).await
+                }
+            }),
+            // The node says so itself, and what went before it, too.
+            Fate::Fails(error @ TransportError::DiskFull { .. }) => Ok(Err(error)),
+            // Who is in the middle of a command was let in, and had reached the node.
+            Fate::Fails(
+                TransportError::Unreachable { .. } | TransportError::LoginRefused { .. },
+            ) if !is_first => Err(lost(&what)),
+            Fate::Fails(error) => Err(error),
+            Fate::Lost => {
+                let _unheard = one(&self.local, op).await;
+                Err(lost(&what))
+            }
+            Fate::Dies { done } => {
+                if done {
+                    let _unheard = one(&self.local, op).await;
+                }
+                self.die().await
+            }
+        }
+    }
+
     async fn through<R>(
         &self,
         what: String,
@@ -168,7 +210,55 @@ fn lost(what: &str) -> TransportError {
     }
 }
 
+fn failure() -> Output {
+    Output {
+        status: Status::Exited(1),
+        stdout: Vec::new(),
+        stderr: b"it does not work".to_vec(),
+        duration: Duration::ZERO,
+    }
+}
+
+/// Tells whether an operation needs room on the disk.
+fn writes(op: &Op) -> bool {
+    match op {
+        Op::Run { argv, .. } | Op::Script { argv } => makes_files(argv),
+        Op::Put(_) | Op::Relink { .. } => true,
+        Op::Get(_) | Op::List(_) | Op::Remove(_) => false,
+    }
+}
+
+fn makes_files(argv: &Argv) -> bool {
+    let what = argv.to_string();
+    what.contains("mv -f") || what.contains("exec mkdir")
+}
+
+/// Carries out one operation, with no other one.
+async fn one(local: &Local, op: &Op) -> Result<Done, TransportError> {
+    local.several(std::slice::from_ref(op)).await.pop().unwrap()
+}
+
 impl Transport for Faulty {
+    async fn several(&self, work: &[Op]) -> Vec<Result<Done, TransportError>> {
+        let mut results = Vec::with_capacity(work.len());
+        for op in work {
+            let done = match self.in_command(op, results.is_empty()).await {
+                Ok(done) => done,
+                Err(unheard) => return vec![Err(unheard)],
+            };
+            let goes_on = match &done {
+                Ok(Done::Ran(output)) => output.is_success(),
+                Ok(Done::Done(_) | Done::Got(_) | Done::Listed(_)) => true,
+                Err(_) => false,
+            };
+            results.push(done);
+            if !goes_on {
+                break;
+            }
+        }
+        results
+    }
+
     async fn run(
         &self,
         argv: &Argv,
@@ -176,18 +266,13 @@ impl Transport for Faulty {
         deadline: Duration,
     ) -> Result<Output, TransportError> {
         let what = argv.to_string();
-        match self.fate(&what, what.contains("mv -f") || what.contains("exec mkdir")) {
+        match self.fate(&what, makes_files(argv)) {
             Fate::Fine => self.local.run(argv, stdin, deadline).await,
             Fate::Freezes => {
                 self.freeze().await;
                 self.local.run(argv, stdin, deadline).await
             }
-            Fate::ExitsWithFailure => Ok(Output {
-                status: Status::Exited(1),
-                stdout: Vec::new(),
-                stderr: b"it does not work".to_vec(),
-                duration: Duration::ZERO,
-            }),
+            Fate::ExitsWithFailure => Ok(failure()),
             Fate::Fails(error) => Err(error),
             Fate::Lost => {
                 let _unheard = self.local.run(argv, stdin, deadline).await;
