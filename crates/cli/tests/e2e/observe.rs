@@ -148,10 +148,53 @@ async fn a_node_whose_engine_is_killed_is_down_and_well_again_when_it_runs() {
     assert!(machine.get("app.example", "/").await.is_some(), "it serves on");
 }
 
+/// What the installation says holds for every node, value by value, where it says nothing itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn thresholds_of_the_installation_hold_for_nodes_that_say_nothing_themselves() {
+    let mut manager = Manager::new(PROGRAM).unwrap().with("--observe-every=1");
+    std::fs::create_dir_all(manager.data()).unwrap();
+    // No disk is so empty.
+    let config = "health: {disk: 99, memory: 1, certificate: 1h, readings: 1}\n";
+    std::fs::write(manager.data().join("config.yaml"), config).unwrap();
+    manager.serve().await.unwrap();
+    let (machine, other) = (Machine::start(), Machine::start());
+    machine.add(&manager, "web-1", &["--host-key", &machine.pin()]).await;
+    let own = ["--host-key", &other.pin(), "--least-disk", "1"];
+    other.add(&manager, "web-2", &own).await;
+    for node in ["web-1", "web-2"] {
+        let host = format!("{node}.example");
+        ok(&manager, &["site", "add", &host, "--to", "127.0.0.1:9", "--node", node, "--no-https"])
+            .await;
+    }
+
+    let degraded = health(&manager, "degraded").await;
+    let of_disk = |shown: &Value| {
+        let checks = shown["health"]["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["check"] == "disk").unwrap().clone()
+    };
+    assert_ne!(of_disk(&degraded)["verdict"], json!("ok"), "{degraded}");
+    let healthy = health_of(&manager, "web-2", "healthy").await;
+    assert_eq!(of_disk(&healthy)["verdict"], json!("ok"), "{healthy}");
+
+    // What the node says itself counts, whatever the installation says.
+    ok(&manager, &["node", "set", "web-2", "--least-disk", "99"]).await;
+    health_of(&manager, "web-2", "degraded").await;
+    let config = "health: {disk: 1, memory: 1, certificate: 1h, readings: 1}\n";
+    std::fs::write(manager.data().join("config.yaml"), config).unwrap();
+    manager.stop().await.unwrap();
+    manager.serve().await.unwrap();
+    health(&manager, "healthy").await;
+    health_of(&manager, "web-2", "degraded").await;
+}
+
 /// Waits until the node is in a state.
 async fn health(manager: &Manager, state: &str) -> Value {
-    eventually(&format!("the node to be {state}"), async || {
-        let shown = json(manager, &["node", "show", "web-1"]).await;
+    health_of(manager, "web-1", state).await
+}
+
+async fn health_of(manager: &Manager, node: &str, state: &str) -> Value {
+    eventually(&format!("{node} to be {state}"), async || {
+        let shown = json(manager, &["node", "show", node]).await;
         (shown["health"]["state"] == state).then_some(shown)
     })
     .await
