@@ -4,7 +4,7 @@ mod cached;
 mod forward;
 mod mirror;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, pin::pin, sync::Arc};
 
 use http::{HeaderValue, Response, StatusCode, header};
 use portway_model::PathPrefix;
@@ -20,6 +20,7 @@ use crate::{
     pages::Fault,
     pipeline::{Inbound, Outcome},
     proxy::{BodyFault, DialError, Outgoing, Passage, ProxyError},
+    waited::{Step, waited},
     worker::Worker,
 };
 
@@ -43,8 +44,10 @@ pub(crate) async fn act(
                 Refusal::of_request(Fault::BadRequest(fault), fault.to_string())
             })?;
             let path = inbound.path.as_str();
-            let served = files::serve(&worker.files, root, &rest, path, &inbound.parts).await;
-            served.map(Outcome::Answer).map_err(Refusal::from)
+            let serving = pin!(files::serve(&worker.files, root, &rest, path, &inbound.parts));
+            let served = waited(serving, |time| exchange.took(Step::Files, time)).await?;
+            exchange.reads(served.body());
+            Ok(Outcome::Answer(served))
         }
         CompiledAction::Redirect(target) => send_on(target, &inbound, route),
         CompiledAction::Respond(respond) => Ok(Outcome::Answer(respond_with(respond))),

@@ -10,9 +10,11 @@ mod store;
 mod tee;
 
 use std::{
+    cell::Cell,
     future::Future,
     io,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -219,6 +221,19 @@ impl Body {
             Inner::Whole(bytes) => Some(vec![bytes]),
             Inner::Kept(mut kept) => Some(std::iter::from_fn(|| kept.take()).collect()),
             Inner::File(_) | Inner::Ahead(_) | Inner::Observed(_) | Inner::Stream(_) => None,
+        }
+    }
+
+    /// Returns the place where the time is counted for which a disk is waited for, of a body that may
+    /// have to be read from one.
+    pub(crate) fn disk(&self) -> Option<Rc<Cell<Duration>>> {
+        match &self.0 {
+            Inner::File(file) => Some(file.disk()),
+            Inner::Whole(_)
+            | Inner::Kept(_)
+            | Inner::Ahead(_)
+            | Inner::Observed(_)
+            | Inner::Stream(_) => None,
         }
     }
 

@@ -34,6 +34,7 @@ use crate::{
     proxy::Peer,
     request_id::RequestId,
     stall::Patience,
+    waited::Step,
     worker::{Connection, Shared},
 };
 
@@ -67,6 +68,8 @@ pub(crate) struct Exchange {
     /// What is not plain about its way; written down only then.
     way: RefCell<Option<Box<Way>>>,
     received: Option<Rc<Cell<u64>>>,
+    /// How long a disk was waited for while the answer was sent.
+    disk: Option<Rc<Cell<Duration>>>,
     patience: Option<Rc<Patience>>,
     /// Counts it while it is answered.
     flight: Option<Flight>,
@@ -179,6 +182,7 @@ impl Exchange {
             stage: Stage::Read,
             way: RefCell::default(),
             received: None,
+            disk: None,
             patience: None,
             flight: None,
             place: origin.place,
@@ -226,6 +230,18 @@ impl Exchange {
     /// Tells what is not plain about its way.
     pub(crate) fn went(&self, tell: impl FnOnce(&mut Way)) {
         tell(self.way.borrow_mut().get_or_insert_default());
+    }
+
+    /// A step took so long.
+    pub(crate) fn took(&self, step: Step, time: Duration) {
+        if Step::is_told(time) {
+            self.went(|way| step.tell(time, way));
+        }
+    }
+
+    /// The answer is read from a disk, or may have to be.
+    pub(crate) fn reads(&mut self, answer: &Body) {
+        self.disk = answer.disk();
     }
 
     /// Writes what the request brought to light of its upstream.
@@ -326,6 +342,9 @@ impl Exchange {
             }
         }
         if self.log.takes_access() || self.place.is_exported() {
+            if let Some(disk) = self.disk.take() {
+                self.took(Step::Files, disk.get());
+            }
             let trace = self.place.trace_id().digits();
             let record = self.record(duration, received, &trace);
             self.shared.logs.access(&self.log, &record);
@@ -432,6 +451,10 @@ impl Witness for Exchange {
 
     fn found_network(&mut self, network: IpNet) {
         self.went(|way| way.network = Some(network.to_string()));
+    }
+
+    fn waits(&mut self, step: Step, time: Duration) {
+        self.took(step, time);
     }
 
     fn is_counted(&self) -> bool {

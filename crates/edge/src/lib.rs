@@ -43,6 +43,7 @@ mod start;
 mod succession;
 mod tls;
 mod trial;
+mod waited;
 mod worker;
 
 pub use crate::{

@@ -2,7 +2,12 @@
 
 mod gates;
 
-use std::{pin::Pin, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body as _;
@@ -30,6 +35,7 @@ use crate::{
     ready,
     request_id::REQUEST_ID,
     stall::Patience,
+    waited::{Step, waited},
     worker::{Connection, Shared, Worker},
 };
 
@@ -130,6 +136,7 @@ async fn follow(
     let method = parts.method.clone();
     let mut exchange = Exchange::begin(&worker.shared, &connection, &origin, &parts);
     exchange.answers_to(&arrived.patience);
+    exchange.took(Step::Head, arrived.took);
     // For messages; what is exported is made of the access record (`Exchange::end`).
     let span = tracing::debug_span!("request", request.id = origin.request_id.as_str());
     let request = (parts, incoming);
@@ -220,6 +227,8 @@ pub(crate) trait Witness {
     fn found_network(&mut self, network: IpNet);
     /// The user is known.
     fn found_user(&mut self, user: String);
+    /// It waited for a step.
+    fn waits(&mut self, step: Step, time: Duration);
     /// Tells whether limits count it; where they do not, what they would say is told by words.
     fn is_counted(&self) -> bool;
     /// A limit has this to say of a request that is not counted.
@@ -296,7 +305,7 @@ pub(crate) async fn pass<'a>(
     witness.enters(Stage::Method);
     refuse_method(&inbound.parts.method)?;
     witness.enters(Stage::Host);
-    let (entry, table) = match find_host(shared, &inbound).await {
+    let (entry, table) = match find_host(shared, &inbound, witness).await {
         Err(_) if ready::is_asked(&inbound) => return Ok(Way::Answered(ready::answer(shared))),
         found => found?,
     };
@@ -379,6 +388,7 @@ fn refuse_method(method: &Method) -> Result<(), Refusal> {
 async fn find_host(
     shared: &Shared,
     inbound: &Inbound<'_>,
+    witness: &mut impl Witness,
 ) -> Result<(Arc<HostEntry>, Arc<HostTable>), Refusal> {
     let content = &shared.content;
     let local = inbound.connection.local.ip().to_canonical();
@@ -387,7 +397,9 @@ async fn find_host(
     for _ in 0..LOOKS {
         let entry = content.snapshot().find(&inbound.host.name, local).map(Arc::clone);
         let entry = entry.ok_or_else(no_site)?;
-        match content.table(&entry).await {
+        let waits = |time| witness.waits(Step::Load, time);
+        let loaded = waited(pin!(content.table(&entry)), waits).await;
+        match loaded {
             Ok(table) => return Ok((entry, table)),
             Err(error) => last = error,
         }
@@ -543,8 +555,9 @@ async fn check_access(
     }
     let Some(basic) = &rule.basic else { return Ok(()) };
     let authenticator = &shared.authenticator;
-    let user = authenticator.check(basic, &inbound.parts.headers).await.map_err(denied)?;
-    witness.found_user(user);
+    let checking = pin!(authenticator.check(basic, &inbound.parts.headers));
+    let checked = waited(checking, |time| witness.waits(Step::Password, time)).await;
+    witness.found_user(checked.map_err(denied)?);
     Ok(())
 }
 

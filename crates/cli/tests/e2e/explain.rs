@@ -1,10 +1,14 @@
 //! Why a request was answered as it was, told by the real program from its logs.
 
+use std::net::Ipv4Addr;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use portway_testkit::{
     manager::Manager,
     origin::{Origin, Speaks},
 };
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     support::{PASSWORD, ends, eventually, file, json, manager, ok},
@@ -52,6 +56,44 @@ async fn both_dead_targets_are_named_and_programs_read_the_records() {
     assert_eq!(read["access"]["request_id"], id);
     assert_eq!(read["access"]["way"]["failed"].as_array().map(Vec::len), Some(2), "{read}");
     assert_eq!(read["errors"][0]["request_id"], id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_steps_that_took_time_are_told_with_it() {
+    let bed = Bed::new().await;
+    let wrong = format!("Basic {}", BASE64_STANDARD.encode("ada:wrong"));
+    for http2 in [false, true] {
+        let asked = bed.ask(http2, "locked.localhost").header("authorization", &wrong);
+        let told = bed.told(asked.send().await.header("x-request-id")).await;
+        assert!(told.contains("checking the password took "), "{told}");
+        let answer = bed.ask(http2, "many.localhost").send().await;
+        assert_eq!(answer.status, 200);
+        let id = answer.header("x-request-id");
+        let told = bed.told(id).await;
+        assert!(told.contains("answered from files\n") && told.contains(" for the disk"), "{told}");
+        let read = json(&bed.manager, &["explain", id]).await;
+        let steps = read["steps"].as_array().unwrap();
+        let disk = steps.iter().find(|step| step["stage"] == "files" && step["ms"].is_number());
+        let disk = disk.unwrap_or_else(|| panic!("{read}"));
+        assert_eq!(disk["ms"], read["access"]["way"]["files_ms"]);
+    }
+
+    let mut stream =
+        bed.web.connect("half.localhost", Ipv4Addr::LOCALHOST, b"http/1.1").await.unwrap();
+    let head = "POST /slow HTTP/1.1\r\nhost: half.localhost\r\ncontent-length: 3\r\n\
+                expect: 100-continue\r\nconnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut leave = [0; 25];
+    stream.read_exact(&mut leave).await.unwrap();
+    // The edge waits for the body now, while it answers this.
+    bed.web.get("half.localhost", "/between").send().await;
+    stream.write_all(b"abc").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let id = answer.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap();
+    let told = bed.told(id).await;
+    assert!(told.contains("its body was read for "), "{told}");
+    assert!(told.contains(" before a target was taken"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,6 +205,11 @@ impl Bed {
         let (to, dead) = (origin.address().unwrap(), [dead().await, dead().await]);
         let root = file(&manager, "pages/index.html", "hello");
         let root = root.trim_end_matches("/index.html");
+        let many = manager.folder().join("many");
+        std::fs::create_dir(&many).unwrap();
+        for number in 0..2_000 {
+            std::fs::write(format!("{many}/{number}"), "").unwrap();
+        }
         let text = format!(
             "sites:
   dead: {{hosts: [dead.localhost], to: {{targets: [{}, {}]}}}}
@@ -177,6 +224,7 @@ impl Bed {
     access: {{allow: [0.0.0.0/0], deny: [10.0.0.0/8, 127.0.0.0/8]}}
   moved: {{hosts: [moved.localhost], redirect: {{to: \"https://there.example\", status: 302}}}}
   files: {{hosts: [files.localhost], files: {root}}}
+  many: {{hosts: [many.localhost], files: {{root: {many}, listing: true}}}}
   routes:
     hosts: [routes.localhost]
     routes:

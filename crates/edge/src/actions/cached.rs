@@ -6,7 +6,7 @@
 mod fetch;
 mod renew;
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use http::{HeaderMap, Method, Response, StatusCode, Uri, header};
 use http_body::Body as _;
@@ -27,6 +27,7 @@ use crate::{
     exchange::{Exchange, Refusal},
     pages::Fault,
     pipeline::{Inbound, Outcome, Witness as _},
+    waited::{Step, waited},
     worker::Worker,
 };
 
@@ -114,7 +115,7 @@ impl Ask<'_> {
     ) -> Result<Outcome, Refusal> {
         let changed = (!is_safe(&inbound.parts.method)).then(|| Changed::by(self.site, &inbound));
         let Self { worker, upstream, site, route, .. } = *self;
-        let ready = forward::ready(worker, upstream, inbound, body, route).await?;
+        let ready = forward::ready(worker, upstream, inbound, body, route, exchange).await?;
         let answered = forward::send(worker, upstream, ready, (site, route), exchange).await?;
         let mut outcome = answered.with_cookie();
         if let Outcome::Answer(response) = &mut outcome {
@@ -144,13 +145,13 @@ impl Asking<'_> {
         body: Body,
         exchange: &mut Exchange,
     ) -> Result<Outcome, Refusal> {
-        let plan = self.plan(&inbound.parts.headers).await;
+        let plan = self.plan(&inbound.parts.headers, exchange).await;
         let plan = plan.inspect_err(|_| exchange.cached(Verdict::Refused, None))?;
         self.cut_query(&mut inbound)?;
         match plan {
             Plan::Give(kept, freshness) => {
                 if let Freshness::Stale(_) = freshness {
-                    self.renew(&kept, inbound, body).await?;
+                    self.renew(&kept, inbound, body, exchange).await?;
                 }
                 Ok(self.give_kept(&kept, freshness, exchange))
             }
@@ -159,7 +160,7 @@ impl Asking<'_> {
     }
 
     /// Decides what becomes of the request; waits for others, where they ask for the same.
-    async fn plan(&mut self, headers: &HeaderMap) -> Result<Plan, Refusal> {
+    async fn plan(&mut self, headers: &HeaderMap, exchange: &Exchange) -> Result<Plan, Refusal> {
         let store = &self.ask.worker.shared.cache;
         let deadline = Instant::now() + self.rules.settings.wait.duration();
         loop {
@@ -190,7 +191,8 @@ impl Asking<'_> {
                     return Ok(Plan::Send(Sending { lead: None, previous, why }));
                 }
             };
-            match waiting.landed(deadline).await {
+            let took = |time| exchange.took(Step::Cache, time);
+            match waited(pin!(waiting.landed(deadline)), took).await {
                 // What was kept may be for others all the same; then it is asked for, and no
                 // further one is waited for.
                 Some(Landed::Kept) => self.collapsed = true,
@@ -278,7 +280,7 @@ impl Asking<'_> {
         if is_whole {
             Conditions::take_out(&mut inbound.parts.headers);
         }
-        let mut ready = self.ready(inbound, body).await?;
+        let mut ready = self.ready(inbound, body, exchange).await?;
         let again = previous.as_ref().and_then(|previous| {
             let again = ready.copy();
             ask_by(&previous.headers, &mut ready.outgoing.headers).then_some(again)
@@ -287,9 +289,14 @@ impl Asking<'_> {
         fetch.run(ready, again, lead, exchange).await
     }
 
-    async fn ready(&self, inbound: Box<Inbound<'_>>, body: Body) -> Result<Ready, Refusal> {
+    async fn ready(
+        &self,
+        inbound: Box<Inbound<'_>>,
+        body: Body,
+        exchange: &Exchange,
+    ) -> Result<Ready, Refusal> {
         let Ask { worker, upstream, route, .. } = self.ask;
-        forward::ready(worker, upstream, inbound, body, route).await
+        forward::ready(worker, upstream, inbound, body, route, exchange).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! A request on its way to an upstream, or to a side of a split: the cookies that keep a client where
 //! it is, and what is told of targets on the way.
 
-use std::{cell::Cell, net::IpAddr, sync::Arc, time::Duration};
+use std::{cell::Cell, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
@@ -22,6 +22,7 @@ use crate::{
     pipeline::{Inbound, Outcome, ReadAhead},
     proxy::{BodyFault, Forwarding, Observer, Outgoing, Peer, ProxyError, Reply},
     request_id::REQUEST_ID,
+    waited::{Step, waited},
     worker::Worker,
 };
 
@@ -67,7 +68,7 @@ pub(super) async fn to_upstream(
         // Boxed, so that requests of routes without a cache do not pay for it.
         return Box::pin(ask.answer(inbound, body, exchange)).await;
     }
-    let ready = ready(worker, upstream, inbound, body, route).await?;
+    let ready = ready(worker, upstream, inbound, body, route, exchange).await?;
     Ok(send(worker, upstream, ready, (site, route), exchange).await?.with_cookie())
 }
 
@@ -78,10 +79,11 @@ pub(super) async fn ready(
     inbound: Box<Inbound<'_>>,
     body: Body,
     route: &CompiledRoute,
+    exchange: &Exchange,
 ) -> Result<Ready, Refusal> {
     let facts = upstream.balancer.facts(inbound.origin.client, &inbound.parts.headers);
     let https = inbound.origin.https;
-    let body = gathered(worker, upstream, &inbound, body).await?;
+    let body = gathered(worker, upstream, &inbound, body, exchange).await?;
     let client = inbound.origin.client;
     let outgoing = Box::new(outgoing(inbound, body, route)?);
     Ok(Ready { outgoing, facts, client, https })
@@ -196,12 +198,14 @@ async fn gathered(
     upstream: &CompiledUpstream,
     inbound: &Inbound<'_>,
     body: Body,
+    exchange: &Exchange,
 ) -> Result<Body, Refusal> {
     let most = upstream.balancer.settings().buffer.0;
     if most == 0 || body.is_end_stream() || is_of_type(&inbound.parts.headers, "application/grpc") {
         return Ok(body);
     }
-    let gathered = body::gather(body, most, &worker.shared.memory).await;
+    let gathering = pin!(body::gather(body, most, &worker.shared.memory));
+    let gathered = waited(gathering, |time| exchange.took(Step::Body, time)).await;
     gathered.map_err(|error| ProxyError::Body(BodyFault::from(&error)).into())
 }
 

@@ -5,20 +5,26 @@
 mod buffer;
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     fs::File,
     future::Future,
     io::{self, IoSliceMut},
     os::unix::fs::FileExt,
     pin::Pin,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::Instant,
+};
 
 use self::buffer::{Buffer, CHUNK};
 use super::{Body, BodyError, FramePoll, Inner};
@@ -58,7 +64,8 @@ pub(crate) struct Slice<'a> {
 pub(crate) fn of_file(file: Arc<File>, pieces: VecDeque<Piece>) -> Body {
     let left = pieces.iter().map(Piece::length).sum();
     let copied = Copied::Possible { warm: 0 };
-    Body(Inner::File(Box::new(FileBody { file, pieces, left, copied, reading: None })))
+    let disk = Rc::default();
+    Body(Inner::File(Box::new(FileBody { file, pieces, left, copied, disk, reading: None })))
 }
 
 /// Reads exactly `length` bytes from `offset` on. Blocks.
@@ -88,7 +95,15 @@ pub(super) struct FileBody {
     pieces: VecDeque<Piece>,
     left: u64,
     copied: Copied,
-    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    /// How long the disk was waited for.
+    disk: Rc<Cell<Duration>>,
+    reading: Option<Reading>,
+}
+
+/// A chunk that is read where a disk may be waited for.
+struct Reading {
+    begun: Instant,
+    task: JoinHandle<io::Result<Bytes>>,
 }
 
 /// Whether the system copies from the file by itself.
@@ -100,6 +115,11 @@ enum Copied {
 }
 
 impl FileBody {
+    /// Returns the place where the time is counted for which the disk is waited for.
+    pub(super) fn disk(&self) -> Rc<Cell<Duration>> {
+        Rc::clone(&self.disk)
+    }
+
     /// Returns the slice that comes next, where the system can copy it without waiting for a disk.
     pub(super) fn slice(&mut self) -> Option<Slice<'_>> {
         let Copied::Possible { warm } = &mut self.copied else { return None };
@@ -147,7 +167,9 @@ impl FileBody {
             None => {
                 self.put_back(offset, length, chunk);
                 let file = Arc::clone(&self.file);
-                self.reading = Some(spawn_blocking(move || read(&file, offset, chunk)));
+                let begun = Instant::now();
+                let task = spawn_blocking(move || read(&file, offset, chunk));
+                self.reading = Some(Reading { begun, task });
                 None
             }
         }
@@ -183,8 +205,9 @@ impl HttpBody for FileBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> FramePoll {
         let this = self.get_mut();
         loop {
-            if let Some(reading) = &mut this.reading {
-                let read = ready!(Pin::new(reading).poll(cx));
+            if let Some(Reading { begun, task }) = &mut this.reading {
+                let read = ready!(Pin::new(task).poll(cx));
+                this.disk.set(this.disk.get() + begun.elapsed());
                 this.reading = None;
                 let read = read.unwrap_or_else(|error| Err(io::Error::other(error)));
                 return Poll::Ready(Some(this.pass(read)));
@@ -268,6 +291,17 @@ mod tests {
     fn small_pieces_are_no_slices() {
         let mut body = of_file(file(b"0123456789"), whole(b"0123456789"));
         assert!(body.slice().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_a_disk_is_waited_for_is_counted_and_what_lies_in_memory_is_not() {
+        // Files of the kernel's own cannot be asked whether they lie in memory.
+        let file = Arc::new(File::open("/proc/self/stat").unwrap());
+        let body = of_file(file, [Piece::Slice { offset: 0, length: 4 }].into());
+        let disk = body.disk().unwrap();
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), 4);
+        assert!(disk.get() > Duration::ZERO);
+        assert!(crate::body::full("text").disk().is_none());
     }
 
     fn whole(content: &[u8]) -> VecDeque<Piece> {

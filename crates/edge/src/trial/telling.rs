@@ -1,6 +1,6 @@
 //! What is told of a request that is not sent, stage by stage.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Response, header};
 use ipnet::IpNet;
@@ -17,6 +17,7 @@ use crate::{
     metrics::Limited,
     pages::Fault,
     pipeline::Witness,
+    waited::Step,
 };
 
 /// Notes what each stage decides.
@@ -150,6 +151,9 @@ impl Witness for Telling {
     fn found_network(&mut self, network: IpNet) {
         self.say(format!("the address is allowed ({network})"));
     }
+
+    /// What a trial takes is not what a request would.
+    fn waits(&mut self, _: Step, _: Duration) {}
 
     fn is_counted(&self) -> bool {
         false

@@ -39,5 +39,6 @@ mod strict;
 mod succession;
 mod support;
 mod telling;
+mod timing;
 mod upstreams;
 mod websocket;

@@ -18,6 +18,24 @@ pub struct Way {
     /// The limit that it exceeded; where the limit is only tried out, it went on all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
+    /// How long its head took to arrive, where it did not come at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_ms: Option<f64>,
+    /// How long the sites of its host took to load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_ms: Option<f64>,
+    /// How long its password took to check, where it was not remembered as right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_ms: Option<f64>,
+    /// How long it waited for the answer to another request for the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_ms: Option<f64>,
+    /// How long its body was read before a target was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_ms: Option<f64>,
+    /// How long it waited for a disk, where files did not lie in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_ms: Option<f64>,
     /// How long it waited in line for a place at a target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_ms: Option<f64>,

@@ -1,16 +1,23 @@
-//! The lines of a request as a story: numbered steps in plain words.
+//! The lines of a request as a story: numbered steps in plain words, each with its time where that is known.
+
+mod words;
 
 use portway_telemetry::access::{AccessRecord, ErrorKind, ErrorRecord, Failed, Stage, Way};
 use portway_wire::explain::{ExplainedStep, Explanation};
 use serde::Serialize;
 use serde_json::Value;
 
+use self::words::{at, by, not_kept, reason_of};
 use super::super::find::{Found, time_of};
 
 /// What the log has of a client that left before its answer.
 const CLIENT_GONE: u16 = 499;
+/// After it a connection leaves HTTP.
+const SWITCHED: u16 = 101;
 /// What stands in the place of a method where there is no request.
 const NO_REQUEST: &str = "-";
+/// What shorter times are not told of.
+const LEAST_MS: f64 = 0.1;
 
 /// Tells what is known of a request.
 pub(super) fn tell(id: &str, found: Found) -> Explanation {
@@ -52,11 +59,12 @@ impl Story {
     fn of_record(&mut self, site: Option<&str>, record: &AccessRecord<'_>, errors: &[ErrorRecord]) {
         let none = Way::default();
         let way = record.way.as_ref().unwrap_or(&none);
-        self.arrival(record);
+        self.arrival(record, way);
         self.place(site, record, way);
         self.access(record, way);
         let reason = self.refusal(way, errors);
         self.cache(record, way);
+        self.files(way);
         self.upstream(record, way);
         let is_told = |error: &ErrorRecord| {
             Some(&error.message) == reason.as_ref()
@@ -65,6 +73,7 @@ impl Story {
         for error in errors.iter().filter(|error| !is_told(error)) {
             self.error(error);
         }
+        self.passing(record, way);
         self.end(record);
     }
 
@@ -88,7 +97,7 @@ impl Story {
         );
     }
 
-    fn arrival(&mut self, record: &AccessRecord<'_>) {
+    fn arrival(&mut self, record: &AccessRecord<'_>, way: &Way) {
         let client = record.client;
         let tls = record.tls.as_deref().map(|version| format!("{} and ", spaced(version)));
         let tls = tls.unwrap_or_default();
@@ -105,6 +114,15 @@ impl Story {
             record.protocol.trim_end_matches(".0"),
         );
         self.say("read", text);
+        if let Some(ms) = way.head_ms {
+            let text =
+                format!("its head took {} to arrive, which the time in all leaves out", time(ms));
+            self.say_timed("read", text, ms);
+        }
+        if let Some(ms) = way.load_ms {
+            let text = format!("the sites of its host were loaded first, which took {}", time(ms));
+            self.say_timed("host", text, ms);
+        }
     }
 
     fn place(&mut self, site: Option<&str>, record: &AccessRecord<'_>, way: &Way) {
@@ -119,6 +137,10 @@ impl Story {
     fn access(&mut self, record: &AccessRecord<'_>, way: &Way) {
         if let Some(network) = &way.network {
             self.say("access", format!("address allowed ({network})"));
+        }
+        if let Some(ms) = way.password_ms {
+            let text = format!("checking the password took {}", time(ms));
+            self.say_timed("access", text, ms);
         }
         if let Some(user) = &record.user {
             self.say("access", format!("logged in as {user}"));
@@ -146,6 +168,10 @@ impl Story {
 
     /// Says what a cache did, where that is more than to answer.
     fn cache(&mut self, record: &AccessRecord<'_>, way: &Way) {
+        if let Some(ms) = way.cache_ms {
+            let text = format!("waited {} for the answer to another request for it", time(ms));
+            self.say_timed("cache", text, ms);
+        }
         let Some(did) = record.cache.as_deref() else { return };
         let why = way.uncached.as_deref().map(not_kept);
         let text = match (did, why) {
@@ -163,7 +189,17 @@ impl Story {
         self.say("cache", text);
     }
 
+    fn files(&mut self, way: &Way) {
+        if let Some(ms) = way.files_ms {
+            self.say_timed("files", format!("waited {} for the disk", time(ms)), ms);
+        }
+    }
+
     fn upstream(&mut self, record: &AccessRecord<'_>, way: &Way) {
+        if let Some(ms) = way.body_ms {
+            let text = format!("its body was read for {} before a target was taken", time(ms));
+            self.say_timed("body", text, ms);
+        }
         if let Some(side) = &record.side {
             self.say("upstream", format!("side {side} of the split"));
         }
@@ -181,6 +217,22 @@ impl Story {
         };
         let text = format!("{target} began its answer after {}{connecting}", time(ms));
         self.say_timed("upstream", text, ms);
+    }
+
+    /// Says how long an answer of a target was on its way: what is left when all steps before it are
+    /// taken from the whole.
+    fn passing(&mut self, record: &AccessRecord<'_>, way: &Way) {
+        let Some(begun) = record.upstream_ms else { return };
+        let before = [way.load_ms, way.password_ms, way.cache_ms, way.body_ms];
+        let ms = record.duration_ms - begun - before.into_iter().flatten().sum::<f64>();
+        if ms < LEAST_MS {
+            return;
+        }
+        let text = match record.status {
+            SWITCHED => format!("the connection stayed open for {}", time(ms)),
+            _ => format!("the answer was on its way for {}", time(ms)),
+        };
+        self.say_timed("answer", text, ms);
     }
 
     fn error(&mut self, error: &ErrorRecord) {
@@ -211,94 +263,6 @@ impl Story {
             time(ms)
         );
         self.say_timed("end", text, ms);
-    }
-}
-
-/// Returns what a stage judges.
-fn at(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Read => "reading",
-        Stage::Method => "the method",
-        Stage::Host => "the host",
-        Stage::Head => "the size of the head",
-        Stage::Path => "the path",
-        Stage::Connection => "the connection",
-        Stage::Blocked | Stage::Maintenance => "the site",
-        Stage::Https => "the scheme",
-        Stage::Route => "the route",
-        Stage::Access => "access",
-        Stage::Limit => "how many requests may come",
-        Stage::Body => "the size of the body",
-        Stage::Cache => "what is kept of earlier answers",
-        Stage::Upstream | Stage::Files | Stage::Redirect | Stage::Respond => "the action",
-    }
-}
-
-/// Returns who answered in the place of a target.
-fn by(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Https => "plain HTTP is sent on to HTTPS",
-        Stage::Cache => "answered from the cache",
-        Stage::Files => "answered from files",
-        Stage::Redirect => "sent on by the route's redirect",
-        Stage::Respond => "answered with the route's fixed answer",
-        Stage::Upstream => "no target answered",
-        Stage::Read
-        | Stage::Method
-        | Stage::Host
-        | Stage::Head
-        | Stage::Path
-        | Stage::Connection
-        | Stage::Blocked
-        | Stage::Maintenance
-        | Stage::Route
-        | Stage::Access
-        | Stage::Limit
-        | Stage::Body => "the request came no further",
-    }
-}
-
-/// Says why an answer was not kept, by the word that the log has.
-fn not_kept(word: &str) -> String {
-    let text = match word {
-        "method" => "only GET and HEAD are answered from what is kept",
-        "request-body" => "the request has a body",
-        "upgrade" => "the request leaves HTTP",
-        "bypass-cookie" => "the rules name one of its cookies",
-        "bypass-header" => "the rules name one of its headers",
-        "request-no-store" => "the request wants nothing kept",
-        "precondition" => "the request is only for a certain state of the resource",
-        "connection-header" => "the request has headers dropped on the way",
-        "override-header" => "a header of the request says that it is for another URL or method",
-        "status" => "answers with this status never are",
-        "no-store" => "the answer says no-store",
-        "private" => "the answer says private",
-        "set-cookie" => "the answer sets a cookie",
-        "personal" => {
-            "the request says who asks, by a cookie or Authorization, and the answer does not say \
-             that it is for others too (public or s-maxage)"
-        }
-        "vary" => "the answer depends on what each client has of its own",
-        "origin" => "the answer names the site that asked, and has no `Vary: Origin`",
-        "no-time" => "neither the answer nor the rules say how long it is fresh",
-        "expired" => "the answer is over at once, and has no ETag or Last-Modified to ask by",
-        "too-large" => "the body is larger than is kept",
-        "no-end" => "nobody can tell whether the body is whole: it ends with its connection",
-        "part" => "only a part was asked for, and nothing is kept that it could be a part of",
-        "head" => "only the headers were asked for",
-        "beside" => "another request was fetching the same answer",
-        other => return other.to_owned(),
-    };
-    format!("{text} ({word})")
-}
-
-/// Returns the reason of what is too common for the error log.
-fn reason_of(code: &str) -> &'static str {
-    match code {
-        "no_file" => "there is no such file",
-        "maintenance" => "the site is being worked on",
-        "not_in_cache" => "the client wanted only what is kept already",
-        _ => "nothing more is known",
     }
 }
 
@@ -352,9 +316,51 @@ mod tests {
                 "address allowed (10.0.0.0/8)",
                 "10.0.0.5:80 did not answer, after 1.0 ms: connection refused (upstream_refused)",
                 "10.0.0.6:80 began its answer after 12 ms over a new connection, which took 0.4 ms",
+                "the answer was on its way for 1.9 ms",
                 "200, 5,320 bytes sent, 14 ms in all",
             ]
         );
+    }
+
+    #[test]
+    fn each_step_that_took_time_is_told_with_it() {
+        let way = r#","user":"ada","upstream":"10.0.0.6:80","upstream_ms":2.0,"cache":"bypass","way":{
+            "head_ms":3200.0,"load_ms":1.5,"password_ms":4.0,"cache_ms":0.5,"body_ms":1.2,
+            "uncached":"method"}"#;
+        let record = record(200, way);
+        let told = |stage: &str| {
+            let steps = steps(&record, &[]).into_iter().filter(|step| step.stage == stage);
+            steps.map(|step| (step.text, step.ms)).collect::<Vec<_>>()
+        };
+        let timed = |text: &str, ms: f64| (text.to_owned(), Some(ms));
+        assert_eq!(
+            told("read")[1],
+            timed("its head took 3.2 s to arrive, which the time in all leaves out", 3200.0)
+        );
+        assert_eq!(
+            told("host")[0],
+            timed("the sites of its host were loaded first, which took 1.5 ms", 1.5)
+        );
+        assert_eq!(told("access")[0], timed("checking the password took 4.0 ms", 4.0));
+        assert_eq!(
+            told("cache")[0],
+            timed("waited 0.5 ms for the answer to another request for it", 0.5)
+        );
+        assert_eq!(
+            told("body")[0],
+            timed("its body was read for 1.2 ms before a target was taken", 1.2)
+        );
+        let (text, ms) = told("answer").remove(0);
+        assert_eq!(text, "the answer was on its way for 5.0 ms", "of 14.2 ms, 9.2 were before it");
+        assert!((ms.unwrap() - 5.0).abs() < 1e-9, "{ms:?}");
+        let files = lines(&self::record(200, r#","way":{"stage":"files","files_ms":12.0}"#), &[]);
+        assert_eq!(files[2..4], ["answered from files", "waited 12 ms for the disk"]);
+    }
+
+    #[test]
+    fn of_a_connection_that_left_http_the_time_is_told_that_it_stayed_open() {
+        let lines = lines(&record(101, r#","upstream":"10.0.0.6:80","upstream_ms":2.2"#), &[]);
+        assert_eq!(lines[3], "the connection stayed open for 12 ms");
     }
 
     #[test]
@@ -396,9 +402,13 @@ mod tests {
     }
 
     fn lines(record: &str, errors: &[ErrorRecord]) -> Vec<String> {
+        steps(record, errors).into_iter().map(|step| step.text).collect()
+    }
+
+    fn steps(record: &str, errors: &[ErrorRecord]) -> Vec<ExplainedStep> {
         let access = Some(AccessRecord::read(record).unwrap());
         let found = Found { site: Some("app".to_owned()), access, errors: errors.to_vec() };
-        tell(ID, found).steps.into_iter().map(|step| step.text).collect()
+        tell(ID, found).steps
     }
 
     fn record(status: u16, rest: &str) -> String {

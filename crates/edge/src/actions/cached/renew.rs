@@ -21,7 +21,7 @@ use crate::{
         CompiledCache, Conditions, Join, Kept, Landed, Lead, Question, Times, ask_by, confirms,
     },
     content::CompiledUpstream,
-    exchange::Refusal,
+    exchange::{Exchange, Refusal},
     pipeline::{Inbound, Outcome},
     proxy::{Forwarding, Pool, ProxyError},
     worker::Shared,
@@ -49,6 +49,7 @@ impl Asking<'_> {
         kept: &Arc<Kept>,
         mut inbound: Box<Inbound<'_>>,
         body: Body,
+        exchange: &Exchange,
     ) -> Result<(), Refusal> {
         let worker = self.ask.worker;
         let question = self.question.for_all();
@@ -59,7 +60,7 @@ impl Asking<'_> {
         let asked = inbound.parts.headers.clone();
         Conditions::take_out(&mut inbound.parts.headers);
         inbound.parts.method = http::Method::GET;
-        let mut ready = self.ready(inbound, body).await?;
+        let mut ready = self.ready(inbound, body, exchange).await?;
         ask_by(&kept.headers, &mut ready.outgoing.headers);
         let renewal = Renewal {
             shared: Arc::clone(&worker.shared),

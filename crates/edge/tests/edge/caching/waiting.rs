@@ -87,6 +87,9 @@ async fn nobody_waits_longer_than_the_rules_say() {
     });
     eventually("the first request", || (origin.count() == 1).then_some(())).await;
     assert_eq!(get(&edge, "/", &[]).await.body, "/ 2", "it went by itself");
+    let line = edge.log_has("main.access.log", "\"cache_ms\":").await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(line["way"]["cache_ms"].as_f64().unwrap() > 500.0, "{line}");
     gate.add_permits(1);
     assert_eq!(first.await.unwrap(), "/ 1");
     assert_eq!(get(&edge, "/", &[]).await.body, "/ 1", "the first one's answer is kept");
