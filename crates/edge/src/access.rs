@@ -4,6 +4,8 @@
 //! flood of wrong ones cannot take the workers. What was right once is remembered for a while by
 //! a keyed hash, never by the password.
 
+pub(crate) mod basic;
+
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -11,8 +13,7 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::HeaderMap;
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 use tokio::{
@@ -20,6 +21,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use self::basic::credentials;
 use crate::content::{AccessRule, BasicRule};
 
 /// How long verified credentials are remembered.
@@ -165,21 +167,6 @@ impl Authenticator {
     }
 }
 
-/// Reads `Basic` credentials (RFC 7617). Two `Authorization` headers are none.
-fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
-    let mut all = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (all.next(), all.next()) else { return None };
-    let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = STANDARD.decode(encoded.trim()).ok()?;
-    let colon = decoded.iter().position(|byte| *byte == b':')?;
-    let (user, rest) = decoded.split_at_checked(colon)?;
-    let user = String::from_utf8(user.to_vec()).ok()?;
-    Some((user, rest.get(1..)?.to_vec()))
-}
-
 fn network_text(denied: Option<&IpNet>) -> String {
     match denied {
         Some(network) => format!("{network} is denied"),
@@ -198,7 +185,8 @@ fn credentials_text(user: Option<&str>) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use http::HeaderValue;
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use http::{HeaderValue, header::AUTHORIZATION};
 
     use super::*;
 

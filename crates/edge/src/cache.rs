@@ -12,7 +12,7 @@
 mod admit;
 mod conditions;
 mod content;
-mod directives;
+pub(crate) mod directives;
 mod flights;
 mod give;
 mod key;

@@ -4,7 +4,7 @@
 //! The query is left as it came; nothing is routed by its spelling.
 
 mod host;
-mod path;
+pub(crate) mod path;
 mod readings;
 mod request_path;
 

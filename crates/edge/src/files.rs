@@ -7,12 +7,12 @@
 //! may block.
 
 mod answer;
-mod conditions;
+pub(crate) mod conditions;
 mod find;
 mod known;
 mod listing;
 mod media;
-mod ranges;
+pub(crate) mod ranges;
 mod shelf;
 mod wanted;
 

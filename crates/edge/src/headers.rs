@@ -1,7 +1,9 @@
 //! What an upstream is told of the client, and which headers end here. Strangers' claims are
 //! dropped; those of trusted proxies are believed and continued.
 
-mod forwarded;
+pub(crate) mod client;
+pub(crate) mod forwarded;
+pub(crate) mod hop_by_hop;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,6 +12,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use portway_telemetry::{Caller, Onward, Place, RequestSpans, TraceContext, trace};
 
+use self::client::{FORWARDED_FOR, last_stranger, parse_address};
+pub(crate) use self::hop_by_hop::strip_hop_by_hop;
 use crate::{
     random,
     request_id::{REQUEST_ID, RequestId},
@@ -19,12 +23,12 @@ use crate::{
 const TRACEPARENT: HeaderName = HeaderName::from_static(trace::TRACEPARENT);
 /// See [`TRACEPARENT`].
 pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static(trace::TRACESTATE);
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
 /// Who really asks, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
@@ -71,101 +75,6 @@ impl Origin {
             place: spans.place(incoming, caller, random::unique()),
         }
     }
-}
-
-/// The right-most address that is no trusted proxy; what stands left of it may be invented. Where
-/// `Forwarded` is read, also whether that client came by HTTPS.
-///
-/// A proxy that knows only `X-Forwarded-For` passes on a `Forwarded` that its client made up, so the
-/// latter is read only where the former is missing.
-fn last_stranger(
-    headers: &HeaderMap,
-    peer: IpAddr,
-    trusts: impl Fn(&IpAddr) -> bool,
-) -> (IpAddr, Option<bool>) {
-    let mut last = (peer, None);
-    if headers.contains_key(&FORWARDED_FOR) {
-        let values = headers.get_all(FORWARDED_FOR).iter().rev();
-        let items = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
-        for item in items {
-            let Some(address) = parse_address(item.trim()) else { break };
-            last.0 = address;
-            if !trusts(&address) {
-                break;
-            }
-        }
-        return last;
-    }
-    if !headers.contains_key(header::FORWARDED) {
-        return last;
-    }
-    for hop in forwarded::parse(headers).unwrap_or_default().iter().rev() {
-        let Some(address) = hop.asked_by else { break };
-        last = (address, hop.https);
-        if !trusts(&address) {
-            break;
-        }
-    }
-    last
-}
-
-/// Reads an address, with or without port and brackets.
-fn parse_address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    let address = bare.parse().ok();
-    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
-    address.or_else(with_port).map(|address: IpAddr| address.to_canonical())
-}
-
-/// Removes the headers of one connection, and those that `Connection` names.
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let ending: Vec<HeaderName> =
-        headers.keys().filter(|name| is_hop_by_hop(name.as_str())).cloned().collect();
-    if ending.is_empty() {
-        return;
-    }
-    for name in named_by_connection(headers) {
-        headers.remove(name);
-    }
-    let trailers = names(headers, &header::TE, "trailers");
-    for name in ending {
-        headers.remove(name);
-    }
-    if trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
-}
-
-/// Tells whether a header is one connection's (RFC 9110 §7.6.1), whatever `Connection` says.
-fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "http2-settings"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-    )
-}
-
-/// Returns the headers that `Connection` names, but for words that are hardly ever headers.
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lists = headers.get_all(header::CONNECTION).iter().map(HeaderValue::to_str);
-    let options = lists.flat_map(|list| list.unwrap_or_default().split(',')).map(str::trim);
-    options
-        .filter(|option| !matches!(*option, "close" | "keep-alive" | "Keep-Alive"))
-        .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
-        .collect()
-}
-
-/// Tells whether a header that holds a list holds this word.
-pub(crate) fn names(headers: &HeaderMap, header: &HeaderName, word: &str) -> bool {
-    let lists = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).any(|item| item.trim().eq_ignore_ascii_case(word))
 }
 
 /// What an upstream is told of how a request came in.

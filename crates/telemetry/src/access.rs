@@ -186,6 +186,8 @@ pub fn milliseconds(duration: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -316,6 +318,40 @@ mod tests {
             tls: Some("1.3".into()),
             trace_id: None,
             way: Some(way()),
+        }
+    }
+
+    proptest! {
+        /// Lines are read from files that others may have written to.
+        #[test]
+        fn any_line_is_a_record_or_none(line in "\\PC{0,80}|[ -~]{0,80}") {
+            drop(AccessRecord::read(&line));
+            drop(ErrorRecord::read(&line));
+        }
+
+        #[test]
+        fn whatever_a_client_sends_is_read_back_from_either_format(
+            path in "/([^?]|\\PC){0,20}".prop_filter("the query is apart", |path| !path.contains('?')),
+            sent in proptest::array::uniform3("[\\x00-\\x7f]{1,12}|\\PC{1,12}"),
+        ) {
+            let [query, user, agent] = &sent;
+            let mut record = record();
+            record.path = path.as_str().into();
+            record.query = Some(query.into());
+            record.user = Some(user.into());
+            record.user_agent = Some(agent.into());
+            let json = json_line(&record);
+            let mut combined = Vec::new();
+            record.write_combined(&mut combined);
+            let combined = String::from_utf8(combined).unwrap();
+            prop_assert_eq!((json.lines().count(), combined.lines().count()), (1, 1));
+            prop_assert_eq!(AccessRecord::read(json.trim_end()).unwrap(), record.clone());
+            let read = AccessRecord::read(combined.trim_end_matches('\n')).unwrap();
+            let known = |text: &String| Some(text.as_str()).filter(|text| *text != "-").map(str::to_owned);
+            prop_assert_eq!(read.path, record.path);
+            prop_assert_eq!(read.query, record.query);
+            prop_assert_eq!(read.user.map(Cow::into_owned), known(user));
+            prop_assert_eq!(read.user_agent.map(Cow::into_owned), known(agent));
         }
     }
 }

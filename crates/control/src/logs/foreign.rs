@@ -233,11 +233,17 @@ fn offset(zone: &str) -> Option<jiff::tz::Offset> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{prelude::*, sample::Index};
+
     use super::*;
+
+    const CADDY: &str = r#"{"level":"info","ts":1781524800.5,"logger":"http.log.access.log0","msg":"handled request","request":{"remote_ip":"192.0.2.7","remote_port":"5000","client_ip":"192.0.2.8","proto":"HTTP/2.0","method":"GET","host":"a.example","uri":"/x?y=1","headers":{"User-Agent":["curl/8"]},"tls":{"resumed":false,"version":772,"cipher_suite":4865,"proto":"h2","server_name":"a.example"}},"bytes_read":3,"user_id":"ann","duration":0.25,"size":12,"status":404,"resp_headers":{}}"#;
+    const TRAEFIK: &str = r#"{"ClientAddr":"192.0.2.7:5000","ClientHost":"192.0.2.7","ClientUsername":"-","DownstreamContentSize":12,"DownstreamStatus":404,"Duration":2500000,"RequestContentSize":3,"RequestHost":"a.example","RequestMethod":"GET","RequestPath":"/x?y=1","RequestProtocol":"HTTP/2.0","RequestScheme":"https","RouterName":"portway-app-0011aaff-r0-p-websecure@file","ServiceAddr":"127.0.0.1:5001","StartUTC":"2026-06-15T12:00:00.25Z","TLSVersion":"1.3","request_X-Request-Id":"abcdefgh","level":"info","msg":"","time":"2026-06-15T12:00:00Z"}"#;
+    const NGINX: &str = "2026/01/31 12:00:00 [error] 7#7: *3 connect() failed (111: Connection refused) while connecting to upstream, client: 192.0.2.7, server: , request: \"GET / HTTP/1.1\", upstream: \"http://127.0.0.1:5000/\", host: \"a.example\"";
 
     #[test]
     fn a_request_of_caddy_is_a_record() {
-        let line = r#"{"level":"info","ts":1781524800.5,"logger":"http.log.access.log0","msg":"handled request","request":{"remote_ip":"192.0.2.7","remote_port":"5000","client_ip":"192.0.2.8","proto":"HTTP/2.0","method":"GET","host":"a.example","uri":"/x?y=1","headers":{"User-Agent":["curl/8"]},"tls":{"resumed":false,"version":772,"cipher_suite":4865,"proto":"h2","server_name":"a.example"}},"bytes_read":3,"user_id":"ann","duration":0.25,"size":12,"status":404,"resp_headers":{}}"#;
+        let line = CADDY;
 
         let told = caddy_access(line).unwrap();
 
@@ -257,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_request_of_traefik_is_a_record_of_its_site_alone() {
-        let line = r#"{"ClientAddr":"192.0.2.7:5000","ClientHost":"192.0.2.7","ClientUsername":"-","DownstreamContentSize":12,"DownstreamStatus":404,"Duration":2500000,"RequestContentSize":3,"RequestHost":"a.example","RequestMethod":"GET","RequestPath":"/x?y=1","RequestProtocol":"HTTP/2.0","RequestScheme":"https","RouterName":"portway-app-0011aaff-r0-p-websecure@file","ServiceAddr":"127.0.0.1:5001","StartUTC":"2026-06-15T12:00:00.25Z","TLSVersion":"1.3","request_X-Request-Id":"abcdefgh","level":"info","msg":"","time":"2026-06-15T12:00:00Z"}"#;
+        let line = TRAEFIK;
 
         let told = traefik_access(line, "app-0011aaff").unwrap();
 
@@ -278,7 +284,7 @@ mod tests {
 
     #[test]
     fn an_error_of_nginx_is_a_record_in_utc() {
-        let line = "2026/01/31 12:00:00 [error] 7#7: *3 connect() failed (111: Connection refused) while connecting to upstream, client: 192.0.2.7, server: , request: \"GET / HTTP/1.1\", upstream: \"http://127.0.0.1:5000/\", host: \"a.example\"";
+        let line = NGINX;
 
         let told = nginx_error(line, "+0130").unwrap();
 
@@ -290,5 +296,28 @@ mod tests {
         assert!(record.message.starts_with("connect() failed"), "{}", record.message);
         assert_eq!(nginx_error("nonsense", "+0000"), None);
         assert_eq!(nginx_error(line, ""), None, "a zone that is not known is not guessed");
+    }
+
+    proptest! {
+        /// What an engine writes holds what strangers sent it.
+        #[test]
+        fn whatever_stands_in_a_line_it_is_one_record_or_none(
+            at in any::<Index>(), cut in 0_usize..4,
+            with in r#"[ -~]{0,6}|[\x00-\x7f]{0,3}|\PC{0,3}|-?[0-9]{1,25}|\\\\u000a"#, zone in "[+-]?[0-9]{0,5}",
+        ) {
+            for line in [CADDY, TRAEFIK, NGINX] {
+                let at = at.index(line.len());
+                let mut line = line.to_owned();
+                line.replace_range(at..(at + cut).min(line.len()), &with);
+                for told in [caddy_access(&line), traefik_access(&line, "app-0011aaff")].into_iter().flatten() {
+                    prop_assert!(!told.trim_end_matches('\n').contains(char::is_control), "{}", told);
+                    prop_assert!(AccessRecord::read(told.trim_end()).is_ok(), "{}", told);
+                }
+                for told in [nginx_error(&line, "+0130"), nginx_error(NGINX, &zone)].into_iter().flatten() {
+                    prop_assert!(!told.trim_end_matches('\n').contains(char::is_control), "{}", told);
+                    prop_assert!(ErrorRecord::read(told.trim_end()).is_ok(), "{}", told);
+                }
+            }
+        }
     }
 }

@@ -15,9 +15,9 @@ use super::{
     Change, Failure, Moment, QueueFull, States, StickyKey, Target, Ticket, Tokens,
     ring::{Ring, hash, mix},
     state::{Signals, UpstreamState},
-    sticky::values_of,
     view::View,
 };
+use crate::cookies::values_of;
 
 /// An upstream, ready to be asked for a target. Shared by all threads.
 #[derive(Debug)]

@@ -6,8 +6,9 @@ use portway_model::site::{SideRule, Split};
 use super::{
     ring::mix,
     schedule::Schedule,
-    sticky::{StickyKey, Tokens, values_of},
+    sticky::{StickyKey, Tokens},
 };
+use crate::cookies::values_of;
 
 /// A split, ready for requests.
 #[derive(Debug)]

@@ -95,7 +95,7 @@ fn is_keepable(status: StatusCode) -> bool {
 fn reflects_origin(asked: &HeaderMap, headers: &HeaderMap) -> bool {
     let allowed = headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
     let is_named = allowed.is_some_and(|allowed| asked.get(header::ORIGIN) == Some(allowed));
-    is_named && !crate::headers::names(headers, &header::VARY, "origin")
+    is_named && !crate::lists::names(headers, &header::VARY, "origin")
 }
 
 /// Headers that are one answer's, and are not kept (RFC 9111 §3.1). Those of one connection are gone

@@ -5,7 +5,11 @@ use std::ops::Range;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::terms::parse_date;
-use crate::files::{Part, ranges};
+use crate::{
+    files::{Part, ranges},
+    lists::joined,
+    tags::{self, opaque},
+};
 
 /// The conditions and the range of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,10 +55,7 @@ impl Conditions {
         let text = |name: &HeaderName| answer.get(name).and_then(|value| value.to_str().ok());
         if let Some(tags) = &self.none_match {
             let own = text(&header::ETAG).map(opaque);
-            return tags.trim() == "*"
-                || own.is_some_and(|own| {
-                    super::directives::split(tags).any(|tag| opaque(tag) == own)
-                });
+            return tags::holds(tags, |tag| own == Some(opaque(tag)));
         }
         let since = self.modified_since.as_deref().and_then(parse_date);
         let modified = text(&header::LAST_MODIFIED).and_then(parse_date);
@@ -115,16 +116,6 @@ pub(crate) fn confirms(kept: &HeaderMap, answer: &HeaderMap) -> bool {
 /// Tells whether an answer can be asked for by what it is.
 pub(super) fn has_validator(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED)
-}
-
-fn opaque(tag: &str) -> &str {
-    tag.strip_prefix("W/").unwrap_or(tag)
-}
-
-fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let values: Vec<&str> =
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-    (!values.is_empty()).then(|| values.join(",").trim().to_owned())
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What `Cache-Control` says (RFC 9111 §5.2).
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, header};
+
+use crate::lists::{names, split};
 
 /// The greatest time that is told apart from forever (RFC 9111 §1.2.2).
 const FOREVER: u64 = 1 << 31;
@@ -90,7 +92,7 @@ impl Directives {
 
 /// Tells whether a request without `Cache-Control` wants what is new (RFC 9111 §5.4).
 pub(super) fn has_pragma_no_cache(headers: &HeaderMap) -> bool {
-    crate::headers::names(headers, &header::PRAGMA, "no-cache")
+    names(headers, &header::PRAGMA, "no-cache")
 }
 
 /// Reads a number of seconds, which may be quoted.
@@ -101,33 +103,6 @@ pub(super) fn seconds(text: &str) -> Option<u64> {
     }
     // What has too many digits for a number is forever.
     Some(bare.parse().unwrap_or(FOREVER).min(FOREVER))
-}
-
-/// Divides a list at its commas, but for those within quotes.
-pub(super) fn split(text: &str) -> impl Iterator<Item = &str> {
-    let (mut quoted, mut escaped) = (false, false);
-    let items = text.split(move |c: char| {
-        if escaped {
-            escaped = false;
-            return false;
-        }
-        match c {
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            _ => {}
-        }
-        c == ',' && !quoted
-    });
-    items.map(str::trim).filter(|item| !item.is_empty())
-}
-
-/// Returns the items of a header that holds a list, of all its lines.
-pub(super) fn items<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> impl Iterator<Item = &'a str> {
-    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    lines.flat_map(split)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::{
     terms::Terms,
     vary::{Own, append},
 };
+use crate::cookies;
 
 /// Headers by which some frameworks let a request say that it is another one. Nothing that depends on
 /// one may be kept under the URL that was asked for.
@@ -116,7 +117,7 @@ impl Question {
             return Err(Pass::Header);
         }
         let mut personal = Personal::No;
-        for (name, _) in cookies(headers) {
+        for (name, _) in cookies::pairs(headers) {
             if rules.settings.bypass.cookies.iter().any(|listed| listed == name) {
                 return Err(Pass::Cookie);
             }
@@ -209,19 +210,6 @@ fn drops_a_header(value: &HeaderValue) -> bool {
     value.to_str().map_or(true, |list| !list.split(',').map(str::trim).all(usual))
 }
 
-/// Returns the cookies of a request.
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    let lines = headers.get_all(header::COOKIE).iter();
-    // What is no text is somebody's own, under a name that no rule has.
-    let texts = lines.map(|line| line.to_str().unwrap_or("?"));
-    texts.flat_map(|text| text.split(';')).map(str::trim).filter(|pair| !pair.is_empty()).map(
-        |pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (name.trim(), value.trim())
-        },
-    )
-}
-
 /// Returns the values that the rules add to the key, so that no two requests that differ in them give
 /// the same bytes.
 fn added(rules: &CompiledCache, trusted: bool, headers: &HeaderMap) -> Box<[u8]> {
@@ -236,7 +224,7 @@ fn added(rules: &CompiledCache, trusted: bool, headers: &HeaderMap) -> Box<[u8]>
         append(&mut values, name, headers);
     }
     for wanted in &rules.settings.key.cookies {
-        for (_, value) in cookies(headers).filter(|(name, _)| name == wanted) {
+        for (_, value) in cookies::pairs(headers).filter(|(name, _)| name == wanted) {
             values.extend_from_slice(value.as_bytes());
             values.push(1);
         }

@@ -23,13 +23,13 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync:
 
 use super::{
     content::Content,
-    directives::items,
     flights::Flights,
     key::Key,
     question::Personal,
     terms::Terms,
     vary::{Own, Variant},
 };
+use crate::lists::items;
 
 /// Headers that name the tags of an answer. Tags in the second are divided by blanks.
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");

@@ -4,9 +4,10 @@ use http::{HeaderMap, header};
 use jiff::Timestamp;
 
 use super::{
-    directives::{Directives, items, seconds},
+    directives::{Directives, seconds},
     rules::CompiledCache,
 };
+use crate::lists::items;
 
 /// When a request was sent, and when its answer began.
 #[derive(Clone, Copy, Debug)]
@@ -194,6 +195,7 @@ pub(super) fn parse_date(text: &str) -> Option<Timestamp> {
 mod tests {
     use http::{HeaderName, HeaderValue};
     use portway_model::{Seconds, site::Cache};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -310,5 +312,24 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_str(text).unwrap());
         Directives::of(&headers)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_an_answer_says_it_only_becomes_older(
+            control in "(max-age|s-maxage|stale-if-error|x)=?[0-9\\-]{0,22}(, [a-z=-]{0,12})?",
+            age in "[0-9]{0,22}|[ -~]{0,5}",
+            dates in proptest::array::uniform2("[ -~]{0,12}|(Fri|Sun), [0-3][0-9] (Jan|Feb) [0-9]{4} 0[0-9]:04:05 GMT"),
+            seconds in -4_000_000_000_i64..4_000_000_000,
+        ) {
+            let [date, expires] = &dates;
+            let said = [("cache-control", control.as_str()), ("age", &age), ("expires", expires), ("date", date)];
+            let Some(terms) = terms(Cache::default(), &said) else { return Ok(()) };
+            prop_assert!(terms.age(at(seconds)) >= 0);
+            prop_assert!(terms.left(at(seconds + 1)) <= terms.left(at(seconds)));
+            if let Freshness::Fresh(left) = terms.judge(&Directives::default(), at(seconds)) {
+                prop_assert!(left > 0 && left <= terms.lifetime);
+            }
+        }
     }
 }

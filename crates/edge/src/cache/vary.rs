@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-use super::directives::items;
+use crate::lists::items;
 
 /// Headers that the edge itself sets from what the key holds already.
 const KEYED: [&str; 5] =
@@ -124,6 +124,7 @@ fn codings(request: &HeaderMap) -> String {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -182,5 +183,21 @@ mod tests {
         let bytes = |pairs: &[(&'static str, &'static str)]| values(&names, &headers(pairs));
         assert_ne!(bytes(&[("a", "xy")]), bytes(&[("a", "x"), ("b", "y")]));
         assert_ne!(bytes(&[("a", "")]), bytes(&[]));
+    }
+
+    proptest! {
+        #[test]
+        fn an_answer_fits_the_request_that_it_was_given_to(
+            vary in "([a-z-]{1,6}|Accept-Encoding|\\*|[ -~]|,){0,6}", values in proptest::array::uniform3("[ -~]{0,8}"),
+        ) {
+            let line = |text: &str| HeaderValue::from_str(text).unwrap();
+            let answer = HeaderMap::from_iter([(header::VARY, line(&vary))]);
+            let names = [header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE, HeaderName::from_static("a")];
+            let request: HeaderMap = names.into_iter().zip(values.iter().map(|text| line(text))).collect();
+            if let Some(variant) = Variant::of(own(), &request, &answer) {
+                prop_assert!(variant.fits(&own(), &request));
+                prop_assert!(variant.values.len() <= MOST_BYTES && variant.names.len() <= MOST_NAMES);
+            }
+        }
     }
 }

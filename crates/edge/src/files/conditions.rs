@@ -12,6 +12,10 @@ use http::{
 };
 
 use super::ranges;
+use crate::{
+    lists::joined,
+    tags::{self, opaque},
+};
 
 /// What of a file is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +34,7 @@ pub(crate) enum Part {
 
 /// The conditions and ranges of a request.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Conditions {
+pub(crate) struct Conditions {
     get: bool,
     if_match: Option<String>,
     if_unmodified_since: Option<SystemTime>,
@@ -42,7 +46,7 @@ pub(super) struct Conditions {
 
 impl Conditions {
     /// Reads them from a request. What cannot be read is as if it were not there.
-    pub(super) fn of(parts: &Parts) -> Self {
+    pub(crate) fn of(parts: &Parts) -> Self {
         let headers = &parts.headers;
         Self {
             get: parts.method == Method::GET,
@@ -56,10 +60,10 @@ impl Conditions {
     }
 
     /// Judges them in the order of RFC 9110 §13.2.2. `modified` is in whole seconds since 1970.
-    pub(super) fn judge(&self, tag: &str, modified: u64, length: u64) -> Part {
+    pub(crate) fn judge(&self, tag: &str, modified: u64, length: u64) -> Part {
         let unchanged_since = |date: SystemTime| modified <= whole_seconds(date);
         let wanted = match (&self.if_match, self.if_unmodified_since) {
-            (Some(tags), _) => lists(tags, |listed| listed == tag),
+            (Some(tags), _) => tags::holds(tags, |listed| listed == tag),
             (None, Some(date)) => unchanged_since(date),
             (None, None) => true,
         };
@@ -67,7 +71,7 @@ impl Conditions {
             return Part::PreconditionFailed;
         }
         let known = match (&self.if_none_match, self.if_modified_since) {
-            (Some(tags), _) => lists(tags, |listed| opaque(listed) == tag),
+            (Some(tags), _) => tags::holds(tags, |listed| opaque(listed) == tag),
             (None, Some(date)) => unchanged_since(date),
             (None, None) => false,
         };
@@ -90,21 +94,6 @@ impl Conditions {
         }
         httpdate::parse_http_date(condition).is_ok_and(|date| whole_seconds(date) == modified)
     }
-}
-
-/// Tells whether a list of tags is `*` or holds one that fits. Tags hold no commas of ours.
-fn lists(tags: &str, fits: impl Fn(&str) -> bool) -> bool {
-    tags.trim() == "*" || tags.split(',').any(|tag| fits(tag.trim()))
-}
-
-fn opaque(tag: &str) -> &str {
-    tag.strip_prefix("W/").unwrap_or(tag)
-}
-
-fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let values: Vec<&str> =
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-    (!values.is_empty()).then(|| values.join(",").trim().to_owned())
 }
 
 fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {

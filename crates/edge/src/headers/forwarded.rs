@@ -7,15 +7,15 @@ use http::{HeaderMap, header::FORWARDED};
 
 /// One hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Element {
+pub(crate) struct Element {
     /// Who asked there; nothing where that is hidden.
-    pub(super) asked_by: Option<IpAddr>,
+    pub(crate) asked_by: Option<IpAddr>,
     /// Whether it was asked over HTTPS, where that is said.
-    pub(super) https: Option<bool>,
+    pub(crate) https: Option<bool>,
 }
 
 /// Returns the hops, the first one first; nothing where the header is missing or malformed.
-pub(super) fn parse(headers: &HeaderMap) -> Option<Vec<Element>> {
+pub(crate) fn parse(headers: &HeaderMap) -> Option<Vec<Element>> {
     let mut elements = Vec::new();
     for value in headers.get_all(FORWARDED) {
         let mut reader = Reader { chars: value.to_str().ok()?.chars().peekable() };
@@ -32,7 +32,7 @@ pub(super) fn parse(headers: &HeaderMap) -> Option<Vec<Element>> {
 }
 
 /// Writes one hop. A host that needs quotes gets them.
-pub(super) fn write(asked_by: &str, host: Option<&str>, https: Option<bool>) -> String {
+pub(crate) fn write(asked_by: &str, host: Option<&str>, https: Option<bool>) -> String {
     let mut text = match asked_by.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => format!("for={address}"),
         Ok(IpAddr::V6(address)) => format!("for=\"[{address}]\""),

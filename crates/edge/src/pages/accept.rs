@@ -6,7 +6,7 @@ use crate::quality;
 
 /// A form in which an error can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Media {
+pub(crate) enum Media {
     /// A page.
     Html,
     /// A problem (RFC 9457).
@@ -17,7 +17,7 @@ pub(super) enum Media {
 
 impl Media {
     /// Returns the `Content-Type`.
-    pub(super) fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Html => "text/html; charset=utf-8",
             Self::Problem => "application/problem+json",
@@ -37,7 +37,7 @@ impl Media {
 
 /// Returns the form with the highest quality. Among equals the one that is named most exactly
 /// wins; who takes anything gets plain text.
-pub(super) fn choose(accept: Option<&HeaderValue>) -> Media {
+pub(crate) fn choose(accept: Option<&HeaderValue>) -> Media {
     let Some(accept) = accept.and_then(|value| value.to_str().ok()) else {
         return Media::Plain;
     };

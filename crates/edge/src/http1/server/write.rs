@@ -24,9 +24,8 @@ use super::{ClientStream, link::Link};
 use crate::{
     body::{Body, BodyError},
     exchange::content_length,
-    headers,
     http1::wire::Wire,
-    sendfile,
+    lists, sendfile,
 };
 
 /// When this much waits to be written, it is written before more is asked for.
@@ -70,7 +69,7 @@ impl Ask {
         Self {
             asked: Asked::from(head),
             version: head.version,
-            trailers: headers::names(&head.headers, &header::TE, "trailers"),
+            trailers: lists::names(&head.headers, &header::TE, "trailers"),
         }
     }
 
