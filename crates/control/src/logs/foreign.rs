@@ -90,7 +90,7 @@ pub(super) fn caddy_access(line: &str) -> Option<String> {
         trace_id: None,
         way: None,
     };
-    serde_json::to_string(&record).ok()
+    line_of(|line| record.write_json(line))
 }
 
 /// A request as Traefik logs it.
@@ -168,7 +168,7 @@ pub(super) fn traefik_access(line: &str, folder: &str) -> Option<String> {
         trace_id: None,
         way: None,
     };
-    serde_json::to_string(&record).ok()
+    line_of(|line| record.write_json(line))
 }
 
 /// Tells whether a router is one of a site. A site whose name begins with the folder of this one has an
@@ -216,7 +216,15 @@ pub(super) fn nginx_error(line: &str, zone: &str) -> Option<String> {
         code: "nginx".to_owned(),
         message: said.to_owned(),
     };
-    serde_json::to_string(&record).ok()
+    line_of(|line| record.write_json(line))
+}
+
+/// Returns a line as the edge would write it: whatever stands in it, it is one, and moves no terminal.
+fn line_of(write: impl FnOnce(&mut Vec<u8>)) -> Option<String> {
+    let mut line = Vec::new();
+    write(&mut line);
+    let text = String::from_utf8(line).ok()?;
+    text.strip_suffix('\n').map(str::to_owned)
 }
 
 /// Reads `+0100`.
@@ -303,7 +311,7 @@ mod tests {
         #[test]
         fn whatever_stands_in_a_line_it_is_one_record_or_none(
             at in any::<Index>(), cut in 0_usize..4,
-            with in r#"[ -~]{0,6}|[\x00-\x7f]{0,3}|\PC{0,3}|-?[0-9]{1,25}|\\\\u000a"#, zone in "[+-]?[0-9]{0,5}",
+            with in r"[ -~]{0,6}|[\x00-\x7f]{0,3}|\PC{0,3}|-?[0-9]{1,25}|\\\\u000a", zone in "[+-]?[0-9]{0,5}",
         ) {
             for line in [CADDY, TRAEFIK, NGINX] {
                 let at = at.index(line.len());
