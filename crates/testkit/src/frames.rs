@@ -1,4 +1,7 @@
-//! Frames of HTTP/2 written by hand, for clients that do what no client may.
+//! Frames of HTTP/2 written by hand, for clients that do what no client may, and servers that do
+//! what no server may.
+
+pub mod client;
 
 /// What a client says first (RFC 9113 §3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

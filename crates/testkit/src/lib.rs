@@ -1,6 +1,8 @@
 //! Test servers and conformance suites. Everything here listens on loopback or on unix sockets in
 //! the caller's folder, on ports that were free, and ends when it is dropped.
 
+pub mod announced;
+pub mod backend;
 pub mod bed;
 pub mod ca;
 pub mod client;
@@ -9,6 +11,7 @@ pub mod corpus;
 pub mod disk;
 pub mod frames;
 pub mod manager;
+pub mod names;
 pub mod nginx;
 pub mod origin;
 pub mod peer;

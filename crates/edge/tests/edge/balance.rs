@@ -10,17 +10,17 @@ use portway_model::{
     },
 };
 use portway_policy::{NodeSettings, StickyKey, bundle::Change};
-use portway_testkit::ca::TestCa;
-
-use super::{
+use portway_testkit::{
     backend::{Backend, Behaviour},
-    support::*,
+    ca::TestCa,
 };
+
+use super::support::*;
 
 #[tokio::test]
 async fn requests_are_shared_out_in_every_way() {
     let edge = TestEdge::start().await;
-    let three = Backend::several::<3>().await;
+    let three = Backend::several::<3>().await.unwrap();
     for (balance, least) in
         [(Balance::RoundRobin, 20), (Balance::LeastRequests, 20), (Balance::TwoChoices, 8)]
     {
@@ -36,7 +36,7 @@ async fn requests_are_shared_out_in_every_way() {
 #[tokio::test]
 async fn least_requests_leaves_a_busy_target_alone() {
     let edge = TestEdge::start().await;
-    let two = Backend::several::<2>().await;
+    let two = Backend::several::<2>().await.unwrap();
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     two[0].behave(Behaviour { gate: Some(gate), ..Behaviour::default() });
     put(&edge, Upstream { balance: Balance::LeastRequests, ..of(&two) }).await;
@@ -54,14 +54,14 @@ async fn least_requests_leaves_a_busy_target_alone() {
     }
     assert_eq!((two[0].requests(), two[1].requests()), (1, 10));
     let metrics = edge.control("GET", "/v1/metrics", vec![]).await.1;
-    let line = format!(r#"upstream_in_flight{{site="a",target="{}"}} 1"#, two[0].address);
+    let line = format!(r#"upstream_in_flight{{site="a",target="{}"}} 1"#, two[0].address());
     assert!(metrics.contains(&line), "{line} is not in {metrics}");
 }
 
 #[tokio::test]
 async fn the_same_key_goes_to_the_same_target() {
     let edge = TestEdge::start().await;
-    let three = Backend::several::<3>().await;
+    let three = Backend::several::<3>().await.unwrap();
     put(&edge, Upstream { balance: Balance::Hash(HashKey::Client), ..of(&three) }).await;
     for _ in 0..12 {
         edge.get("a.example", "/").await;
@@ -92,7 +92,7 @@ async fn the_same_key_goes_to_the_same_target() {
 #[tokio::test]
 async fn weights_and_backups_are_kept() {
     let edge = TestEdge::start().await;
-    let three = Backend::several::<3>().await;
+    let three = Backend::several::<3>().await.unwrap();
     let mut weighted = of(&three);
     weighted.targets[0].weight = 3;
     weighted.targets[2].backup = true;
@@ -114,7 +114,7 @@ async fn weights_and_backups_are_kept() {
 #[tokio::test]
 async fn a_cookie_keeps_a_client_with_its_target_and_cannot_be_forged() {
     let edge = TestEdge::start().await;
-    let three = Backend::several::<3>().await;
+    let three = Backend::several::<3>().await.unwrap();
     let sticky = Some(Sticky { cookie: "t".into(), ttl: Some(Seconds(60)) });
     put(&edge, Upstream { sticky, ..of(&three) }).await;
     let first = edge.get("a.example", "/").await;
@@ -139,7 +139,7 @@ async fn a_cookie_keeps_a_client_with_its_target_and_cannot_be_forged() {
 #[tokio::test]
 async fn edges_with_one_key_know_each_others_cookies() {
     let (one, other) = (TestEdge::start().await, TestEdge::start().await);
-    let two = Backend::several::<2>().await;
+    let two = Backend::several::<2>().await.unwrap();
     let sticky = Some(Sticky { cookie: "t".into(), ttl: None });
     let upstream = Upstream { sticky, ..of(&two) };
     let keyed = |key: u8| NodeSettings {
@@ -163,7 +163,7 @@ async fn edges_with_one_key_know_each_others_cookies() {
 async fn under_https_a_cookie_is_secure_and_has_the_path_of_its_route() {
     let edge = TestEdge::start().await;
     let ca = TestCa::new().unwrap();
-    let two = Backend::several::<2>().await;
+    let two = Backend::several::<2>().await.unwrap();
     let sticky = Some(Sticky { cookie: "t".into(), ttl: None });
     let action = Action::Proxy(Upstream { sticky, ..of(&two) });
     let pair = certificate(&ca, &["a.example"]);
@@ -180,7 +180,7 @@ async fn under_https_a_cookie_is_secure_and_has_the_path_of_its_route() {
 #[tokio::test]
 async fn requests_are_divided_between_sides() {
     let edge = TestEdge::start().await;
-    let [stable, canary] = Backend::several::<2>().await;
+    let [stable, canary] = Backend::several::<2>().await.unwrap();
     let rule = SideRule::Header(Wanted { name: "x-canary".into(), value: Some("yes".into()) });
     let split = Split {
         sides: vec![side("stable", 90, vec![], &stable), side("canary", 10, vec![rule], &canary)],
@@ -210,12 +210,12 @@ async fn requests_are_divided_between_sides() {
 }
 
 fn side(name: &str, weight: u32, rules: Vec<SideRule>, backend: &Backend) -> Side {
-    let upstream = Upstream::of(tcp(backend.address));
+    let upstream = Upstream::of(tcp(backend.address()));
     Side { name: name.parse().unwrap(), weight, rules, upstream }
 }
 
 fn of(backends: &[Backend]) -> Upstream {
-    let targets = backends.iter().map(|backend| tcp(backend.address).into()).collect();
+    let targets = backends.iter().map(|backend| tcp(backend.address()).into()).collect();
     Upstream::new(targets, UpstreamProtocol::Http1)
 }
 

@@ -14,6 +14,7 @@ use portway_model::{
 };
 use portway_policy::bundle::Change;
 use portway_testkit::{
+    backend::{Backend, Behaviour},
     ca::TestCa,
     origin::{Origin, Speaks},
 };
@@ -23,10 +24,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{
-    backend::{Backend, Behaviour},
-    support::*,
-};
+use super::support::*;
 
 #[tokio::test]
 async fn a_body_is_read_before_a_target_is_taken_and_has_a_length() {
@@ -117,9 +115,9 @@ async fn a_put_whose_body_was_read_is_sent_to_another_target_and_a_post_is_not()
     let edge = TestEdge::start().await;
     let body = "x".repeat(100_000);
     for (method, statuses) in [("PUT", [200, 200]), ("DELETE", [200, 200]), ("POST", [200, 502])] {
-        let [dropping, sound] = Backend::several::<2>().await;
+        let [dropping, sound] = Backend::several::<2>().await.unwrap();
         dropping.behave(Behaviour { drops: true, ..Behaviour::default() });
-        let targets = [&dropping, &sound].map(|backend| tcp(backend.address).into());
+        let targets = [&dropping, &sound].map(|backend| tcp(backend.address()).into());
         put(&edge, Upstream::new(targets.to_vec(), UpstreamProtocol::Http1)).await;
         let mut got = [0; 2];
         for status in &mut got {

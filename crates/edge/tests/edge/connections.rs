@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -17,11 +17,11 @@ use portway_model::{
 };
 use portway_policy::bundle::Change;
 use portway_testkit::{
+    announced::Announced,
     ca::TestCa,
     origin::{Origin, Speaks},
 };
 use tokio::{
-    io::AsyncReadExt as _,
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
@@ -37,8 +37,9 @@ async fn the_proxy_protocol_tells_each_client_apart_on_connections_that_are_kept
     let origin = Origin::tcp(Speaks::Http1).await.unwrap();
     for (version, host) in [(ProxyProtocol::V1, "one.example"), (ProxyProtocol::V2, "two.example")]
     {
-        let (address, heard) = listening_in(origin.address().unwrap(), version).await;
-        let told = Upstream { proxy_protocol: Some(version), ..Upstream::of(tcp(address)) };
+        let behind = Announced::start(version, origin.address().unwrap()).await.unwrap();
+        let told =
+            Upstream { proxy_protocol: Some(version), ..Upstream::of(tcp(behind.address())) };
         edge.put(vec![site(host, &[host], vec![route("/", Action::Proxy(told))])]).await;
 
         let mut expected = Vec::new();
@@ -51,7 +52,7 @@ async fn the_proxy_protocol_tells_each_client_apart_on_connections_that_are_kept
             }
         }
 
-        assert_eq!(*heard.lock().unwrap(), expected, "each once, in the order of their arrival");
+        assert_eq!(behind.heard(), expected, "each once, in the order of their arrival");
     }
 }
 
@@ -61,8 +62,9 @@ async fn the_proxy_protocol_tells_the_client_that_a_trusted_proxy_told() {
     let settings = Some(trusting(&["127.0.0.0/8"]));
     edge.change(Change { settings, ..change() }).await;
     let origin = Origin::tcp(Speaks::Http1).await.unwrap();
-    let (address, heard) = listening_in(origin.address().unwrap(), ProxyProtocol::V1).await;
-    let told = Upstream { proxy_protocol: Some(ProxyProtocol::V1), ..Upstream::of(tcp(address)) };
+    let v1 = ProxyProtocol::V1;
+    let behind = Announced::start(v1, origin.address().unwrap()).await.unwrap();
+    let told = Upstream { proxy_protocol: Some(v1), ..Upstream::of(tcp(behind.address())) };
     edge.put(vec![site("a", &["a.example"], vec![route("/", Action::Proxy(told))])]).await;
     let mut client = client(TcpStream::connect(edge.http()).await.unwrap()).await;
 
@@ -74,7 +76,7 @@ async fn the_proxy_protocol_tells_the_client_that_a_trusted_proxy_told() {
 
     let port = edge.http().port();
     let line = |visitor| format!("PROXY TCP4 {visitor} 127.0.0.1 0 {port}\r\n").into_bytes();
-    assert_eq!(*heard.lock().unwrap(), [line("192.0.2.7"), line("192.0.2.8")]);
+    assert_eq!(behind.heard(), [line("192.0.2.7"), line("192.0.2.8")]);
 }
 
 #[tokio::test]
@@ -245,42 +247,6 @@ async fn connections_to_a_target_that_a_change_took_away_are_closed_soon() {
 
     eventually("it is closed", || (gone.open_connections() == 0).then_some(())).await;
     assert_eq!(stays.open_connections(), 1);
-}
-
-/// Passes everything on to an origin but what the PROXY protocol begins connections with, which is
-/// written down.
-async fn listening_in(
-    origin: SocketAddr,
-    version: ProxyProtocol,
-) -> (SocketAddr, Arc<Mutex<Vec<Vec<u8>>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let heard = Arc::<Mutex<Vec<Vec<u8>>>>::default();
-    let all = Arc::clone(&heard);
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let all = Arc::clone(&all);
-            tokio::spawn(async move {
-                let beginning = read_announcement(&mut stream, version).await;
-                all.lock().unwrap().push(beginning);
-                let mut behind = TcpStream::connect(origin).await.unwrap();
-                tokio::io::copy_bidirectional(&mut stream, &mut behind).await.ok();
-            });
-        }
-    });
-    (address, heard)
-}
-
-async fn read_announcement(stream: &mut TcpStream, version: ProxyProtocol) -> Vec<u8> {
-    let mut beginning = Vec::new();
-    let is_whole = |bytes: &[u8]| match version {
-        ProxyProtocol::V1 => bytes.ends_with(b"\r\n"),
-        ProxyProtocol::V2 => bytes.len() == 28,
-    };
-    while !is_whole(&beginning) {
-        beginning.push(stream.read_u8().await.unwrap());
-    }
-    beginning
 }
 
 fn announced(version: ProxyProtocol, from: SocketAddr, to: SocketAddr) -> Vec<u8> {

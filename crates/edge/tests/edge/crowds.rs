@@ -6,12 +6,10 @@ use portway_model::{
     Seconds,
     site::{Action, Queue, Upstream, UpstreamProtocol},
 };
+use portway_testkit::backend::{Backend, Behaviour};
 use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet, time::Instant};
 
-use super::{
-    backend::{Backend, Behaviour},
-    support::*,
-};
+use super::support::*;
 
 #[tokio::test]
 async fn a_queue_that_is_full_and_a_wait_that_is_too_long_are_503() {
@@ -72,12 +70,12 @@ async fn a_client_that_leaves_the_queue_gives_its_place_up() {
 async fn no_target_gets_more_at_once_than_it_may() {
     const CLIENTS: usize = 200;
     let edge = TestEdge::start().await;
-    let two = Backend::several::<2>().await;
+    let two = Backend::several::<2>().await.unwrap();
     for backend in &two {
         let thinks = Duration::from_millis(5);
         backend.behave(Behaviour { thinks, ..Behaviour::default() });
     }
-    let targets = two.each_ref().map(|backend| tcp(backend.address).into()).into();
+    let targets = two.each_ref().map(|backend| tcp(backend.address()).into()).into();
     let mut limited = Upstream::new(targets, UpstreamProtocol::Http1);
     limited.max_in_flight_per_target = Some(3);
     limited.queue = Some(Queue { length: 200, timeout: Seconds(20) });
@@ -87,7 +85,7 @@ async fn no_target_gets_more_at_once_than_it_may() {
         clients.spawn(ask(edge.http()));
     }
     assert!(clients.join_all().await.iter().all(|answer| answer.status == 200));
-    let most = two.each_ref().map(|it| it.state.most.load(std::sync::atomic::Ordering::SeqCst));
+    let most = two.each_ref().map(Backend::most);
     assert_eq!(most, [3, 3]);
     assert_eq!(two[0].requests() + two[1].requests(), CLIENTS);
 }
@@ -95,10 +93,10 @@ async fn no_target_gets_more_at_once_than_it_may() {
 /// An edge with one target that takes one request at a time, and answers as often as it is told.
 async fn gated(queue: Queue) -> (TestEdge, Backend, Arc<Semaphore>) {
     let edge = TestEdge::start().await;
-    let backend = Backend::start().await;
+    let backend = Backend::start().await.unwrap();
     let gate = Arc::new(Semaphore::new(0));
     backend.behave(Behaviour { gate: Some(Arc::clone(&gate)), ..Behaviour::default() });
-    let mut one = Upstream::of(tcp(backend.address));
+    let mut one = Upstream::of(tcp(backend.address()));
     one.max_in_flight = Some(1);
     one.queue = Some(queue);
     put(&edge, one).await;

@@ -12,17 +12,15 @@ use portway_model::{
     Seconds,
     site::{Action, Ejection, Retries, Upstream, UpstreamProtocol},
 };
+use portway_testkit::backend::{Backend, Behaviour};
 use tokio::{net::TcpStream, task::JoinSet, time::Instant};
 
-use super::{
-    backend::{Backend, Behaviour},
-    support::*,
-};
+use super::support::*;
 
 #[tokio::test]
 async fn a_target_that_answers_badly_is_ejected_and_returns() {
     let edge = TestEdge::start().await;
-    let two = Backend::several::<2>().await;
+    let two = Backend::several::<2>().await.unwrap();
     let statuses = vec!["500-599".parse().unwrap()];
     let eject = Ejection { failures: 3, lasts: Seconds(1), statuses, ..Ejection::default() };
     put(&edge, Upstream { eject: Some(eject), ..of(&two) }).await;
@@ -32,7 +30,7 @@ async fn a_target_that_answers_badly_is_ejected_and_returns() {
         bad += usize::from(edge.get("a.example", "/").await.status == 503);
     }
     assert_eq!(bad, 3, "after three it is out");
-    let metric = format!(r#"upstream_ejected{{site="a",target="{}"}} 1"#, two[0].address);
+    let metric = format!(r#"upstream_ejected{{site="a",target="{}"}} 1"#, two[0].address());
     let metrics = edge.control("GET", "/v1/metrics", vec![]).await.1;
     assert!(metrics.contains(&metric), "{metric} is not in {metrics}");
     edge.log_has("main.error.log", "gets no requests until").await;
@@ -49,7 +47,7 @@ async fn a_target_that_answers_badly_is_ejected_and_returns() {
 #[tokio::test]
 async fn a_target_that_returns_gets_its_share_little_by_little() {
     let edge = TestEdge::start().await;
-    let two = Backend::several::<2>().await;
+    let two = Backend::several::<2>().await.unwrap();
     let statuses = vec!["500-599".parse().unwrap()];
     let eject = Ejection { failures: 1, lasts: Seconds(1), statuses, ..Ejection::default() };
     let slow_start = Seconds(3);
@@ -81,7 +79,7 @@ async fn a_target_that_returns_gets_its_share_little_by_little() {
 #[tokio::test]
 async fn a_refused_connection_costs_no_request_and_is_told() {
     let edge = TestEdge::start().await;
-    let five = Backend::several::<5>().await;
+    let five = Backend::several::<5>().await.unwrap();
     put(&edge, of(&five)).await;
     for dead in &five[1..] {
         dead.die().await;
@@ -92,7 +90,7 @@ async fn a_refused_connection_costs_no_request_and_is_told() {
     }
     assert_eq!(five[0].requests(), 10);
     let line = edge.log_has("main.access.log", r#""tries":"#).await;
-    assert!(line.contains(&format!(r#""upstream":"{}""#, five[0].address)), "{line}");
+    assert!(line.contains(&format!(r#""upstream":"{}""#, five[0].address())), "{line}");
     let metrics = edge.control("GET", "/v1/metrics", vec![]).await.1;
     assert!(!metrics.contains("portway_edge_retries_total{site=\"a\"} 0\n"), "{metrics}");
 }
@@ -100,7 +98,7 @@ async fn a_refused_connection_costs_no_request_and_is_told() {
 #[tokio::test]
 async fn without_retries_a_refused_connection_is_502() {
     let edge = TestEdge::start().await;
-    let two = Backend::several::<2>().await;
+    let two = Backend::several::<2>().await.unwrap();
     let retries = Retries { attempts: 0, budget: 20 };
     put(&edge, Upstream { retries, eject: None, ..of(&two) }).await;
     two[0].die().await;
@@ -115,7 +113,7 @@ async fn without_retries_a_refused_connection_is_502() {
 #[tokio::test]
 async fn an_idempotent_request_is_tried_elsewhere_and_another_is_not() {
     let edge = TestEdge::start().await;
-    let two = Backend::several::<2>().await;
+    let two = Backend::several::<2>().await.unwrap();
     put(&edge, Upstream { eject: None, ..of(&two) }).await;
     two[0].behave(Behaviour { drops: true, ..Behaviour::default() });
     for _ in 0..10 {
@@ -124,7 +122,7 @@ async fn an_idempotent_request_is_tried_elsewhere_and_another_is_not() {
     for n in 0..10 {
         edge.ask(request("POST", "a.example", &format!("/{n}"), "pay")).await;
     }
-    let seen = [&two[0], &two[1]].map(|backend| backend.state.seen.lock().unwrap().clone());
+    let seen = [&two[0], &two[1]].map(Backend::seen);
     let posts = |seen: &std::collections::BTreeMap<String, usize>| {
         seen.iter().filter(|(asked, _)| asked.starts_with("POST")).map(|(_, n)| n).sum::<usize>()
     };
@@ -135,7 +133,7 @@ async fn an_idempotent_request_is_tried_elsewhere_and_another_is_not() {
 async fn a_budget_bounds_the_retries_of_a_storm() {
     const REQUESTS: usize = 300;
     let edge = TestEdge::start().await;
-    let two = Backend::several::<2>().await;
+    let two = Backend::several::<2>().await.unwrap();
     put(&edge, Upstream { eject: None, ..of(&two) }).await;
     for backend in &two {
         backend.behave(Behaviour { drops: true, ..Behaviour::default() });
@@ -151,7 +149,7 @@ async fn a_budget_bounds_the_retries_of_a_storm() {
 #[tokio::test]
 async fn when_most_are_out_all_are_used_and_it_is_said() {
     let edge = TestEdge::start().await;
-    let three = Backend::several::<3>().await;
+    let three = Backend::several::<3>().await.unwrap();
     let statuses = vec!["500-599".parse().unwrap()];
     let eject = Ejection { failures: 1, lasts: Seconds(60), statuses, ..Ejection::default() };
     put(&edge, Upstream { eject: Some(eject), ..of(&three) }).await;
@@ -176,7 +174,7 @@ async fn when_most_are_out_all_are_used_and_it_is_said() {
 #[tokio::test]
 async fn what_is_known_of_targets_outlives_a_change_of_the_site() {
     let edge = TestEdge::start().await;
-    let two = Backend::several::<2>().await;
+    let two = Backend::several::<2>().await.unwrap();
     let statuses = vec!["500-599".parse().unwrap()];
     let eject = Ejection { failures: 1, lasts: Seconds(60), statuses, ..Ejection::default() };
     let mut upstream = Upstream { eject: Some(eject), ..of(&two) };
@@ -199,9 +197,9 @@ async fn connections_that_close_at_will_duplicate_nothing_and_lose_no_get() {
     const CLIENTS: usize = 8;
     const EACH: usize = 150;
     let edge = TestEdge::start().await;
-    let backend = Backend::start().await;
+    let backend = Backend::start().await.unwrap();
     backend.behave(Behaviour { closes_after: Some(3), ..Behaviour::default() });
-    put(&edge, Upstream::of(tcp(backend.address))).await;
+    put(&edge, Upstream::of(tcp(backend.address()))).await;
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
         let mut client = client(TcpStream::connect(edge.http()).await.unwrap()).await;
@@ -217,7 +215,7 @@ async fn connections_that_close_at_will_duplicate_nothing_and_lose_no_get() {
         });
     }
     assert_eq!(clients.join_all().await.into_iter().sum::<usize>(), 0, "GETs failed");
-    let seen = backend.state.seen.lock().unwrap();
+    let seen = backend.seen();
     let twice = seen.iter().filter(|(asked, times)| asked.starts_with("POST") && **times > 1);
     assert_eq!(twice.count(), 0);
     let posts = seen.keys().filter(|asked| asked.starts_with("POST")).count();
@@ -229,7 +227,7 @@ async fn connections_that_close_at_will_duplicate_nothing_and_lose_no_get() {
 async fn a_target_that_dies_again_and_again_costs_what_was_in_flight() {
     const CLIENTS: usize = 8;
     let edge = TestEdge::start().await;
-    let two = Arc::new(Backend::several::<2>().await);
+    let two = Arc::new(Backend::several::<2>().await.unwrap());
     let thinks = Duration::from_millis(2);
     for backend in two.iter() {
         backend.behave(Behaviour { thinks, ..Behaviour::default() });
@@ -263,7 +261,7 @@ async fn a_target_that_dies_again_and_again_costs_what_was_in_flight() {
         at_deaths += outstanding.load(Ordering::SeqCst).max(1);
         two[0].die().await;
         tick.tick().await;
-        two[0].revive().await;
+        two[0].revive().await.unwrap();
     }
     over.store(true, Ordering::SeqCst);
     let (mut gets, mut posts, mut all) = (0, 0, 0);
@@ -276,7 +274,7 @@ async fn a_target_that_dies_again_and_again_costs_what_was_in_flight() {
 }
 
 fn of(backends: &[Backend]) -> Upstream {
-    let targets = backends.iter().map(|backend| tcp(backend.address).into()).collect();
+    let targets = backends.iter().map(|backend| tcp(backend.address()).into()).collect();
     Upstream::new(targets, UpstreamProtocol::Http1)
 }
 

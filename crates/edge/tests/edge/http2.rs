@@ -105,7 +105,7 @@ async fn a_small_head_that_decodes_to_a_large_one_is_431() {
     let fixture = Fixture::start().await;
     let ca = &fixture.ca;
     // The client lets the table be used, and names one large entry again and again.
-    let mut client = Client::with(fixture.edge.https(), ca, "a.example", &[]).await;
+    let mut client = frames::client(fixture.edge.https(), ca, "a.example", &[]).await;
     let mut block = client.block("GET", "/", &[]);
     block.extend([0x40, 1, b'x', 0x7f, 0xa1, 0x1e]);
     block.extend([b'y'; 4_000]);
@@ -223,7 +223,7 @@ async fn a_length_that_disagrees_with_the_data_is_the_streams_fault() {
 #[tokio::test]
 async fn a_client_that_begins_and_goes_no_further_is_let_go() {
     let fixture = Fixture::with_head_time(1).await;
-    let mut silent = Client::silent(fixture.edge.https(), &fixture.ca, "a.example").await;
+    let mut silent = frames::silent(fixture.edge.https(), &fixture.ca, "a.example").await;
     assert_eq!(silent.goaway().await, ENHANCE_YOUR_CALM, "no preface");
     let mut client = fixture.client().await;
     let block = client.block("GET", "/", &[]);
@@ -295,6 +295,6 @@ impl Fixture {
     }
 
     async fn client(&self) -> Client {
-        Client::with(self.edge.https(), &self.ca, "a.example", &[]).await
+        frames::client(self.edge.https(), &self.ca, "a.example", &[]).await
     }
 }

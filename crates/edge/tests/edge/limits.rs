@@ -73,7 +73,7 @@ async fn a_head_may_be_as_large_as_its_site_says() {
         let answer = exchange(&edge, &head).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{case}: {answer}");
 
-        let mut client = Client::with(edge.https(), &ca, &host, &[]).await;
+        let mut client = frames::client(edge.https(), &ca, &host, &[]).await;
         let mut more = vec![("x", &*value)];
         more.extend(std::iter::repeat_n(("y", "z"), fields));
         let block = client.block("GET", &path, &more);
@@ -150,7 +150,7 @@ async fn a_body_of_a_byte_now_and_then_is_answered_408() {
     let line = edge.log_has("main.error.log", "less than 1000 bytes a second").await;
     assert!(line.contains("request_timeout"), "{line}");
 
-    let mut client = Client::with(edge.https(), &ca, "a.example", &[]).await;
+    let mut client = frames::client(edge.https(), &ca, "a.example", &[]).await;
     client.post(1, "/slow").await;
     client.send(DATA, 0, 1, b"x").await;
     client.get(3, "/fixed").await;
@@ -174,7 +174,7 @@ async fn a_byte_in_four_seconds_is_cut_within_fifteen_at_the_usual_limits() {
     let mut stream = TcpStream::connect(edge.http()).await.unwrap();
     let head = "POST /slow HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
-    let mut client = Client::with(edge.https(), &ca, "a.example", &[]).await;
+    let mut client = frames::client(edge.https(), &ca, "a.example", &[]).await;
     client.post(1, "/slow").await;
     for _ in 0..3 {
         stream.write_all(b"x").await.unwrap();
@@ -231,7 +231,7 @@ async fn a_client_that_does_not_take_its_answer_is_cut() {
     assert!(line.contains("took nothing of the answer for 1 seconds"), "{line}");
 
     // The client opens the window of its connection, and never that of the stream.
-    let mut client = Client::with(edge.https(), &ca, "a.example", &[]).await;
+    let mut client = frames::client(edge.https(), &ca, "a.example", &[]).await;
     client.send(frames::WINDOW_UPDATE, 0, 0, &1_000_000_u32.to_be_bytes()).await;
     client.get(1, "/two").await;
     assert_eq!(client.status(1).await, Ok(200));
@@ -259,7 +259,7 @@ async fn an_http2_connection_has_as_many_streams_as_its_site_says() {
     let mut site = site("a", &["a.example"], vec![route("/", to(&origin))]);
     site.limits = Limits { http2_streams: 2, ..Limits::default() };
     put(&edge, vec![with_https(site, &certificate)], certificate).await;
-    let mut client = Client::with(edge.https(), &ca, "a.example", &[]).await;
+    let mut client = frames::client(edge.https(), &ca, "a.example", &[]).await;
     for stream in [1, 3, 5] {
         client.post(stream, "/").await;
     }

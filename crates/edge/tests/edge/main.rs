@@ -11,7 +11,6 @@
 
 mod access;
 mod admission;
-mod backend;
 mod balance;
 mod bodies;
 mod caching;

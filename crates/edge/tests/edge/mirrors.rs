@@ -8,12 +8,12 @@ use portway_model::{
     ByteSize,
     site::{Action, Mirror, Upstream},
 };
-use portway_testkit::origin::{Origin, Speaks};
-
-use super::{
+use portway_testkit::{
     backend::{Backend, Behaviour},
-    support::*,
+    origin::{Origin, Speaks},
 };
+
+use super::support::*;
 
 #[tokio::test]
 async fn a_mirror_gets_what_the_upstream_gets_with_a_mark() {
@@ -59,8 +59,8 @@ async fn a_mirror_gets_what_the_upstream_gets_with_a_mark() {
 #[tokio::test]
 async fn a_mirror_that_is_dead_slow_or_drops_is_not_noticed() {
     let (edge, origin) = (TestEdge::start().await, Origin::tcp(Speaks::Http1).await.unwrap());
-    let mirror = Backend::start().await;
-    put(&edge, upstream(&origin), copies(Upstream::of(tcp(mirror.address)), 100)).await;
+    let mirror = Backend::start().await.unwrap();
+    put(&edge, upstream(&origin), copies(Upstream::of(tcp(mirror.address())), 100)).await;
     let ask = async || {
         assert_eq!(edge.ask(request("PUT", "a.example", "/", "x")).await.status, 200);
     };
@@ -71,7 +71,7 @@ async fn a_mirror_that_is_dead_slow_or_drops_is_not_noticed() {
     ask().await;
     has_metric(&edge, "failed", 2).await;
 
-    mirror.revive().await;
+    mirror.revive().await.unwrap();
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     let hangs = Behaviour { gate: Some(std::sync::Arc::clone(&gate)), ..Behaviour::default() };
     mirror.behave(hangs);

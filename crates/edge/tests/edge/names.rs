@@ -2,13 +2,15 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use portway_model::site::{Action, Target, Upstream};
-use portway_testkit::origin::{Origin, Speaks};
-use tokio::{net::UdpSocket, task::JoinHandle, time::Instant};
+use portway_testkit::{
+    names::{NameServer, Says},
+    origin::{Origin, Speaks},
+};
+use tokio::time::Instant;
 
 use crate::support::{TestEdge, eventually, route, site};
 
@@ -17,7 +19,7 @@ const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 #[tokio::test]
 async fn a_name_that_moves_takes_its_requests_and_kept_connections_along() {
-    let names = NameServer::start(Says::Addresses(vec![ONE])).await;
+    let names = NameServer::start(Says::Addresses(vec![ONE])).await.unwrap();
     let (edge, _folder) = edge(&names).await;
     let one = Origin::tcp(Speaks::Http1).await.unwrap();
     let port = one.address().unwrap().port();
@@ -41,7 +43,7 @@ async fn a_name_that_moves_takes_its_requests_and_kept_connections_along() {
 
 #[tokio::test]
 async fn an_outage_of_the_name_server_is_not_one_of_the_site() {
-    let names = NameServer::start(Says::Addresses(vec![ONE])).await;
+    let names = NameServer::start(Says::Addresses(vec![ONE])).await.unwrap();
     let (edge, _folder) = edge(&names).await;
     let origin = Origin::tcp(Speaks::Http1).await.unwrap();
     let port = origin.address().unwrap().port();
@@ -68,7 +70,7 @@ async fn an_outage_of_the_name_server_is_not_one_of_the_site() {
 
 #[tokio::test]
 async fn of_several_addresses_the_ones_that_answer_are_used() {
-    let names = NameServer::start(Says::Addresses(vec![TWO, ONE])).await;
+    let names = NameServer::start(Says::Addresses(vec![TWO, ONE])).await.unwrap();
     let (edge, _folder) = edge(&names).await;
     // Nobody listens on the other address.
     let origin = Origin::tcp(Speaks::Http1).await.unwrap();
@@ -91,7 +93,7 @@ async fn of_several_addresses_the_ones_that_answer_are_used() {
 async fn edge(names: &NameServer) -> (TestEdge, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let dir = camino::Utf8Path::from_path(folder.path()).unwrap().to_owned();
-    let address = names.address;
+    let address = names.address();
     (TestEdge::start_in(dir, |config| config.name_servers = vec![address]).await, folder)
 }
 
@@ -101,81 +103,4 @@ fn target(host: &str, port: u16) -> Target {
 
 fn to(host: &str, port: u16) -> Action {
     Action::Proxy(Upstream::of(target(host, port)))
-}
-
-/// A name server that says the same of all names, for a second.
-struct NameServer {
-    address: SocketAddr,
-    state: Arc<Mutex<State>>,
-    task: JoinHandle<()>,
-}
-
-struct State {
-    says: Says,
-    asked: usize,
-}
-
-#[derive(Clone)]
-enum Says {
-    Addresses(Vec<Ipv4Addr>),
-    Failure,
-}
-
-impl NameServer {
-    async fn start(says: Says) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State { says, asked: 0 }));
-        let shared = Arc::clone(&state);
-        let task = tokio::spawn(async move {
-            let mut query = [0; 1500];
-            while let Ok((length, from)) = socket.recv_from(&mut query).await {
-                let says = {
-                    let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                    state.asked += 1;
-                    state.says.clone()
-                };
-                socket.send_to(&says.answer(&query[..length]), from).await.unwrap();
-            }
-        });
-        Self { address, state, task }
-    }
-
-    fn say(&self, says: Says) {
-        self.state.lock().unwrap().says = says;
-    }
-
-    fn asked(&self) -> usize {
-        self.state.lock().unwrap().asked
-    }
-}
-
-impl Drop for NameServer {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Says {
-    /// Answers a query with one question (RFC 1035 §4).
-    fn answer(&self, query: &[u8]) -> Vec<u8> {
-        let name = query[12..].iter().position(|byte| *byte == 0).unwrap() + 1;
-        let question = &query[12..12 + name + 4];
-        let is_for_v4 = question[name..name + 2] == [0, 1];
-        let (code, addresses) = match self {
-            Self::Failure => (2, &[][..]),
-            Self::Addresses(addresses) if addresses.is_empty() => (3, &[][..]),
-            Self::Addresses(addresses) => (0, &addresses[..]),
-        };
-        let addresses = if is_for_v4 { addresses } else { &[] };
-        let count = u16::try_from(addresses.len()).unwrap().to_be_bytes();
-        let mut answer = query[..2].to_vec();
-        answer.extend([0x81, 0x80 | code, 0, 1, count[0], count[1], 0, 0, 0, 0]);
-        answer.extend(question);
-        for address in addresses {
-            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
-            answer.extend(address.octets());
-        }
-        answer
-    }
 }

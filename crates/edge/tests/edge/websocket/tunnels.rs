@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{HOST, tcp_to};
 use crate::{
-    frames::{self, Client, END_HEADERS, END_STREAM, HEADERS},
+    frames::{self, END_HEADERS, END_STREAM, HEADERS},
     succession::succeed,
     support::{TestEdge, certificate, change, respond, route, site, tcp, tls, to, with_https},
 };
@@ -32,7 +32,7 @@ const MANY: u8 = 100;
 #[tokio::test]
 async fn http2_offers_no_websocket_and_a_client_that_asks_is_told_so() {
     let Bed { edge, ca, origin: _origin, .. } = Bed::new().await;
-    let mut client = Client::silent(edge.https(), &ca, HOST).await;
+    let mut client = frames::silent(edge.https(), &ca, HOST).await;
     client.raw(frames::PREFACE).await;
     client.send(frames::SETTINGS, 0, 0, &frames::settings_payload(&[(1, 0)])).await;
     let offered = client.frame().await.expect("it speaks HTTP/2");
