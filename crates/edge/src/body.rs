@@ -177,6 +177,10 @@ pub(crate) fn observe(body: Body, observer: impl FnOnce(BodyEnd) + 'static) -> B
 }
 
 impl BodyError {
+    fn broken(side: Side, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Broken { side, source: source.into() }
+    }
+
     /// Returns the side on which it arose.
     pub(crate) fn side(&self) -> Side {
         match self {
@@ -328,7 +332,8 @@ impl std::fmt::Debug for Body {
     }
 }
 
-/// See [`incoming`].
+/// See [`incoming`]. hyper takes a reset without an error (`NO_ERROR`) for the end of a body, as one may
+/// follow it (RFC 9113 §8.1). But only the flag `END_STREAM` is an end; without it, something is missing.
 struct OverHttp2 {
     body: Incoming,
     side: Side,
@@ -340,9 +345,16 @@ impl HttpBody for OverHttp2 {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> FramePoll {
         let this = self.get_mut();
-        let polled = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        let broken = |source| BodyError::Broken { side: this.side, source: Box::new(source) };
-        Poll::Ready(polled.map(|frame| frame.map_err(broken)))
+        let side = this.side;
+        Poll::Ready(match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+            Some(frame) => Some(frame.map_err(|error| BodyError::broken(side, error))),
+            None if this.body.is_end_stream() => None,
+            None => {
+                let missing = "the stream was reset before its end";
+                let missing = io::Error::new(io::ErrorKind::UnexpectedEof, missing);
+                Some(Err(BodyError::broken(side, missing)))
+            }
+        })
     }
 
     fn is_end_stream(&self) -> bool {

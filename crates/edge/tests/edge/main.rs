@@ -11,6 +11,7 @@
 
 mod access;
 mod admission;
+mod answers_http2;
 mod balance;
 mod bodies;
 mod caching;
