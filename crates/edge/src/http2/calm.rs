@@ -58,7 +58,11 @@ pub(super) struct Calm {
     incoming: Frames,
     outgoing: Frames,
     budgets: Budgets,
-    /// Whether a head has begun and not ended.
+    /// How many heads have begun.
+    heads: u64,
+    /// Whether the last frame is of a head.
+    is_of_head: bool,
+    /// Whether a head has begun whose last frame has not.
     in_head: bool,
     /// The last stream that the client has opened.
     last_stream: u32,
@@ -104,6 +108,8 @@ impl Calm {
                 windows: budget(WINDOWS),
                 empty: budget(EMPTY),
             },
+            heads: 0,
+            is_of_head: false,
             in_head: false,
             last_stream: 0,
             flood: None,
@@ -116,13 +122,14 @@ impl Calm {
         bytes: &[u8],
         now: impl Fn() -> Instant,
     ) -> Result<(), Flood> {
-        let Self { incoming, budgets, in_head, last_stream, flood, .. } = self;
+        let Self { incoming, budgets, heads, is_of_head, in_head, last_stream, flood, .. } = self;
         incoming.pass(bytes, |frame| {
-            match frame.kind {
-                HEADERS | CONTINUATION => *in_head = frame.flags & END_HEADERS == 0,
-                _ => {}
+            *is_of_head = matches!(frame.kind, HEADERS | CONTINUATION);
+            if *is_of_head {
+                *in_head = frame.flags & END_HEADERS == 0;
             }
             if frame.kind == HEADERS {
+                *heads += 1;
                 *last_stream = frame.stream.max(*last_stream);
             }
             if flood.is_none() {
@@ -143,9 +150,11 @@ impl Calm {
         self.flood.map_or(Ok(()), Err)
     }
 
-    /// Tells whether the client is in the middle of its preface or of a head.
-    pub(super) fn is_in_head(&self) -> bool {
-        self.in_head || self.incoming.is_in_preface()
+    /// Returns the number of the head that the client is in the middle of; its preface is none yet, 0.
+    pub(super) fn head_under_way(&self) -> Option<u64> {
+        let in_last_frame = self.is_of_head && self.incoming.is_in_payload();
+        let in_head = self.in_head || in_last_frame || self.incoming.is_in_preface();
+        in_head.then_some(self.heads)
     }
 
     /// Tells whether a frame may be sent now without breaking another.
@@ -320,17 +329,24 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_open_until_its_last_piece() {
+    fn a_head_is_open_until_its_last_byte() {
         let begun = Instant::now();
         let mut calm = Calm::new(begun);
-        assert!(calm.is_in_head(), "there is no preface yet");
+        assert_eq!(calm.head_under_way(), Some(0), "there is no preface yet");
         calm.received(PREFACE, || begun).unwrap();
-        assert!(!calm.is_in_head());
+        assert_eq!(calm.head_under_way(), None);
         calm.received(&bytes(HEADERS, 0, 7, b"x"), || begun).unwrap();
-        assert!(calm.is_in_head());
-        calm.received(&bytes(CONTINUATION, END_HEADERS, 7, b"x"), || begun).unwrap();
-        assert!(!calm.is_in_head());
-        assert_eq!(calm.last_stream(), 7);
+        assert_eq!(calm.head_under_way(), Some(1));
+        let last = bytes(CONTINUATION, END_HEADERS, 7, b"xy");
+        let (most, rest) = last.split_at(last.len() - 1);
+        calm.received(most, || begun).unwrap();
+        assert_eq!(calm.head_under_way(), Some(1));
+        calm.received(rest, || begun).unwrap();
+        assert_eq!(calm.head_under_way(), None);
+        let next = bytes(HEADERS, END_HEADERS, 9, b"xy");
+        calm.received(&next[..next.len() - 1], || begun).unwrap();
+        assert_eq!(calm.head_under_way(), Some(2), "another one");
+        assert_eq!(calm.last_stream(), 9);
     }
 
     proptest! {
@@ -346,7 +362,7 @@ mod tests {
             let split_ends = split.received(first, || begun);
             let split_ends = split_ends.and(split.received(&wire[first.len()..], || begun));
             prop_assert_eq!(whole_ends, split_ends);
-            prop_assert_eq!(whole.is_in_head(), split.is_in_head());
+            prop_assert_eq!(whole.head_under_way(), split.head_under_way());
         }
     }
 

@@ -100,6 +100,11 @@ impl Frames {
         self.skip == 0 && self.there == 0
     }
 
+    /// Tells whether something of the last frame's payload is missing.
+    pub(super) fn is_in_payload(&self) -> bool {
+        self.skip > 0
+    }
+
     fn wanted(&self) -> usize {
         let frame = self.frame();
         let has_code = frame.kind == RST_STREAM && frame.length >= CODE;

@@ -31,6 +31,8 @@ pub(super) struct Guarded<S> {
     /// How long the preface, and each head, may take.
     head_time: Duration,
     deadline: Deadline,
+    /// The head that the deadline is for.
+    timed: Option<u64>,
     ended_by: Rc<Cell<Option<Flood>>>,
 }
 
@@ -38,13 +40,17 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
     /// Guards a connection; tells `ended_by` why it ended it, if it did.
     pub(super) fn new(stream: S, head_time: Duration, ended_by: Rc<Cell<Option<Flood>>>) -> Self {
         let calm = Calm::new(std::time::Instant::now());
-        Self { stream, calm, head_time, deadline: Deadline::default(), ended_by }
+        Self { stream, calm, head_time, deadline: Deadline::default(), timed: None, ended_by }
     }
 
     /// Is ready when the client takes too long to the end of a head.
     fn poll_head_time(&mut self, cx: &mut Context<'_>) -> Poll<Flood> {
-        if !self.calm.is_in_head() {
+        let head = self.calm.head_under_way();
+        if head != self.timed {
             self.deadline.clear();
+            self.timed = head;
+        }
+        if head.is_none() {
             return Poll::Pending;
         }
         let limit = self.head_time;

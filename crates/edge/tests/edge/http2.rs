@@ -229,6 +229,10 @@ async fn a_client_that_begins_and_goes_no_further_is_let_go() {
     let block = client.block("GET", "/", &[]);
     client.send(HEADERS, END_STREAM, 1, &block).await;
     assert_eq!(client.goaway().await, ENHANCE_YOUR_CALM, "no end of the head");
+    let mut client = fixture.client().await;
+    let head = frames::frame(HEADERS, END_HEADERS | END_STREAM, 1, &block);
+    client.raw(&head[..head.len() - 1]).await;
+    assert_eq!(client.goaway().await, ENHANCE_YOUR_CALM, "no end of its only frame");
     fixture.edge.log_has("main.error.log", "took too long").await;
 }
 
