@@ -240,7 +240,7 @@ pub(crate) fn connection(bytes: &[u8]) {
     };
     for name in before.keys() {
         let ends = is_hop_by_hop(name.as_str()) || is_named(name);
-        let stays = *name == TE && !is_named(name) && has_trailers(text);
+        let stays = *name == TE && has_trailers(text);
         assert_eq!(headers.contains_key(name), !ends || stays);
     }
     assert!(headers.get(TE).is_none_or(|value| value == "trailers"));

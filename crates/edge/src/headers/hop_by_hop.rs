@@ -11,10 +11,11 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if ending.is_empty() {
         return;
     }
+    // Who takes trailers says so in `TE`, and names it in `Connection` (RFC 9110 §10.1.4).
+    let trailers = names(headers, &header::TE, "trailers");
     for name in named_by_connection(headers) {
         headers.remove(name);
     }
-    let trailers = names(headers, &header::TE, "trailers");
     for name in ending {
         headers.remove(name);
     }
