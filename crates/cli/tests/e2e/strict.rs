@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use portway_testkit::origin::{Origin, Speaks};
+use portway_testkit::{
+    frames::client::Client,
+    origin::{Origin, Speaks},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -11,9 +14,11 @@ use tokio::{
 };
 
 use crate::{
-    support::{file, log_line, manager, ok},
+    support::{apply, file, log_line, manager, ok},
     web::Web,
 };
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const SITE: &str = "
 sites:
@@ -75,4 +80,31 @@ async fn limits_and_odd_paths_of_a_site_hold_over_both_protocols() {
     assert!(answer.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&answer));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     log_line(&manager, "main.error.log", "bytes a second").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_for_one_site_is_not_used_for_another_with_its_own_certificate() {
+    let manager = manager().await;
+    let web = Web::of(&manager).await;
+    let text = "sites:\n  one: {hosts: [one.localhost, also.localhost], respond: {body: one}}\n  other: \
+                {hosts: [other.localhost], respond: {body: other}}\n";
+    apply(&manager, text).await;
+    for (host, status) in
+        [("one.localhost", 200), ("also.localhost", 200), ("other.localhost", 421)]
+    {
+        let from = [127, 0, 0, 1].into();
+        let mut stream = web.connect("one.localhost", from, b"http/1.1").await.unwrap();
+        let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
+
+        let stream = web.connect("one.localhost", from, b"h2").await.unwrap();
+        let mut client = Client::silent(stream, host);
+        client.greet(&[]).await.expect("the edge speaks HTTP/2");
+        client.get(1, "/").await;
+        assert_eq!(client.status(1).await, Ok(status), "{host} over HTTP/2");
+    }
+    log_line(&manager, "main.error.log", "the connection was made for one.localhost").await;
 }

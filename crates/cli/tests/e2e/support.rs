@@ -1,9 +1,12 @@
 //! What the tests share: the program, its answers, files, logs and waiting.
 
-use std::{future::Future, path::Path, time::Duration};
+use std::{borrow::Borrow, future::Future, path::Path, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use portway_testkit::manager::{Manager, Ran};
+use portway_testkit::{
+    backend::Backend,
+    manager::{Manager, Ran},
+};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -44,6 +47,17 @@ pub(crate) fn file(manager: &Manager, name: &str, text: &str) -> String {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, text).unwrap();
     path.into_string()
+}
+
+/// Applies a site file of the test, whoever has to be asked.
+pub(crate) async fn apply(manager: &Manager, text: &str) {
+    ok(manager, &["apply", "-f", &file(manager, "sites.yaml", text), "--yes"]).await;
+}
+
+/// Returns targets as a site file lists them.
+pub(crate) fn targets(backends: &[impl Borrow<Backend>]) -> String {
+    let addresses = backends.iter().map(|backend| backend.borrow().address().to_string());
+    format!("[{}]", addresses.collect::<Vec<_>>().join(", "))
 }
 
 /// Waits until a condition gives a value.

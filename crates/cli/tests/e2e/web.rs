@@ -9,11 +9,15 @@ use std::{
 
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, Uri};
+use http::{HeaderMap, Request, Response, Uri, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use portway_testkit::manager::Manager;
+use portway_testkit::{
+    client::{self, Speech},
+    frames::client::Client,
+    manager::Manager,
+};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use serde_json::Value;
 use tokio::{
@@ -25,12 +29,16 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 /// How long one exchange may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The versions of HTTP in which everything holds.
+pub(crate) const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
+
 /// Where requests go, and whom they trust.
 #[derive(Clone)]
 pub(crate) struct Web {
     http: SocketAddr,
     https: SocketAddr,
     root: CertificateDer<'static>,
+    root_pem: String,
 }
 
 /// A request to be sent.
@@ -62,13 +70,14 @@ impl Web {
             http: (Ipv4Addr::LOCALHOST, manager.http_port()).into(),
             https: (Ipv4Addr::LOCALHOST, manager.https_port()).into(),
             root: CertificateDer::from_pem_slice(&root.body).unwrap(),
+            root_pem: root.text(),
         }
     }
 
     /// Returns a client of another edge with certificates of the same root.
     pub(crate) fn at(&self, http: u16, https: u16) -> Self {
         let at = |port| (Ipv4Addr::LOCALHOST, port).into();
-        Self { http: at(http), https: at(https), root: self.root.clone() }
+        Self { http: at(http), https: at(https), ..self.clone() }
     }
 
     /// Begins a request over HTTPS.
@@ -88,6 +97,24 @@ impl Web {
     /// Begins a GET over HTTPS.
     pub(crate) fn get(&self, host: &str, path: &str) -> Ask<'_> {
         self.ask("GET", host, path)
+    }
+
+    /// Returns a client that keeps its connection, for many requests for one host.
+    pub(crate) fn kept(&self, version: Version) -> client::Web {
+        let speech = if version == Version::HTTP_2 {
+            Speech::http2(&self.root_pem)
+        } else {
+            Speech::http1_tls(&self.root_pem)
+        };
+        client::Web::at(self.https, speech.unwrap())
+    }
+
+    /// Opens an HTTP/2 connection on which frames are written by hand, and greets the edge.
+    pub(crate) async fn frames(&self, host: &str) -> Client<TlsStream<TcpStream>> {
+        let stream = self.connect(host, Ipv4Addr::LOCALHOST, b"h2").await.unwrap();
+        let mut client = Client::silent(stream, host);
+        client.greet(&[]).await.expect("the edge speaks HTTP/2");
+        client
     }
 
     /// Opens a TLS connection to be used by hand.
@@ -141,6 +168,12 @@ impl Ask<'_> {
     /// Speaks HTTP/2.
     pub(crate) fn http2(mut self) -> Self {
         self.http2 = true;
+        self
+    }
+
+    /// Speaks a version of HTTP.
+    pub(crate) fn over(mut self, version: Version) -> Self {
+        self.http2 = version == Version::HTTP_2;
         self
     }
 
