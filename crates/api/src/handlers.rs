@@ -3,6 +3,7 @@
 
 mod cache;
 mod drift;
+mod engines;
 mod explain;
 mod history;
 mod join;
@@ -48,6 +49,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(sites::plan, sites::pending))
         .routes(routes!(sites::apply))
         .routes(routes!(sites::export))
+        .routes(routes!(engines::list_engines))
         .routes(routes!(nodes::list_nodes, nodes::create_node))
         .routes(routes!(nodes::show_node, nodes::edit_node, nodes::remove_node))
         .routes(routes!(nodes::activate_node))

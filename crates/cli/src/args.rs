@@ -2,6 +2,7 @@
 
 mod access;
 mod cache;
+mod engines;
 mod explain;
 mod import;
 mod join;
@@ -19,6 +20,7 @@ use clap_complete::Shell;
 pub(crate) use self::{
     access::{CaCommand, CertCommand, KeyCommand, Login, Logout, Setup},
     cache::{CacheCommand, CachePurge},
+    engines::EngineCommand,
     explain::Explain,
     import::{ImportCommand, ImportOptions},
     join::{CloudInitArgs, JoinOptions, JoinTokenCommand},
@@ -120,6 +122,9 @@ pub(crate) enum Command {
     /// Add, show and change nodes: where sites are served
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Show what each engine makes of what a site can have
+    #[command(subcommand)]
+    Engine(EngineCommand),
     /// Show what applying site files would change, or what nodes still lack
     Plan(Plan),
     /// Make sites as site files declare them

@@ -7,6 +7,7 @@ mod cache;
 mod completions;
 mod edge;
 mod edit;
+mod engine;
 mod explain;
 mod generate;
 mod history;
@@ -62,6 +63,7 @@ async fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Whoami => login::whoami(session).await,
         Command::Site(command) => Box::pin(site(session, command)).await,
         Command::Node(command) => Box::pin(node(session, command)).await,
+        Command::Engine(command) => engine::run(session, command).await,
         Command::Plan(args) => plan::plan(session, &args).await,
         Command::Apply(args) if args.dry_run => {
             let wish = plan::Wish::of(&args.rollout);

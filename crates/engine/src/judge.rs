@@ -3,7 +3,7 @@
 use portway_model::{Finding, FindingCode, Location, Remedy, ResourceKind, ResourceRef, Severity};
 use portway_policy::SitePolicy;
 
-use crate::{Bearing, Engine, EngineFacts, Support, Use, snippet, uses};
+use crate::{Engine, EngineFacts, Fit, Setting, Support, Use, snippet, uses};
 
 /// Returns everything that an engine does not carry out exactly, in the order of the site's fields.
 ///
@@ -24,6 +24,16 @@ pub fn judge(engine: &dyn Engine, site: &SitePolicy, facts: &EngineFacts) -> Vec
     findings
 }
 
+/// Returns what helps where a setting is not carried out.
+pub(crate) fn remedy(setting: Setting, fit: Fit) -> Option<String> {
+    let field = setting.field();
+    match fit {
+        Fit::Exact | Fit::Emulated => None,
+        Fit::LeftOut => Some(format!("assign this site to an edge, or remove `{field}`")),
+        Fit::Refused => Some(format!("assign this site to an edge, or change `{field}`")),
+    }
+}
+
 fn finding(
     engine: &dyn Engine,
     site: &SitePolicy,
@@ -31,23 +41,23 @@ fn finding(
     support: &Support,
 ) -> Option<Finding> {
     let (name, field) = (engine.name(), used.setting.field());
-    let (severity, code, text, remedy) = match (support, used.setting.bearing()) {
-        (Support::Exact, _) => return None,
-        (Support::Emulated { differs }, _) => {
-            let text = format!("`{field}` on {name}: {differs}");
-            (Severity::Info, FindingCode::Advice, text, None)
+    let detail = support.detail()?;
+    let fit = support.fit(used.setting.bearing());
+    let (severity, code, text) = match fit {
+        Fit::Exact => return None,
+        Fit::Emulated => {
+            (Severity::Info, FindingCode::Advice, format!("`{field}` on {name}: {detail}"))
         }
-        (Support::Refused { why }, Bearing::Security | Bearing::Essential) => {
-            let text = format!("{name} cannot carry out `{field}`: {why}");
-            let remedy = format!("assign this site to an edge, or change `{field}`");
-            (Severity::Error, FindingCode::Unsupported, text, Some(remedy))
+        Fit::LeftOut => {
+            let text = format!("{name} leaves out `{field}`: {detail}");
+            (Severity::Warning, FindingCode::Unsupported, text)
         }
-        (Support::Refused { why }, Bearing::Preference) => {
-            let text = format!("{name} leaves out `{field}`: {why}");
-            let remedy = format!("assign this site to an edge, or remove `{field}`");
-            (Severity::Warning, FindingCode::Unsupported, text, Some(remedy))
+        Fit::Refused => {
+            let text = format!("{name} cannot carry out `{field}`: {detail}");
+            (Severity::Error, FindingCode::Unsupported, text)
         }
     };
+    let remedy = remedy(used.setting, fit);
     let resource = ResourceRef { kind: ResourceKind::Site, name: site.name.to_string() };
     let at = Location::Field { resource, path: used.at.clone(), source: None };
     let remedy = remedy.map(|text| Remedy { text, action: None });

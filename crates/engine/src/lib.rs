@@ -41,7 +41,7 @@ pub use self::{
         InstallPlan, InstallStep, NoPlan, ProgramPlace, Wanted, offered, package_plan, program_plan,
     },
     judge::judge,
-    matrix::engines_markdown,
+    matrix::{EngineMatrix, MatrixRow, engines_markdown, matrix},
     object::{Extension, Object, Place, Release, ReleaseSite, Rendered, Secrecy},
     os_release::{Family, OsRelease},
     own_log::{AccessLog, OwnLog, access_log, own_log},
@@ -54,6 +54,6 @@ pub use self::{
         Candidate, CandidateError, CandidateFile, Command, Link, Probe, Rights, Steps, Test,
         Workers,
     },
-    support::Support,
+    support::{Fit, Support},
     uses::{Use, Value, uses},
 };

@@ -1,60 +1,106 @@
-//! What every engine makes of every setting, as a page of the documentation. It is made from what the
-//! engines themselves say, so that it cannot say anything else.
+//! What every engine makes of every setting, for the API and as a page of the documentation. It is made
+//! from what the engines themselves say, so that it cannot say anything else.
+
+use portway_model::EngineKind;
 
 use crate::{
-    Bearing, Engine, EngineFacts, Setting, Support,
+    Engine, EngineFacts, Fit, Setting, Support, Version,
     caddy::{self, Caddy},
+    judge,
     nginx::{self, Nginx},
     traefik::{self, Traefik},
 };
 
 const INTRODUCTION: &str = include_str!("matrix/introduction.md");
 
+/// What an engine makes of every setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineMatrix {
+    /// The engine, as nodes have it.
+    pub kind: EngineKind,
+    /// The engine, as people write it.
+    pub name: &'static str,
+    /// The oldest version that is rendered for.
+    pub oldest: Version,
+    /// The version of which this is told, without further modules.
+    pub version: Version,
+    /// Every setting, in the order of the documentation.
+    pub rows: Vec<MatrixRow>,
+}
+
+/// What an engine makes of a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatrixRow {
+    /// Which.
+    pub setting: Setting,
+    /// What becomes of it.
+    pub support: Support,
+}
+
+impl MatrixRow {
+    /// Returns what it comes to for a site.
+    pub const fn fit(&self) -> Fit {
+        self.support.fit(self.setting.bearing())
+    }
+
+    /// Returns what helps where it is not carried out.
+    pub fn remedy(&self) -> Option<String> {
+        judge::remedy(self.setting, self.fit())
+    }
+
+    fn cell(&self) -> String {
+        let detail = self.support.detail().unwrap_or_default();
+        match self.fit() {
+            Fit::Exact => "exact".to_owned(),
+            Fit::Emulated => format!("differs: {detail}"),
+            Fit::LeftOut => format!("left out: {detail}"),
+            Fit::Refused => format!("**refused**: {detail}"),
+        }
+    }
+}
+
+/// Returns what every engine but the edge makes of every setting.
+pub fn matrix() -> [EngineMatrix; 3] {
+    [
+        of(EngineKind::Nginx, &Nginx, &nginx::usual_facts()),
+        of(EngineKind::Caddy, &Caddy, &caddy::usual_facts()),
+        of(EngineKind::Traefik, &Traefik, &traefik::usual_facts()),
+    ]
+}
+
+fn of(kind: EngineKind, engine: &dyn Engine, facts: &EngineFacts) -> EngineMatrix {
+    let row = |setting: &Setting| MatrixRow {
+        setting: *setting,
+        support: engine.support(*setting, facts),
+    };
+    EngineMatrix {
+        kind,
+        name: engine.name(),
+        oldest: engine.oldest(),
+        version: facts.version,
+        rows: Setting::ALL.iter().map(row).collect(),
+    }
+}
+
 /// Returns the page that tells what engines can do.
 pub fn engines_markdown() -> String {
-    let engines: [(&dyn Engine, EngineFacts); 3] = [
-        (&Nginx, nginx::usual_facts()),
-        (&Caddy, caddy::usual_facts()),
-        (&Traefik, traefik::usual_facts()),
-    ];
+    let engines = matrix();
     let mut page = INTRODUCTION.to_owned();
-    push(
-        &mut page,
-        &["setting".to_owned(), "what it is".to_owned()],
-        &engines,
-        |(engine, facts)| format!("{} {}", engine.name(), facts.version),
-    );
+    let heads = engines.iter().map(|engine| format!("{} {}", engine.name, engine.version));
+    push(&mut page, ["setting".to_owned(), "what it is".to_owned()].into_iter().chain(heads));
     page.push_str(&"|---".repeat(2 + engines.len()));
     page.push_str("|\n");
-    for setting in Setting::ALL {
+    for (place, setting) in Setting::ALL.iter().enumerate() {
         let first = [format!("`{}`", setting.field()), setting.doc().to_owned()];
-        push(&mut page, &first, &engines, |(engine, facts)| {
-            cell(engine.support(*setting, facts), setting.bearing())
-        });
+        let cells = engines.iter().filter_map(|engine| engine.rows.get(place));
+        push(&mut page, first.into_iter().chain(cells.map(MatrixRow::cell)));
     }
     page
 }
 
-fn push<'a, T: 'a>(
-    page: &mut String,
-    first: &[String],
-    engines: impl IntoIterator<Item = &'a T>,
-    cell: impl Fn(&T) -> String,
-) {
-    let cells = first.iter().cloned().chain(engines.into_iter().map(cell));
+fn push(page: &mut String, cells: impl Iterator<Item = String>) {
     let row: Vec<String> = cells.map(|cell| cell.replace('|', "\\|")).collect();
     page.extend(["| ", &row.join(" | "), " |\n"]);
-}
-
-fn cell(support: Support, bearing: Bearing) -> String {
-    match (support, bearing) {
-        (Support::Exact, _) => "exact".to_owned(),
-        (Support::Emulated { differs }, _) => format!("differs: {differs}"),
-        (Support::Refused { why }, Bearing::Preference) => format!("left out: {why}"),
-        (Support::Refused { why }, Bearing::Security | Bearing::Essential) => {
-            format!("**refused**: {why}")
-        }
-    }
 }
 
 #[cfg(test)]

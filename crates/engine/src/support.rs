@@ -2,6 +2,21 @@
 
 use std::borrow::Cow;
 
+use crate::Bearing;
+
+/// What an engine's support of a setting comes to for a site that uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It is as on the edge.
+    Exact,
+    /// It is nearly so.
+    Emulated,
+    /// The site is served without it.
+    LeftOut,
+    /// The site is not served.
+    Refused,
+}
+
 /// What becomes of a setting on an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Support {
@@ -29,6 +44,24 @@ impl Support {
     /// Says that it is not carried out.
     pub fn refused(why: impl Into<Cow<'static, str>>) -> Self {
         Self::Refused { why: why.into() }
+    }
+
+    /// Returns how it differs or why it is not carried out.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Exact => None,
+            Self::Emulated { differs: text } | Self::Refused { why: text } => Some(text),
+        }
+    }
+
+    /// Returns what that comes to for a site that uses a setting of this bearing.
+    pub const fn fit(&self, bearing: Bearing) -> Fit {
+        match (self, bearing) {
+            (Self::Exact, _) => Fit::Exact,
+            (Self::Emulated { .. }, _) => Fit::Emulated,
+            (Self::Refused { .. }, Bearing::Preference) => Fit::LeftOut,
+            (Self::Refused { .. }, Bearing::Security | Bearing::Essential) => Fit::Refused,
+        }
     }
 
     /// Tells whether it is not carried out.

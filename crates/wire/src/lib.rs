@@ -8,6 +8,7 @@ pub mod cache;
 pub mod client;
 pub mod deploy;
 pub mod drift;
+pub mod engine;
 pub mod explain;
 pub mod join;
 pub mod logs;

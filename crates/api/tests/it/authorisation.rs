@@ -21,7 +21,7 @@ const OPERATED: Expected = [401, 403, 403, 403, 200];
 /// The machine does not answer.
 const MANAGED: Expected = [401, 403, 403, 403, 409];
 
-const TABLE: [(&str, Expected); 93] = [
+const TABLE: [(&str, Expected); 94] = [
     // Public, and proven by what they carry; here they carry nothing that opens anything.
     ("POST /api/v1/setup", [409; 5]),
     ("POST /api/v1/login", EVERYONE),
@@ -59,6 +59,7 @@ const TABLE: [(&str, Expected); 93] = [
     ("POST /api/v1/apply", [401, 422, 200, 403, 200]),
     ("GET /api/v1/export", KNOWN),
     // Nodes. The bed has no file of nodes.
+    ("GET /api/v1/engines", KNOWN),
     ("GET /api/v1/nodes", OVERSEEN),
     ("POST /api/v1/nodes", [401, 403, 403, 403, 201]),
     ("GET /api/v1/nodes/{node}", OVERSEEN),

@@ -23,6 +23,24 @@ fn sites(word: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_engines_make_of_settings_is_told() {
+    let manager = manager().await;
+    let engines = json(&manager, &["engine", "list"]).await;
+    let names: Vec<&str> = list(&engines).map(|engine| engine["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["nginx", "caddy", "traefik"]);
+    let files = json(&manager, &["engine", "show", "traefik", "--field", "files"]).await;
+    assert!(list(&files).count() > 3);
+    for setting in list(&files) {
+        let is_told = setting["detail"].as_str().is_some_and(|why| why.contains("serves no files"));
+        assert!(is_told && setting["support"] != "exact", "{setting:#}");
+    }
+    let table = ok(&manager, &["engine", "show", "caddy", "--differing"]).await.out;
+    assert!(table.contains("rate_limit") && !table.contains("access.allow"), "{table}");
+    let edge = manager.run_with(&["engine", "show", "edge"], "", &[]).await.unwrap();
+    assert!(edge.err.contains("an edge carries out every setting"), "{}", edge.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plan_tells_an_application_makes_and_a_second_one_changes_nothing() {
     let manager = manager().await;
     let web = Web::of(&manager).await;

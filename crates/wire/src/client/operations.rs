@@ -14,6 +14,7 @@ use crate::{
     cache::{CachePurged, CacheView, PurgeCache},
     deploy::{DeploymentStep, DeploymentView, RevisionProgress, WaitQuery},
     drift::{AdoptNode, Adopted, Adoption, NodeDrift},
+    engine::EngineView,
     explain::{ExplainQuery, Explanation, TryOut},
     logs::{EngineLogQuery, LogLines, LogQuery},
     node::{
@@ -246,6 +247,11 @@ impl Client {
 
 /// Nodes.
 impl Client {
+    /// Lists the engines, with what becomes of every setting there.
+    pub async fn engines(&self) -> Answer<Page<EngineView>> {
+        self.get("/api/v1/engines").await
+    }
+
     /// Lists nodes.
     pub async fn nodes(&self, query: &NodeQuery) -> Answer<Page<NodeView>> {
         self.query("/api/v1/nodes", query).await
