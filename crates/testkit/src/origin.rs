@@ -8,6 +8,8 @@
 //! | `/ws` | 101, then every byte back |
 //! | `/trailers` | the trailers it was sent, as JSON |
 //! | `/duplex` | each piece as it comes, then the trailers it was sent and `grpc-status: 0` |
+//! | `/who` | its name |
+//! | `/slow` | what it was asked, after a while |
 //! | `/gzip` | an answer that says it is compressed |
 //! | any other | what it was asked, as JSON: method, path, headers, body |
 
@@ -21,6 +23,7 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::Poll,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -38,6 +41,9 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tokio_rustls::TlsAcceptor;
+
+/// How long `/slow` takes.
+const SLOWLY: Duration = Duration::from_millis(300);
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -61,6 +67,9 @@ pub struct Origin {
 
 #[derive(Default)]
 struct State {
+    name: &'static str,
+    /// The status with which everything is answered.
+    failing: Option<StatusCode>,
     connections: AtomicUsize,
     open: AtomicUsize,
     produced: Arc<AtomicU64>,
@@ -86,9 +95,13 @@ impl Origin {
 
     /// Starts an origin on an address.
     pub async fn at(address: SocketAddr, speaks: Speaks) -> anyhow::Result<Self> {
+        Self::serve(address, speaks, State::default()).await
+    }
+
+    async fn serve(address: SocketAddr, speaks: Speaks, state: State) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = Some(listener.local_addr()?);
-        let state = Arc::<State>::default();
+        let state = Arc::new(state);
         let shared = Arc::clone(&state);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -97,6 +110,21 @@ impl Origin {
             }
         });
         Ok(Self { address, state, task })
+    }
+
+    /// Starts an origin with a name on a free port of 127.0.0.1.
+    pub async fn named(name: &'static str) -> anyhow::Result<Self> {
+        Self::with(State { name, ..State::default() }).await
+    }
+
+    /// Starts an origin that answers everything with a status.
+    pub async fn failing(status: u16) -> anyhow::Result<Self> {
+        let failing = Some(StatusCode::from_u16(status)?);
+        Self::with(State { failing, ..State::default() }).await
+    }
+
+    async fn with(state: State) -> anyhow::Result<Self> {
+        Self::serve(SocketAddr::from(([127, 0, 0, 1], 0)), Speaks::Http1, state).await
     }
 
     /// Starts an origin on a unix socket.
@@ -199,7 +227,17 @@ impl State {
         let seen = Seen::of(&request);
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen.clone());
         let path = request.uri().path().to_owned();
+        if let Some(status) = self.failing {
+            let mut response = text("failing");
+            *response.status_mut() = status;
+            return response;
+        }
         match path.as_str() {
+            "/who" => text(self.name),
+            "/slow" => {
+                tokio::time::sleep(SLOWLY).await;
+                echo(&seen, request.into_body()).await
+            }
             "/hang" => std::future::pending().await,
             "/events" => one_event(),
             "/ws" => upgrade(request),

@@ -32,7 +32,7 @@ pub(super) fn write(
                 strip(lines, route)?;
             }
             headers::request(lines, &route.filters.request_headers, &at.key("headers"))?;
-            proxy::write(lines, upstream, &at.key("to"))
+            proxy::write(lines, upstream, &route.filters.request_headers, &at.key("to"))
         }
         // Refused before (`support`).
         Action::Split(_) => Ok(()),

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use portway_model::{
     FieldPath,
     site::{
-        Balance, BodyMatch, Ejection, HashKey, Health, HostHeader, HttpProbe, Probe, StatusRange,
-        Sticky, Target, Upstream, WeightedTarget,
+        Balance, BodyMatch, Ejection, HashKey, HeaderEdits, Health, HostHeader, HttpProbe, Probe,
+        StatusRange, Sticky, Target, Upstream, WeightedTarget,
     },
 };
 use portway_policy::Digest;
@@ -20,10 +20,17 @@ use super::{
 };
 use crate::{go_pattern::GoPattern, path::has_whole_escapes};
 
+/// What Caddy itself tells targets.
+const OWN: [&str; 3] = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"];
+
+/// For how many seconds a backup stands in where the site does not say how long failures count.
+const BACKUP_FOR: u64 = 10;
+
 /// Writes an upstream.
 pub(super) fn write(
     lines: &mut Lines<'_>,
     upstream: &Upstream,
+    edits: &HeaderEdits,
     at: &FieldPath,
 ) -> Result<(), Unwritable> {
     lines.from(at);
@@ -37,9 +44,7 @@ pub(super) fn write(
     {
         write_health(lines, health, &at.key("health"))?;
     }
-    if let Some(eject) = &upstream.eject {
-        write_ejection(lines, eject, &at.key("eject"))?;
-    }
+    write_ejection(lines, upstream, &at.key("eject"))?;
     if let Some(most) = most_per_target(upstream) {
         lines.from(&at.key("max_in_flight_per_target"));
         lines.put(number("unhealthy_request_count", most.into()))?;
@@ -55,8 +60,26 @@ pub(super) fn write(
         HostHeader::Set(host) => Word::text(host)?,
     };
     lines.put(Directive::new([Word::ours("header_up"), Word::ours("Host"), host]))?;
+    own_headers(lines, edits)?;
     transport::write(lines, upstream, at)?;
     lines.close();
+    Ok(())
+}
+
+/// Writes the changes of headers that Caddy itself sets when it forwards, after all others.
+fn own_headers(lines: &mut Lines<'_>, edits: &HeaderEdits) -> Result<(), Unwritable> {
+    let HeaderEdits { remove, set, add } = edits;
+    let is_own = |name: &str| OWN.iter().any(|own| own.eq_ignore_ascii_case(name));
+    let removed = remove.iter().map(|name| (format!("-{name}"), name, None));
+    let set = set.iter().map(|(name, value)| (name.clone(), name, Some(value)));
+    let added = add.iter().map(|(name, value)| (format!("+{name}"), name, Some(value)));
+    for (change, name, value) in removed.chain(set).chain(added) {
+        if is_own(name) {
+            let value = value.map(|value| Word::text(value)).transpose()?;
+            let words = [Word::ours("header_up"), Word::from(change)].into_iter();
+            lines.put(Directive::new(words.chain(value)))?;
+        }
+    }
     Ok(())
 }
 
@@ -240,13 +263,23 @@ fn class(range: &str) -> Option<String> {
     (to == format!("{hundred}99")).then(|| format!("{hundred}xx"))
 }
 
+/// Where there are backups, Caddy tries the first target again and again until it is out, so one failure
+/// takes it out.
 fn write_ejection(
     lines: &mut Lines<'_>,
-    eject: &Ejection,
+    upstream: &Upstream,
     at: &FieldPath,
 ) -> Result<(), Unwritable> {
-    let Ejection { failures, within: _, lasts, statuses } = eject;
+    let has_backup = upstream.targets.iter().any(|target| target.backup);
     lines.from(at);
+    let Some(Ejection { failures, within: _, lasts, statuses }) = &upstream.eject else {
+        if has_backup {
+            lines.put(number("max_fails", 1))?;
+            lines.put(seconds("fail_duration", BACKUP_FOR))?;
+        }
+        return Ok(());
+    };
+    let failures = if has_backup { &1 } else { failures };
     lines.put(number("max_fails", (*failures).into()))?;
     lines.put(seconds("fail_duration", lasts.0))?;
     if statuses.is_empty() {

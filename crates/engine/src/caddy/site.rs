@@ -201,6 +201,7 @@ fn write_body(
     for directive in prelude() {
         lines.put(directive)?;
     }
+    oldest_tls(lines, site)?;
     if let Some(blocked) = &site.blocked {
         let body = Word::around("403 Forbidden\n", &blocked.reason, "\n")?;
         lines.put(Directive::new([
@@ -222,6 +223,18 @@ fn write_body(
     }
     lines.close();
     Ok(lines.end())
+}
+
+/// Refuses requests over a connection that was made for another site, which takes older versions.
+fn oldest_tls(lines: &mut Lines<'_>, site: &SitePolicy) -> Result<(), Unwritable> {
+    const OLD: &str = "@portway_old_tls";
+    if site.https.as_ref().is_none_or(|https| https.min_version == TlsVersion::V1_2) {
+        return Ok(());
+    }
+    lines.from(&FieldPath::root().key("https").key("min_version"));
+    let words = [OLD, "vars", "{http.request.tls.version}", "tls1.0", "tls1.1", "tls1.2"];
+    lines.put(Directive::new(words.map(Word::ours)))?;
+    lines.put(respond(OLD, ("421 Misdirected request", "421")))
 }
 
 /// Keeps what the site brings of its own. No two sites share it, so that what Caddy says of it is said of

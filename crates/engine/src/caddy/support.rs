@@ -15,14 +15,10 @@ const SPELLINGS: &str = "reads such paths otherwise than the edge; they are answ
 pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
     use Setting as S;
     match setting {
-        S::HostExact
-        | S::HostWildcard
-        | S::HostIp
+        S::HostIp
         | S::HostAny
         | S::Certificate
-        | S::HttpsRedirect
         | S::TlsMinVersion
-        | S::Http2
         | S::AccessLog
         | S::Blocked
         | S::MaintenanceAllow
@@ -47,7 +43,6 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
         | S::Redirect
         | S::RedirectKeepPath
         | S::Respond
-        | S::Proxy
         | S::TargetTcp
         | S::TargetUnix
         | S::UpstreamHttp2
@@ -66,6 +61,13 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
         | S::PoolMaxConnections
         | S::EjectionStatuses
         | S::WebSocket => Support::Exact,
+        S::HostExact | S::HostWildcard => {
+            Support::emulated("a name with a dot at its end is not known")
+        }
+        S::HttpsRedirect => Support::emulated("the host is repeated as it was sent"),
+        S::Http2 => Support::emulated(
+            "HTTP/3 is offered too, unless Caddy's own configuration says otherwise",
+        ),
         S::HeaderBytes
         | S::HeaderCount
         | S::TargetBytes
@@ -82,7 +84,12 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
         S::LogJson => Support::emulated("Caddy's own fields are logged"),
         S::LogCombined => Support::emulated("Caddy writes JSON"),
         S::LogRotation => rotation(facts),
-        S::Compress => Support::emulated("gzip and Zstandard only, not Brotli"),
+        S::Compress => Support::emulated(
+            "gzip and Zstandard only, not Brotli; answers without a type are compressed too",
+        ),
+        S::Proxy => Support::emulated(
+            "Caddy names itself in `Via`, and guesses a `Content-Type` where an answer has none",
+        ),
         S::Mirror | S::MirrorPercent | S::MirrorMaxBody => {
             Support::refused("Caddy sends no copies of requests")
         }
@@ -90,15 +97,21 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
         S::Split | S::SplitRules | S::SplitSticky => {
             Support::refused("Caddy does not divide requests between upstreams")
         }
-        S::Files => Support::emulated("links that lead out of the folder are followed"),
-        S::CacheControl => Support::emulated("redirects to folders have it too"),
+        S::Files => Support::emulated(
+            "links that lead out of the folder are followed, and a name with a `/` too much or too little is sent on with 308",
+        ),
+        S::CacheControl => Support::emulated(
+            "redirects to folders have it or none, and the index of a single-page application has it where it is asked for itself",
+        ),
         S::Spa => Support::emulated("what the client accepts is read without its preferences"),
         S::Listing => Support::emulated("the page is Caddy's own"),
         S::Precompressed => {
             Support::emulated("a compressed form that is older than its file is sent too")
         }
         S::TargetNames => Support::emulated("names are looked up for each new connection"),
-        S::TargetBackup => Support::emulated("the first target that can be used gets all requests"),
+        S::TargetBackup => Support::emulated(
+            "the first target that can be used gets all requests, and one failure takes it out",
+        ),
         S::HostTarget => Support::emulated("the port is always named"),
         S::TimeoutSilence => Support::emulated("is at least the time until the first byte"),
         S::TimeoutSend => Support::emulated("counts each write, also when the target is only slow"),
@@ -110,7 +123,7 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
         S::HealthHttp => health(facts),
         S::HealthTcp => Support::refused("Caddy asks targets by requests only"),
         S::Ejection => Support::emulated(
-            "a target is out until failures are older than the time it is out, never longer",
+            "a target is out until failures are older than the time it is out, never longer; those of all sites that use it count together",
         ),
         S::Retries => Support::emulated("what failed after it was sent is repeated for GET only"),
         S::RetryBudget => Support::refused("Caddy counts retries of one request only"),
@@ -137,7 +150,9 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
             )
         }
         S::LimitDryRun | S::LimitHeaders => Support::refused("Caddy has no limits of requests"),
-        S::ForwardedHeaders => Support::emulated("`traceparent` is not begun"),
+        S::ForwardedHeaders => Support::emulated(
+            "`X-Forwarded-Port` is the port that Caddy listens on, answers have no `X-Request-Id`, and `traceparent` is not begun",
+        ),
     }
 }
 
@@ -165,6 +180,11 @@ fn by_value(used: &Use<'_>) -> Option<Support> {
         }
         (S::PathRegex, Value::Text(regex)) => refused(GoPattern::like(regex).err()),
         (S::MatchMethods, _) => methods(used),
+        (S::ResponseHeadersRemove, Value::Text(name))
+            if name.eq_ignore_ascii_case("content-type") =>
+        {
+            Some(Support::emulated("Caddy guesses another one"))
+        }
         (
             S::MatchHeaders
             | S::RequestHeadersSet

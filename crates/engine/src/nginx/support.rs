@@ -41,7 +41,6 @@ pub(super) fn of_setting(setting: Setting, facts: &EngineFacts) -> Support {
         | S::RequestHeadersSet
         | S::Proxy
         | S::FilesIndex
-        | S::CacheControl
         | S::Redirect
         | S::TargetTcp
         | S::TargetUnix
@@ -112,9 +111,9 @@ pub(super) fn of_setting(setting: Setting, facts: &EngineFacts) -> Support {
         ),
         S::LimitDryRun => Is::emulated("only where nothing else limits the route"),
         S::LimitHeaders => Is::refused("nginx does not tell what is left"),
-        S::BasicAuth => {
-            Is::emulated("the hash is computed for each request, and the realm is shown in ASCII")
-        }
+        S::BasicAuth => Is::emulated(
+            "the hash is computed for each request, and the realm is shown in ASCII, `off` with a space",
+        ),
         S::MaxBody => Is::emulated(
             "judged before who may; of a body without a length, one byte passes where none may",
         ),
@@ -145,8 +144,9 @@ pub(super) fn of_setting(setting: Setting, facts: &EngineFacts) -> Support {
             "nginx has no signed cookies; `balance: {hash: client}` keeps clients where they are",
         ),
         S::Files => Is::emulated(
-            "symbolic links are never followed; media types are those of a shorter list",
+            "symbolic links are never followed; media types are those of a shorter list; `If-Modified-Since` must be the very time of a file; redirects to folders have `X-Content-Type-Options`",
         ),
+        S::CacheControl => Is::emulated("redirects to folders have it too"),
         S::Spa => Is::emulated("the qualities of `Accept` are not compared"),
         S::Listing => Is::emulated("nginx's own page, never JSON, in one order"),
         S::Precompressed if facts.has("http_gzip_static_module") => {
@@ -157,7 +157,7 @@ pub(super) fn of_setting(setting: Setting, facts: &EngineFacts) -> Support {
             Is::emulated("of a path in an odd spelling only plain characters are kept")
         }
         S::Respond => Is::emulated(
-            "up to 3,000 bytes, without the statuses that mean something else to nginx (300 to 308, 444, 494 to 499)",
+            "up to 3,000 bytes, without the statuses that mean something else to nginx (300 to 308, 444, 494 to 499); an empty one has no type",
         ),
         S::TargetNames => {
             Is::emulated("looked up when nginx starts and reloads, by the machine's name servers")

@@ -26,8 +26,6 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
     match setting {
         S::HostExact
         | S::HostIp
-        | S::HostWildcard
-        | S::HostAny
         | S::Certificate
         | S::TlsMinVersion
         | S::Http2
@@ -45,21 +43,17 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
         | S::RequestHeadersSet
         | S::ResponseHeadersRemove
         | S::ResponseHeadersSet
-        | S::Compress
         | S::MirrorPercent
         | S::MirrorMaxBody
-        | S::Proxy
         | S::Split
         | S::SplitRules
         | S::TargetTcp
         | S::TargetWeight
         | S::UpstreamHttp2
-        | S::UpstreamTls
         | S::UpstreamTlsUnverified
         | S::UpstreamTlsCa
         | S::UpstreamTlsName
         | S::UpstreamClientCertificate
-        | S::HostPreserve
         | S::HostTarget
         | S::HostSet
         | S::TimeoutConnect
@@ -68,7 +62,22 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
         | S::BalanceTwoChoices
         | S::RedirectKeepPath
         | S::WebSocket => Support::Exact,
-        S::HttpsRedirect => Support::emulated("HEAD is sent on with 308 too"),
+        S::HostWildcard | S::HostAny => Support::emulated(
+            "over HTTPS it also answers for names that other sites have for plain HTTP only",
+        ),
+        S::HttpsRedirect => Support::emulated(
+            "HEAD is sent on with 308 too, and the host is repeated as it was sent",
+        ),
+        S::Compress => Support::emulated("answers without a type are compressed too"),
+        S::Proxy => Support::emulated(
+            "where a client takes no compressed answer, Traefik asks for gzip and unpacks it",
+        ),
+        S::UpstreamTls => {
+            Support::emulated("where a target is not trusted, the answer is 500 and not 502")
+        }
+        S::HostPreserve => {
+            Support::emulated("capital letters and a dot at its end are passed on too")
+        }
         S::AccessLog | S::LogJson | S::LogCombined | S::LogRotation => Support::emulated(
             "Traefik logs where and as its own configuration says, and only whether can be chosen",
         ),
@@ -115,7 +124,7 @@ pub(super) fn support(setting: Setting, facts: &EngineFacts) -> Support {
             Support::refused(FILES)
         }
         S::Redirect => Support::emulated(
-            "301 and 302 are for GET, other methods get 308 and 307 in their place, and the other way round",
+            "301 and 302 are for GET, other methods get 308 and 307 in their place, and the other way round; 303 is one of them",
         ),
         S::Respond => Support::refused("Traefik has no fixed answers"),
         S::TargetUnix => Support::refused("Traefik does not reach unix sockets"),
@@ -200,6 +209,16 @@ fn by_value(used: &Use<'_>) -> Option<Support> {
         (S::BasicAuth, _) => users(used),
         (S::RequestHeadersSet | S::ResponseHeadersSet, Value::Pair(_, "")) => {
             Some(Support::refused("Traefik takes an empty value for removal"))
+        }
+        (S::RequestHeadersSet, Value::Pair(name, _))
+            if name.eq_ignore_ascii_case("x-forwarded-for") =>
+        {
+            Some(Support::emulated("the address of the connection is put behind it"))
+        }
+        (S::ResponseHeadersRemove, Value::Text(name))
+            if name.eq_ignore_ascii_case("content-type") =>
+        {
+            Some(Support::emulated("Traefik guesses another one"))
         }
         (S::MaxBody, Value::Number(0)) => Some(Support::refused("Traefik takes 0 for any size")),
         (S::MaxBody, Value::Number(most)) if i64::try_from(most).is_err() => {

@@ -20,6 +20,9 @@ pub(crate) struct Bed {
     folder: tempfile::TempDir,
     plain: Origin,
     h2c: Origin,
+    one: Origin,
+    two: Origin,
+    sick: Origin,
     _unix: Origin,
     tls: Origin,
 }
@@ -47,6 +50,9 @@ impl Bed {
             certificate,
             plain: Origin::tcp(Speaks::Http1).await.unwrap(),
             h2c: Origin::tcp(Speaks::H2c).await.unwrap(),
+            one: Origin::named("one").await.unwrap(),
+            two: Origin::named("two").await.unwrap(),
+            sick: Origin::failing(503).await.unwrap(),
             _unix: Origin::unix(&folder.path().join("app.sock")).unwrap(),
             tls: Origin::tcp(Speaks::Tls(tls)).await.unwrap(),
             folder,
@@ -58,14 +64,17 @@ impl Bed {
         Utf8Path::from_path(self.folder.path()).unwrap()
     }
 
-    /// Writes in what a site speaks of: `@plain`, `@h2c` and `@tls` are ports, `@socket` and `@files` paths,
-    /// `@ca` an authority.
+    /// Writes in what a site speaks of: `@plain`, `@h2c`, `@tls`, `@one`, `@two` and `@sick` are ports, `@socket`
+    /// and `@files` paths, `@ca` an authority.
     pub(crate) fn fill(&self, text: &str) -> String {
         let port = |origin: &Origin| origin.address().unwrap().port().to_string();
         let pem = serde_json::to_string(&self.ca.root_pem()).unwrap();
         text.replace("@plain", &port(&self.plain))
             .replace("@h2c", &port(&self.h2c))
             .replace("@tls", &port(&self.tls))
+            .replace("@one", &port(&self.one))
+            .replace("@two", &port(&self.two))
+            .replace("@sick", &port(&self.sick))
             .replace("@socket", self.folder().join("app.sock").as_str())
             .replace("@files", self.folder().join("files").as_str())
             .replace("\"@ca\"", &pem)

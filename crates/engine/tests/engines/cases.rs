@@ -1,18 +1,20 @@
-//! The table of sites and requests, and what is compared.
+//! The table of sites and requests.
 
-use std::{collections::BTreeMap, fs, path::Path};
-
-use portway_engine::{Engine, EngineFacts, RenderError, Rendered};
-use portway_model::{Id, Site, SiteSpec};
-use portway_policy::{
-    Blocked, CertificateObject, CompileInput, Digest, NodeSettings, SitePolicy, compile,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
 };
-use serde::Deserialize;
+
+use portway_engine::{Engine, EngineFacts, Fit, uses};
+use portway_model::{Id, Site, SiteSpec, site::Route};
+use portway_policy::{Blocked, CompileInput, Digest, NodeSettings, SitePolicy, compile};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    bed::{Bed, Doors},
-    client::{Answer, ask},
+    bed::Bed,
+    told::{Difference, Manner},
 };
 
 /// A set of sites with the requests that are asked.
@@ -32,16 +34,20 @@ pub(crate) struct Case {
     /// Why sites are blocked, by name.
     #[serde(default)]
     blocked: BTreeMap<String, String>,
-    /// The engines that refuse one of the sites.
+    /// The settings that an engine refuses. Their routes are taken away, and their sites where they
+    /// are no route's, for the engine and for the edge beside it.
     #[serde(default)]
-    refused: Vec<String>,
-    /// Headers of answers that are compared.
+    refused: BTreeMap<String, BTreeSet<String>>,
+    /// The sites that an engine holds on this node.
     #[serde(default)]
-    headers: Vec<String>,
-    /// Headers of what the application was asked that are compared.
+    pub(crate) held: BTreeMap<String, BTreeSet<String>>,
+    /// Headers of answers that are compared beside the usual ones, of refusals too.
     #[serde(default)]
-    asked: Vec<String>,
-    requests: Vec<Asked>,
+    pub(crate) headers: Vec<String>,
+    /// What is always so with an engine here.
+    #[serde(default)]
+    pub(crate) manners: BTreeMap<String, Vec<Manner>>,
+    pub(crate) requests: Vec<Asked>,
 }
 
 /// A request.
@@ -60,29 +66,58 @@ pub(crate) struct Asked {
     #[serde(default)]
     pub(crate) tls_1_2: bool,
     /// The status that the edge must answer, so that the table cannot agree on nonsense.
-    expect: Option<u16>,
-    /// Statuses with which engines may differ, never to let someone in.
+    pub(crate) expect: Option<u16>,
+    /// How often it is asked, for what becomes of many.
     #[serde(default)]
-    differs: BTreeMap<String, u16>,
+    pub(crate) many: Option<Many>,
+    /// A text that the body may have.
+    pub(crate) says: Option<String>,
+    /// How engines differ.
+    #[serde(default)]
+    pub(crate) differs: BTreeMap<String, Difference>,
+}
+
+/// Many equal requests, one after the other.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Many {
+    pub(crate) times: usize,
+    /// Cookies are kept from one to the next.
+    #[serde(default)]
+    pub(crate) keeps_cookies: bool,
+    /// It may take a while until they are answered as they should be.
+    #[serde(default)]
+    pub(crate) settles: bool,
+    /// How often each target answers counts, and not only how many of them do.
+    #[serde(default)]
+    pub(crate) counts: bool,
 }
 
 fn get() -> String {
     "GET".to_owned()
 }
 
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance");
+
 /// Returns the cases by name.
 pub(crate) fn all() -> Vec<(String, Case)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
+    let folder = Path::new(FOLDER);
     let mut files: Vec<_> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    let read = |path: &std::path::PathBuf| {
-        let text = fs::read_to_string(path).unwrap();
-        let case = serde_json::from_str(&text)
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        (path.file_stem().unwrap().to_string_lossy().into_owned(), case)
-    };
-    files.iter().map(read).collect()
+    files.retain(|path| path.is_file());
+    let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
+    files.iter().map(|path| (name(path), read(path))).collect()
+}
+
+/// Returns how an engine always differs from the edge.
+pub(crate) fn manners(engine: &str) -> Vec<Manner> {
+    read(&Path::new(FOLDER).join("manners").join(format!("{engine}.json")))
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> T {
+    let text = fs::read_to_string(path).unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Returns a site as nodes are given it.
@@ -115,100 +150,51 @@ impl Case {
         self.sites.iter().map(policy).collect()
     }
 
-    /// Renders the sites; nothing where the engine refuses one and the table says so.
-    pub(crate) fn render(
+    /// Returns what is left of the sites without what an engine refuses, which must be what the table
+    /// says.
+    pub(crate) fn taken(
         &self,
         engine: &dyn Engine,
-        policies: &[SitePolicy],
-        certificates: &BTreeMap<Digest, CertificateObject>,
         facts: &EngineFacts,
-    ) -> Option<Vec<std::sync::Arc<Rendered>>> {
-        let may_refuse = self.refused.iter().any(|name| *name == engine.name().to_lowercase());
-        let rendered: Result<Vec<_>, RenderError> = policies
-            .iter()
-            .map(|site| engine.render_site(site, certificates, facts).map(Into::into))
-            .collect();
-        match rendered {
-            Ok(_) if may_refuse => panic!("{} does not refuse it any more", engine.name()),
-            Ok(rendered) => Some(rendered),
-            Err(RenderError::Refused(_)) if may_refuse => None,
-            Err(error) => panic!("{}: {error}", engine.name()),
-        }
+        sites: Vec<SitePolicy>,
+    ) -> (Vec<SitePolicy>, Vec<String>) {
+        let mut refused = BTreeSet::new();
+        let left = sites.into_iter().filter_map(|site| without(engine, facts, site, &mut refused));
+        let left = left.collect();
+        let said = self.refused.get(&engine.name().to_lowercase()).cloned().unwrap_or_default();
+        let faults = if refused == said {
+            Vec::new()
+        } else {
+            vec![format!("refused is {refused:?}, and {said:?} in the table")]
+        };
+        (left, faults)
     }
+}
 
-    /// Asks both and returns the requests that the edge refuses and the engine answers.
-    pub(crate) async fn let_in(&self, bed: &Bed, edge: Doors, doors: Doors) -> Vec<String> {
-        let mut faults = Vec::new();
-        let is_refused = |answer: &Answer| answer.status.is_none_or(|status| status >= 400);
-        for asked in &self.requests {
-            let wanted = ask(edge, &bed.ca, asked).await;
-            let found = ask(doors, &bed.ca, asked).await;
-            if is_refused(&wanted) && !is_refused(&found) {
-                faults.push(format!("{} {}", asked.method, asked.target));
-            }
+/// Takes away the routes that an engine refuses; the whole site where what it refuses is no route's.
+fn without(
+    engine: &dyn Engine,
+    facts: &EngineFacts,
+    mut site: SitePolicy,
+    refused: &mut BTreeSet<String>,
+) -> Option<SitePolicy> {
+    let mut gone = BTreeSet::new();
+    let mut is_whole = true;
+    for used in uses(&site) {
+        let support = engine.support_of(&used, facts);
+        if support.fit(used.setting.bearing()) != Fit::Refused {
+            continue;
         }
-        faults
+        refused.insert(format!("{:?}", used.setting));
+        let place = |one: &Route| site.routes.iter().position(|route| std::ptr::eq(route, one));
+        match used.route.and_then(place) {
+            Some(route) => {
+                gone.insert(route);
+            }
+            None => is_whole = false,
+        }
     }
-
-    /// Asks both and returns where they differ.
-    pub(crate) async fn compare(
-        &self,
-        bed: &Bed,
-        edge: Doors,
-        engine: &str,
-        doors: Doors,
-    ) -> Vec<String> {
-        let mut faults = Vec::new();
-        for asked in &self.requests {
-            let wanted = ask(edge, &bed.ca, asked).await;
-            let found = ask(doors, &bed.ca, asked).await;
-            let name =
-                format!("{} {} {:?} {:?}", asked.method, asked.target, asked.host, asked.tls);
-            if asked.expect.is_some() && wanted.status != asked.expect {
-                faults.push(format!("{name}: the edge answers {:?}", wanted.status));
-            }
-            match asked.differs.get(engine) {
-                Some(status) if found.status == Some(*status) => continue,
-                Some(status) => faults.push(format!("{name}: {status} was to be expected")),
-                None => {}
-            }
-            let wanted = self.view(asked, &wanted, edge);
-            let found = self.view(asked, &found, doors);
-            if wanted != found {
-                faults.push(format!("{name}:\n  edge:   {wanted:?}\n  engine: {found:?}"));
-            }
-        }
-        faults
-    }
-
-    /// Returns what of an answer is compared.
-    fn view(&self, asked: &Asked, answer: &Answer, doors: Doors) -> Vec<String> {
-        // A refused handshake and a refused request come to the same.
-        let mut view = vec![format!("status {:?}", answer.status)];
-        if answer.status.is_none_or(|status| status >= 400) {
-            let realm = answer.header("www-authenticate").split(',').next().unwrap_or_default();
-            view.push(format!("realm {realm}"));
-            return view;
-        }
-        // A page that says where the way leads is nobody's business.
-        if answer.status.is_some_and(|status| (300..400).contains(&status)) {
-            let location = answer.header("location");
-            view.push(location.replace(&format!(":{}", doors.https.port()), ":PORT"));
-            return view;
-        }
-        for name in &self.headers {
-            view.push(format!("{name}: {}", answer.header(name)));
-        }
-        match serde_json::from_str::<Value>(&answer.body) {
-            Ok(Value::Object(echo)) if echo.contains_key("target") => {
-                view.push(format!("{} {} {}", echo["method"], echo["target"], echo["body"]));
-                for name in &self.asked {
-                    view.push(format!("asked {name}: {}", echo["headers"][name]));
-                }
-            }
-            _ if asked.method == "HEAD" => {}
-            _ => view.push(answer.body.clone()),
-        }
-        view
-    }
+    let routes = std::mem::take(&mut site.routes).into_iter().enumerate();
+    site.routes = routes.filter(|(place, _)| !gone.contains(place)).map(|(_, one)| one).collect();
+    (is_whole && !site.routes.is_empty()).then_some(site)
 }

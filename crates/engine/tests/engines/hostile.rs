@@ -91,8 +91,9 @@ pub(crate) const PAYLOADS: [&str; 72] = [
     "{{ .Env }}",
 ];
 
-/// Routes in which every text that can be free is the mark.
-const ROUTES: [&str; 11] = [
+/// Routes in which every text that can be free is the mark; or, where it begins with a quote, what
+/// stands in the site.
+const ROUTES: [&str; 18] = [
     r#"{"path": "/benign", "match_headers": {"X-A": "benign"}, "match_query": {"benign": "benign"},
      "headers": {"request": {"set": {"X-B": "benign"}, "add": {"X-C": "benign"}, "remove": ["benign"]},
        "response": {"set": {"X-B": "benign"}, "add": {"X-C": "benign"}, "remove": ["benign"]}},
@@ -114,12 +115,25 @@ const ROUTES: [&str; 11] = [
     r#"{"path": "/say", "respond": {"body": "benign", "content_type": "text/x; a=benign"}}"#,
     r#"{"path": "/split", "split": [{"by": [{"header": "X-A", "value": "benign"}], "to": "1"},
        {"weight": 1, "by": [{"cookie": "a", "value": "benign"}], "to": "2"}]}"#,
+    r#"{"path": "/split", "split": [{"name": "benign", "by": [{"header": "benign", "value": "x"}], "to": "1"},
+       {"name": "b", "weight": 1, "by": [{"cookie": "benign", "value": "x"}], "to": "2"}]}"#,
+    r#"{"path": "/mirror", "to": "127.0.0.1:1", "mirror": {"to": {"targets": ["https://127.0.0.1:2"],
+       "host": "benign", "tls": {"server_name": "benign"}}}}"#,
+    r#"{"path": "/limits", "to": "127.0.0.1:1", "rate_limit": {"rate": "5/s", "by": {"header": "benign"}},
+       "connection_limit": {"most": 5, "by": {"header": "benign"}}}"#,
+    r#"{"path": "/tls", "to": {"targets": ["https://127.0.0.1:1"], "tls": {"server_name": "a", "ca": "@ca"}},
+       "cache": {"key": {"headers": ["benign"], "cookies": ["benign"]}}}"#,
+    r#""to": "127.0.0.1:1", "maintenance": {"message": "benign"}"#,
+    r#""to": "127.0.0.1:1", "description": "benign", "tags": ["benign"]"#,
+    r#""to": "127.0.0.1:1", "redirects": [{"from": "/benign", "to": "/benign"},
+       {"from": "/o/benign/*", "to": "/n/benign"}]"#,
 ];
 
 /// Returns a site with one route.
 fn spec(bed: &Bed, route: &str, host: &str) -> String {
-    let https = "\"https\": false";
-    bed.fill(&format!("{{\"hosts\": [\"{host}\"], {https}, \"routes\": [{route}]}}"))
+    let content =
+        if route.starts_with('{') { format!("\"routes\": [{route}]") } else { route.to_owned() };
+    bed.fill(&format!("{{\"hosts\": [\"{host}\"], \"https\": false, {content}}}"))
 }
 
 /// A configuration without its words: names, numbers of words, blocks. Neither order nor text counts.

@@ -1,7 +1,9 @@
 //! Real engines, started with what is rendered for them, and compared with the edge.
 //!
 //! `tests/conformance` holds the table: one file for each set of sites, with the requests that are asked.
-//! Each engine must answer as the edge does, or refuse the site and be named as one that does.
+//! Each engine must answer as the edge does: status, headers, body, and what the application was sent. What an
+//! engine refuses is taken away and stands in the table; where it differs otherwise, the engine's code or its
+//! page must say so, and the table names the difference and who tells it.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,7 +16,10 @@
 mod bed;
 mod cases;
 mod client;
+mod compare;
 mod edge;
 mod hostile;
 mod nginx;
 mod others;
+mod suite;
+mod told;

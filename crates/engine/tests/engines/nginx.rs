@@ -1,15 +1,10 @@
 //! Real nginx, without rights, in a folder of its own.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    process::Stdio,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fs, process::Stdio, sync::Arc};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use portway_engine::{
-    Engine as _, EngineFacts, Layout, Ports, Release, Rendered, Test, TopLevel,
+    Engine, EngineFacts, Layout, Ports, Release, Rendered, Test, TopLevel,
     nginx::{Nginx, usual_facts},
 };
 use portway_model::Location;
@@ -22,6 +17,7 @@ use crate::{
     cases,
     client::ask_by_http2,
     edge::TestEdge,
+    suite::{Node, compare},
 };
 
 const PROGRAM: &str = "/usr/sbin/nginx";
@@ -142,55 +138,41 @@ impl Machine {
         .await;
         child
     }
+}
 
-    pub(crate) fn doors(&self) -> Doors {
+impl Node for Machine {
+    fn engine(&self) -> &'static dyn Engine {
+        &Nginx
+    }
+
+    fn facts(&self) -> &EngineFacts {
+        &self.facts
+    }
+
+    async fn objections(&self, release: &Release) -> Option<String> {
+        self.stage(release);
+        let (sound, said) = self.test(release).await;
+        (!sound).then_some(said)
+    }
+
+    async fn serve(&self, release: &Release) -> Child {
+        self.activate(release);
+        self.start(release).await
+    }
+
+    fn doors(&self) -> Doors {
         let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
         Doors { http: at(self.facts.ports.http), https: at(self.facts.ports.https) }
     }
 
-    pub(crate) fn log(&self) -> String {
+    fn log(&self) -> String {
         fs::read_to_string(self.folder.join("error.log")).unwrap_or_default()
     }
 }
 
-/// Asks nginx and the edge the same, for every case of the table.
 #[tokio::test]
-async fn nginx_answers_as_the_edge_does_or_refuses_the_site() {
-    let only = std::env::var("PORTWAY_CASE").ok();
-    let mut faults = Vec::new();
-    let mut asked = BTreeSet::new();
-    for (name, case) in cases::all() {
-        if only.as_ref().is_some_and(|only| *only != name) {
-            continue;
-        }
-        let bed = Bed::start(&case.files, &["a.example", "*.a.example", "b.example"]).await;
-        let machine = Machine::new(bed.folder()).await;
-        let policies = case.policies(&bed);
-        let certificates = [(bed.certificate.digest(), bed.certificate.clone())].into();
-        let rendered = case.render(&Nginx, &policies, &certificates, &machine.facts);
-        let Some(rendered) = rendered else { continue };
-        let release = machine.release(&rendered, &case.settings);
-        assert!(release.held.is_empty(), "{name}: {:?}", release.held);
-        machine.stage(&release);
-        let (sound, said) = machine.test(&release).await;
-        if !sound {
-            faults.push(format!("{name}: {said}"));
-            continue;
-        }
-        machine.activate(&release);
-        let mut nginx = machine.start(&release).await;
-        let edge = TestEdge::start(policies, &case.settings, &bed.certificate).await;
-        let differences = case.compare(&bed, edge.doors(), "nginx", machine.doors()).await;
-        if !differences.is_empty() {
-            faults.push(format!("{name}:\n{}", differences.join("\n")));
-            faults.extend(only.as_ref().map(|_| machine.log()));
-        }
-        edge.stop().await;
-        nginx.kill().await.unwrap();
-        asked.insert(name);
-    }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert!(!asked.is_empty());
+async fn nginx_answers_as_the_edge_does_or_says_how_not() {
+    compare(async |folder: &Utf8Path| Some(Machine::new(folder).await)).await;
 }
 
 fn rendered(machine: &Machine, name: &str, spec: &str) -> Arc<Rendered> {

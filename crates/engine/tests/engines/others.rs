@@ -1,24 +1,21 @@
-//! Real Caddy and Traefik beside the edge, by the same table as nginx: a request that the edge refuses
-//! is refused there too, or the site is, or the page about engines says otherwise.
+//! Real Caddy and Traefik beside the edge, by the same table as nginx.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::symlink, process::Stdio, sync::Arc};
+use std::{fs, os::unix::fs::symlink, process::Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use portway_engine::{
-    Engine, EngineFacts, Layout, Ports, Probe, Release, RenderError, Rendered,
+    Engine, EngineFacts, Layout, Ports, Probe, Release, Version,
     caddy::{self, Caddy},
     traefik::{self, Traefik},
 };
-use portway_policy::NodeSettings;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, Command},
 };
 
 use crate::{
-    bed::{Bed, Doors, eventually, free_port, put},
-    cases,
-    edge::TestEdge,
+    bed::{Doors, eventually, free_port, put},
+    suite::{Node, compare},
 };
 
 /// A machine with an engine of the Python environment.
@@ -27,6 +24,34 @@ struct Machine {
     facts: EngineFacts,
     top_level: String,
     argv: Vec<String>,
+}
+
+impl Node for Machine {
+    fn engine(&self) -> &'static dyn Engine {
+        self.engine
+    }
+
+    fn facts(&self) -> &EngineFacts {
+        &self.facts
+    }
+
+    async fn objections(&self, _: &Release) -> Option<String> {
+        // Their own tests are tried in `live`.
+        None
+    }
+
+    async fn serve(&self, release: &Release) -> Child {
+        self.start(release).await
+    }
+
+    fn doors(&self) -> Doors {
+        let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        Doors { http: at(self.facts.ports.http), https: at(self.facts.ports.https) }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
 }
 
 impl Machine {
@@ -67,7 +92,7 @@ impl Machine {
         fs::create_dir_all(layout.reached_by.parent().unwrap()).unwrap();
         symlink(release.path(layout), &layout.reached_by).unwrap();
         let folder = layout.top_level.parent().unwrap();
-        let log = fs::File::create(self.log()).unwrap();
+        let log = fs::File::create(self.log_file()).unwrap();
         let child = Command::new(&layout.program)
             .args(&self.argv)
             .env("HOME", folder)
@@ -84,13 +109,8 @@ impl Machine {
         child
     }
 
-    fn log(&self) -> Utf8PathBuf {
+    fn log_file(&self) -> Utf8PathBuf {
         self.facts.layout.top_level.with_file_name("engine.log")
-    }
-
-    fn doors(&self) -> Doors {
-        let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        Doors { http: at(self.facts.ports.http), https: at(self.facts.ports.https) }
     }
 }
 
@@ -116,11 +136,25 @@ fn facts(folder: &Utf8Path, name: &str, usual: EngineFacts) -> Option<EngineFact
     };
     let ports =
         Ports { addresses: Vec::new(), http: free_port(), https: free_port(), probe: free_port() };
-    Some(EngineFacts { layout, ports, ..usual })
+    let version = version_of(&layout.program);
+    Some(EngineFacts { version, layout, ports, ..usual })
 }
 
-/// Returns a program of the Python environment, which may be missing except on CI.
+/// Returns the version that a program tells of itself.
+fn version_of(program: &Utf8Path) -> Version {
+    let output = std::process::Command::new(program).arg("version").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let words = text.split_whitespace().map(|word| word.trim_start_matches("Version:"));
+    let mut versions = words.filter_map(|word| word.parse().ok());
+    versions.next().unwrap_or_else(|| panic!("no version in {text}"))
+}
+
+/// Returns a program of the Python environment, which may be missing except on CI; or the one that
+/// `PORTWAY_TEST_PROGRAM` names (such as `PORTWAY_TEST_CADDY`), for another version.
 fn program(name: &str) -> Option<Utf8PathBuf> {
+    if let Ok(other) = std::env::var(format!("PORTWAY_TEST_{}", name.to_ascii_uppercase())) {
+        return Some(other.into());
+    }
     let environment = std::env::var("PORTWAY_PYTHON_ENV")
         .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../.venv").to_owned());
     let path = Utf8PathBuf::from(environment).join("bin").join(name);
@@ -128,77 +162,12 @@ fn program(name: &str) -> Option<Utf8PathBuf> {
     path.exists().then_some(path)
 }
 
-/// What Caddy answers and the edge does not, as the page about engines says.
-const CADDY: &[(&str, &str)] = &[
-    // What a client accepts is read without its preferences.
-    ("applications", "GET /users"),
-    // A file asked for as a folder leads to the file.
-    ("files", "GET /sub/deep/file.txt/"),
-    // Links that lead out of the folder are followed.
-    ("files", "GET /out/passwd"),
-    ("files", "GET /passwd"),
-    // A connection that was made for another certificate is used.
-    ("https", "GET /x"),
-    // It is no separator in a request, and is passed on escaped.
-    ("paths", "GET /a#b"),
-];
-
-/// What Traefik answers and the edge does not, as the page about engines says.
-const TRAEFIK: &[(&str, &str)] = &[
-    // A connection that was made for another certificate is used.
-    ("https", "GET /x"),
-];
-
 #[tokio::test]
-async fn caddy_lets_nobody_in_whom_the_edge_refuses() {
-    compare(Machine::caddy, CADDY).await;
+async fn caddy_answers_as_the_edge_does_or_says_how_not() {
+    compare(async |folder: &Utf8Path| Machine::caddy(folder)).await;
 }
 
 #[tokio::test]
-async fn traefik_lets_nobody_in_whom_the_edge_refuses() {
-    compare(Machine::traefik, TRAEFIK).await;
-}
-
-async fn compare(machine: fn(&Utf8Path) -> Option<Machine>, known: &[(&str, &str)]) {
-    let only = std::env::var("PORTWAY_CASE").ok();
-    let (mut faults, mut refused, mut asked) = (Vec::new(), Vec::new(), 0);
-    for (about, case) in cases::all() {
-        if only.as_ref().is_some_and(|only| *only != about) {
-            continue;
-        }
-        let bed = Bed::start(&case.files, &["a.example", "*.a.example", "b.example"]).await;
-        let Some(machine) = machine(bed.folder()) else { return };
-        let policies = case.policies(&bed);
-        let certificates = [(bed.certificate.digest(), bed.certificate.clone())].into();
-        let rendered = policies.iter().map(|site| {
-            machine.engine.render_site(site, &certificates, &machine.facts).map(Arc::new)
-        });
-        let Ok(rendered) = rendered.collect::<Result<Vec<Arc<Rendered>>, RenderError>>() else {
-            refused.push(about);
-            continue;
-        };
-        let release = release(&machine, &rendered, &case.settings);
-        if !release.held.is_empty() {
-            // Who is behind a trusted proxy is not known there.
-            assert!(!case.settings.trusted_proxies.is_empty(), "{about}: {:?}", release.held);
-            refused.push(about);
-            continue;
-        }
-        let mut engine = machine.start(&release).await;
-        let edge = TestEdge::start(policies, &case.settings, &bed.certificate).await;
-        for fault in case.let_in(&bed, edge.doors(), machine.doors()).await {
-            if !known.contains(&(about.as_str(), fault.as_str())) {
-                faults.push(format!("{about}: {fault}"));
-            }
-        }
-        edge.stop().await;
-        engine.kill().await.unwrap();
-        asked += 1;
-    }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert!(asked > 2, "only {asked} sets were taken, refused: {refused:?}");
-}
-
-fn release(machine: &Machine, sites: &[Arc<Rendered>], settings: &NodeSettings) -> Release {
-    machine.engine.render_node(sites, settings, &BTreeMap::new(), &machine.facts).unwrap()
+async fn traefik_answers_as_the_edge_does_or_says_how_not() {
+    compare(async |folder: &Utf8Path| Machine::traefik(folder)).await;
 }

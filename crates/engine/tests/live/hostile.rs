@@ -1,5 +1,7 @@
 //! Texts that try to be more than texts, in every field that takes one.
 
+use std::sync::OnceLock;
+
 use portway_policy::{Blocked, CompileInput, SitePolicy};
 use serde_json::{Value, json};
 
@@ -195,10 +197,71 @@ pub(crate) const FIELDS: &[(&str, Field)] = &[
         "health.host",
         |x| json!({"to": {"targets": ["1", "2"], "health": {"path": "/h", "host": x}}}),
     ),
+    ("maintenance", |x| json!({"to": "5000", "maintenance": {"message": x}})),
+    ("mirror.host", |x| json!({"to": "5000", "mirror": {"to": {"targets": ["5001"], "host": x}}})),
+    (
+        "mirror.server_name",
+        |x| json!({"to": "5000", "mirror": {"to": {"targets": ["https://a"], "tls": {"server_name": x}}}}),
+    ),
+    ("rate_limit", |x| json!({"to": "5000", "rate_limit": {"rate": "5/s", "by": {"header": x}}})),
+    (
+        "connection_limit",
+        |x| json!({"to": "5000", "connection_limit": {"most": 5, "by": {"header": x}}}),
+    ),
+    (
+        "redirects.from",
+        |x| json!({"to": "5000", "redirects": [{"from": format!("/o{x}"), "to": "/new"}]}),
+    ),
+    (
+        "redirects.from below",
+        |x| json!({"to": "5000", "redirects": [{"from": format!("/o{x}/*"), "to": "/new"}]}),
+    ),
+    (
+        "redirects.to",
+        |x| json!({"to": "5000", "redirects": [{"from": "/old", "to": format!("/{x}")}]}),
+    ),
+    ("split header", |x| split(&json!({"header": "X-A", "value": x}))),
+    ("split header name", |x| split(&json!({"header": x, "value": "v"}))),
+    ("split cookie", |x| split(&json!({"cookie": "a", "value": x}))),
+    ("split cookie name", |x| split(&json!({"cookie": x, "value": "v"}))),
+    (
+        "split.name",
+        |x| json!({"split": [{"name": x, "weight": 1, "to": "5000"}, {"weight": 1, "to": "5001"}]}),
+    ),
+    (
+        "split.sticky",
+        |x| json!({"split": {"sticky": {"cookie": x}, "sides": [{"weight": 1, "to": "5000"}, {"weight": 1, "to": "5001"}]}}),
+    ),
+    ("hash cookie", |x| json!({"to": {"targets": ["1", "2"], "balance": {"hash": {"cookie": x}}}})),
+    ("tls.ca", |x| tls(&json!({"ca": pem(x).0}))),
+    ("tls.client_certificate", |x| {
+        tls(&json!({"client_certificate": pem(x).0, "client_key": pem("").1}))
+    }),
+    ("tls.client_key", |x| tls(&json!({"client_certificate": pem("").0, "client_key": pem(x).1}))),
+    ("cache.key", |x| json!({"to": "5000", "cache": {"key": {"headers": [x], "cookies": [x]}}})),
+    ("description", |x| json!({"to": "5000", "description": x, "tags": [x]})),
     ("log", |x| json!({"to": "5000", "log": x})),
     ("host of the site", |x| json!({"hosts": [x], "to": "5000"})),
     ("name of the log", |x| json!({"routes": [{"path": "/", "to": "5000", "log": x}]})),
 ];
+
+fn split(rule: &Value) -> Value {
+    json!({"split": [{"weight": 1, "by": [rule], "to": "5000"}, {"weight": 1, "to": "5001"}]})
+}
+
+fn tls(settings: &Value) -> Value {
+    json!({"to": {"targets": ["https://a"], "tls": settings}})
+}
+
+/// Returns a certificate and its key in PEM, each behind a text.
+fn pem(text: &str) -> (String, String) {
+    static MADE: OnceLock<(String, String)> = OnceLock::new();
+    let (certificate, key) = MADE.get_or_init(|| {
+        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    });
+    (format!("{text}\n{certificate}"), format!("{text}\n{key}"))
+}
 
 /// A site with a hostile text.
 pub(crate) struct Case {

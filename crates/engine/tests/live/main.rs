@@ -15,5 +15,6 @@ mod client;
 mod counts;
 mod hostile;
 mod origin;
+mod running;
 mod secure;
 mod traefik;

@@ -7,7 +7,6 @@ use portway_policy::{Blocked, CompileInput, SitePolicy};
 use crate::{
     bed::{Bed, Certificates, refusal, site},
     client::{get, send},
-    hostile::cases,
     origin,
 };
 
@@ -366,29 +365,4 @@ fn a_router_that_is_not_taken_fails_the_test() {
     let findings = Traefik.read_test_output(&log, &release);
     let of_site = findings.iter().find(|finding| finding.code == FindingCode::Held);
     assert!(of_site.is_some_and(|finding| format!("{:?}", finding.at).contains("shop")), "{log}");
-}
-
-/// Every text stays in its place: each router is taken, and Traefik tells of the same rules, services
-/// and middlewares as were written.
-#[test]
-fn hostile_texts_stay_texts() {
-    let Some(mut bed) = bed() else { return };
-    let (mut refused, mut taken) = (0, Vec::new());
-    for case in cases() {
-        match refusal(&Traefik, &case.site, &bed.facts) {
-            Some(_) => refused += 1,
-            None => taken.push(case.site),
-        }
-    }
-    eprintln!("{} hostile sites taken, {refused} refused in words", taken.len());
-    assert!(taken.len() > 800, "{}", taken.len());
-    let release = bed.release(&Traefik, &taken, &Certificates::new());
-    bed.put(&release);
-    let text = String::from_utf8(release.entry.bytes().to_vec()).unwrap();
-    assert!(!text.contains("{{"));
-    start(&mut bed, &release);
-    for case in cases().iter().filter(|case| case.field == "blocked") {
-        let host = case.site.hosts[0].to_string();
-        assert_eq!(get(bed.facts.ports.http, &host, "/").status, 403, "{:?}", case.payload);
-    }
 }
