@@ -1,6 +1,7 @@
 //! Sites on machines with other engines that are reached over SSH, from the first look at them to their
 //! removal.
 
+mod acceptance;
 mod care;
 mod drain;
 mod drift;

@@ -35,6 +35,13 @@ impl Engine {
         }
     }
 
+    pub(crate) fn probe(&self) -> u16 {
+        match self {
+            Self::Nginx(nginx) => nginx.probe(),
+            Self::Other(peer) => peer.probe(),
+        }
+    }
+
     pub(crate) fn top_level(&self) -> Utf8PathBuf {
         match self {
             Self::Nginx(nginx) => nginx.top_level(),
@@ -61,6 +68,13 @@ impl Machine {
 
     pub(crate) fn with(engine: Engine) -> Self {
         Self { engine, sshd: Sshd::run().unwrap() }
+    }
+
+    /// Has its nginx read what somebody wrote there by hand.
+    pub(crate) fn nginx_reads_anew(&self) {
+        let Engine::Nginx(nginx) = &self.engine else { panic!("it has no nginx") };
+        let pid = rustix::process::Pid::from_raw(i32::try_from(nginx.pid()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
     }
 
     /// Returns its nginx.
@@ -139,10 +153,22 @@ async fn apply(
 }
 
 pub(crate) async fn get(port: u16, host: &str, path: &str) -> Option<(u16, String)> {
+    ask(port, host, path, &[]).await
+}
+
+/// Asks for a page with more headers. Returns status and body.
+pub(crate) async fn ask(
+    port: u16,
+    host: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Option<(u16, String)> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let asked = async {
         let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n");
+        let lines = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        let lines = lines.collect::<String>();
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n{lines}\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.ok()?;
