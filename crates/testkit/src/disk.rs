@@ -24,15 +24,13 @@ impl SmallDisk {
     /// Mounts one on a folder, which is made. `size` is for example `4m`.
     pub fn mount(folder: &Utf8Path, size: &str) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
-        let options = format!("size={size},mode=0755");
-        let output = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs", folder.as_str()])
-            .output()
-            .context("`mount` cannot be run")?;
-        if !output.status.success() {
-            bail!("{folder} cannot be mounted: {}", String::from_utf8_lossy(&output.stderr));
-        }
+        mount(folder, &format!("size={size},mode=0755"))?;
         Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Gives it another size, also where one was taken away by hand.
+    pub fn resize(&self, size: &str) -> anyhow::Result<()> {
+        mount(&self.folder, &format!("remount,size={size}"))
     }
 
     /// Writes until not a byte is left.
@@ -49,6 +47,17 @@ impl SmallDisk {
     pub fn empty(&self) -> anyhow::Result<()> {
         Ok(fs::remove_file(self.folder.join(FILLING))?)
     }
+}
+
+fn mount(folder: &Utf8Path, options: &str) -> anyhow::Result<()> {
+    let output = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", options, "tmpfs", folder.as_str()])
+        .output()
+        .context("`mount` cannot be run")?;
+    if !output.status.success() {
+        bail!("{folder} cannot be mounted: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
 }
 
 impl Drop for SmallDisk {

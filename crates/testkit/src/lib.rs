@@ -10,6 +10,7 @@ pub mod collector;
 pub mod corpus;
 pub mod disk;
 pub mod frames;
+pub mod gate;
 pub mod manager;
 pub mod names;
 pub mod nginx;

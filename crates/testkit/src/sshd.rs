@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{
+    gate::Gate,
     port::Port,
     processes::{ProcessTable, command},
 };
@@ -44,6 +45,7 @@ pub struct SshdOptions {
     host_keys: Vec<&'static str>,
     small: Option<&'static str>,
     before: Vec<String>,
+    has_gate: bool,
 }
 
 /// A server that runs. Its sessions end with it when it is dropped.
@@ -69,7 +71,13 @@ pub struct Agent {
 
 impl Default for SshdOptions {
     fn default() -> Self {
-        Self { lines: Vec::new(), host_keys: vec!["ed25519"], small: None, before: Vec::new() }
+        Self {
+            lines: Vec::new(),
+            host_keys: vec!["ed25519"],
+            small: None,
+            before: Vec::new(),
+            has_gate: false,
+        }
     }
 }
 
@@ -103,8 +111,15 @@ impl SshdOptions {
         self
     }
 
+    /// Has a [`Gate`] before all that is run.
+    #[must_use]
+    pub fn with_gate(mut self) -> Self {
+        self.has_gate = true;
+        self
+    }
+
     /// Starts the server, and waits until it listens.
-    pub fn start(self) -> anyhow::Result<Sshd> {
+    pub fn start(mut self) -> anyhow::Result<Sshd> {
         let folder = tempfile::Builder::new().prefix("portway-sshd-").tempdir()?;
         let base = Utf8PathBuf::from_path_buf(folder.path().canonicalize()?)
             .map_err(|path| anyhow!("{} is not readable", path.display()))?;
@@ -120,6 +135,11 @@ impl SshdOptions {
             before: self.before,
             process: None,
         };
+        if self.has_gate {
+            let folder = sshd.gate_folder();
+            Gate::make(&folder)?;
+            self.lines.push(format!("ForceCommand {}", Gate::command(&folder)));
+        }
         sshd.make_keys()?;
         sshd.configure(&self.lines)?;
         sshd.start()?;
@@ -244,6 +264,21 @@ impl Sshd {
     /// Returns the process id of the server, whose sessions are its children.
     pub fn pid(&self) -> anyhow::Result<u32> {
         self.process.as_ref().map(Child::id).context("the server does not run")
+    }
+
+    /// Returns the gate before all that is run; see [`SshdOptions::with_gate`].
+    pub fn gate(&self) -> Gate {
+        Gate::in_folder(self.gate_folder())
+    }
+
+    /// Has something go wrong at a step of what is done from now on. `strike` is lines of shell; at 0, the
+    /// steps are only counted. Nothing is struck twice.
+    pub fn strike_at(&self, step: usize, strike: &str) -> anyhow::Result<()> {
+        self.gate().arm(self.pid()?, step, strike)
+    }
+
+    fn gate_folder(&self) -> Utf8PathBuf {
+        self.base.join("gate")
     }
 
     /// Returns what the server has written to its log.

@@ -13,6 +13,7 @@ mod plans;
 mod probes;
 mod rollouts;
 mod snippets;
+mod steps;
 mod two_managers;
 mod waves;
 mod ways_in;

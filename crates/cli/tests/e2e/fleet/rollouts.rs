@@ -40,16 +40,24 @@ impl Bed {
 
     /// Does the same with a manager that runs.
     pub(super) async fn of(manager: Manager, count: usize, small: &[usize]) -> Self {
-        let (mut machines, mut disks) = (Vec::new(), BTreeMap::new());
-        for number in 1..=count {
-            let machine = Machine::start();
+        let machines = (0..count).map(|_| Machine::start()).collect();
+        Self::with_machines(manager, machines, small).await
+    }
+
+    /// Does the same with machines that run.
+    pub(super) async fn with_machines(
+        manager: Manager,
+        machines: Vec<Machine>,
+        small: &[usize],
+    ) -> Self {
+        let mut disks = BTreeMap::new();
+        for (number, machine) in (1..).zip(&machines) {
             if small.contains(&number) {
                 let home = machine.engine.folder().join("portway");
                 disks.insert(number, SmallDisk::mount(&home, "128m").unwrap());
             }
             let name = format!("web-{number}");
             machine.add(&manager, &name, &["--group", "all", "--host-key", &machine.pin()]).await;
-            machines.push(machine);
         }
         Self { manager, disks, machines }
     }
