@@ -4,10 +4,10 @@
 //! Sessions are resumed by tickets. Their keys are the edge's, not a site's: a ticket only resumes
 //! under the server name it was made for, and no site asks for client certificates.
 
+mod kept;
 mod stream;
 
 use std::{
-    collections::HashMap,
     io,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -32,6 +32,7 @@ use tokio::{
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
+use self::kept::Kept;
 pub(crate) use self::stream::TlsStream;
 use crate::content::{Content, HostEntry, LOOKS, LoadError, TlsChoice};
 
@@ -42,8 +43,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// with that.
 const TICKETS: usize = 1;
 
-/// The number of configurations at which unused ones are first looked for.
-const FIRST_SWEEP: usize = 256;
+/// As many configurations are kept for sure while their sites are asked for, and at most twice as many. Each
+/// takes a few KiB with its certificate and key; one that is not there is made anew from the disk.
+const CONFIGS: usize = 2048;
 
 /// Makes TLS connections of TCP connections.
 pub(crate) struct TlsAcceptor {
@@ -52,12 +54,7 @@ pub(crate) struct TlsAcceptor {
     tickets: Arc<dyn ProducesTickets>,
     /// Answers with an alert instead of a certificate.
     refusing: Arc<ServerConfig>,
-    configs: Mutex<Configs>,
-}
-
-struct Configs {
-    by_choice: HashMap<TlsChoice, Arc<ServerConfig>>,
-    sweep_at: usize,
+    configs: Mutex<Kept<TlsChoice, Arc<ServerConfig>>>,
 }
 
 /// What is known of a TLS connection.
@@ -145,7 +142,7 @@ impl TlsAcceptor {
             tickets: aws_lc_rs::Ticketer::new()?,
             refusing: Arc::new(refusing),
             provider,
-            configs: Mutex::new(Configs { by_choice: HashMap::new(), sweep_at: FIRST_SWEEP }),
+            configs: Mutex::new(Kept::new(CONFIGS)),
         })
     }
 
@@ -234,8 +231,8 @@ impl TlsAcceptor {
     }
 
     async fn config(&self, choice: TlsChoice) -> Result<Arc<ServerConfig>, CertificateError> {
-        if let Some(config) = self.configs().by_choice.get(&choice) {
-            return Ok(Arc::clone(config));
+        if let Some(config) = self.configs().get(choice) {
+            return Ok(config);
         }
         let key = self.load(choice.certificate).await?;
         let resolver = Arc::new(SingleCertAndKey::from(key));
@@ -243,9 +240,8 @@ impl TlsAcceptor {
         config.ticketer = Arc::clone(&self.tickets);
         config.alpn_protocols = alpn(choice.http2);
         let config = Arc::new(config);
-        let mut configs = self.configs();
-        configs.sweep(&self.content);
-        configs.by_choice.insert(choice, Arc::clone(&config));
+        let is_held = |choice: &TlsChoice| self.content.holds_certificate(choice.certificate);
+        self.configs().put(choice, Arc::clone(&config), is_held);
         Ok(config)
     }
 
@@ -266,19 +262,8 @@ impl TlsAcceptor {
         error
     }
 
-    fn configs(&self) -> std::sync::MutexGuard<'_, Configs> {
+    fn configs(&self) -> std::sync::MutexGuard<'_, Kept<TlsChoice, Arc<ServerConfig>>> {
         self.configs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Configs {
-    /// Forgets configurations of certificates that are no longer held, each time their number
-    /// has doubled.
-    fn sweep(&mut self, content: &Content) {
-        if self.by_choice.len() >= self.sweep_at {
-            self.by_choice.retain(|choice, _| content.holds_certificate(choice.certificate));
-            self.sweep_at = FIRST_SWEEP.max(self.by_choice.len() * 2);
-        }
     }
 }
 

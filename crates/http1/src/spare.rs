@@ -5,8 +5,9 @@ use std::cell::RefCell;
 
 use http::HeaderMap;
 
-/// How many maps a thread keeps, and for how many headers at most.
-const MOST: usize = 8;
+/// How many maps a thread keeps, and for how many headers at most. Requests come in bursts: as many as
+/// connections are ready at once are read one after the other, and answered one after the other.
+const MOST: usize = 64;
 const LARGEST: usize = 64;
 
 thread_local! {

@@ -9,8 +9,9 @@ use bytes::{Bytes, BytesMut};
 
 use super::{KEPT, LARGEST_READ};
 
-/// How much a thread keeps: pieces for heads and small bodies, and pieces for large reads.
-const MOST_SMALL: usize = 16;
+/// How much a thread keeps: pieces for heads and small bodies, of which as many are in use at once as
+/// connections are ready at once, and pieces for large reads.
+const MOST_SMALL: usize = 64;
 const MOST_LARGE: usize = 4;
 
 thread_local! {
