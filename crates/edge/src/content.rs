@@ -9,6 +9,8 @@ mod compile;
 mod conditions;
 #[cfg(test)]
 mod lookups;
+#[cfg(test)]
+mod made;
 mod mirror;
 mod reading;
 mod routes;

@@ -9,23 +9,20 @@ use std::{
 };
 
 use portway_model::{
-    ByteSize, Id, Site,
-    site::{
-        Action, Filters, HeaderEdits, Limits, LogSettings, Match, PathMatch, PathRules, Respond,
-        Route, Snippets,
-    },
+    Id, Site,
+    site::{Match, PathMatch},
 };
-use portway_policy::{Digest, FORMAT, NodeSettings, SitePolicy, StickyKey};
+use portway_policy::{Digest, NodeSettings};
 use regex::Regex;
 
 use super::{
     CompiledSite,
-    compile::{Ground, compile},
+    made::compiled,
     routes::{HostTable, Located},
     snapshot::{HostEntry, Snapshot},
     state::Head,
 };
-use crate::{balance::Moment, canonical};
+use crate::canonical;
 
 /// How many sites or routes there are. Around 100 hash tables of the kind used here grow.
 const COUNTS: [usize; 4] = [1, 99, 101, 10_000];
@@ -416,46 +413,4 @@ fn holds(route: &Match, request: &http::request::Parts) -> bool {
             .query
             .iter()
             .all(|(name, value)| query.split('&').any(|pair| pair == format!("{name}={value}")))
-}
-
-fn compiled((number, routes): (usize, &Vec<Match>)) -> Arc<CompiledSite> {
-    let policy = SitePolicy {
-        format: FORMAT,
-        id: id(number),
-        name: format!("s{number}").parse().unwrap(),
-        hosts: Vec::new(),
-        https: None,
-        log: LogSettings::default(),
-        routes: routes.iter().cloned().map(route).collect(),
-        limits: Limits::default(),
-        paths: PathRules::default(),
-        snippets: Snippets::default(),
-        maintenance: None,
-        blocked: None,
-        guard: None,
-    };
-    let (runtime, key) = (Arc::default(), StickyKey::new([0; 32]));
-    let ground = Ground { runtime: &runtime, key: &key, now: Moment::ZERO };
-    Arc::new(compile(policy, &ground).unwrap_or_else(|e| panic!("{e:?}")))
-}
-
-fn route(matches: Match) -> Route {
-    let respond = Respond { status: 200, body: String::new(), content_type: "a/b".into() };
-    Route {
-        matches,
-        log: "main".parse().unwrap(),
-        filters: Filters {
-            access: None,
-            max_body: ByteSize(1),
-            strip_prefix: false,
-            request_headers: HeaderEdits::default(),
-            response_headers: HeaderEdits::default(),
-            compress: false,
-            mirror: None,
-            rate_limits: Vec::new(),
-            connection_limit: None,
-            cache: None,
-        },
-        action: Action::Respond(respond),
-    }
 }

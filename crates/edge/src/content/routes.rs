@@ -233,14 +233,10 @@ impl Located {
 
 #[cfg(test)]
 mod tests {
-    use portway_model::{
-        Id, ResourceKind,
-        site::{Action, Filters, LogSettings, Match, Respond, Route},
-    };
-    use portway_policy::{FORMAT, SitePolicy};
+    use portway_model::{ResourceKind, site::Match};
 
     use super::*;
-    use crate::content::compile::{Ground, compile};
+    use crate::content::made::compiled;
 
     #[test]
     fn prefixes_are_whole_segments_and_the_longest_comes_first() {
@@ -301,54 +297,20 @@ mod tests {
     }
 
     fn table(sites: &[&[(&str, &[&str])]]) -> HostTable {
-        let site = |routes: &&[(&str, &[&str])]| {
-            let policy = SitePolicy {
-                format: FORMAT,
-                id: Id::from_uuid(uuid::Uuid::now_v7()),
-                name: "a".parse().unwrap(),
-                hosts: vec![],
-                https: None,
-                log: LogSettings::default(),
-                routes: routes.iter().map(|(path, methods)| route(path, methods)).collect(),
-                limits: portway_model::site::Limits::default(),
-                paths: portway_model::site::PathRules::default(),
-                snippets: portway_model::site::Snippets::default(),
-                maintenance: None,
-                blocked: None,
-                guard: None,
-            };
-            let (runtime, key) = (Arc::default(), portway_policy::StickyKey::new([0; 32]));
-            let now = crate::balance::Moment::ZERO;
-            let ground = Ground { runtime: &runtime, key: &key, now };
-            Arc::new(compile(policy, &ground).unwrap_or_else(|e| panic!("{e:?}")))
+        let matches = |routes: &&[(&str, &[&str])]| -> Vec<Match> {
+            routes.iter().map(|(path, methods)| written(path, methods)).collect()
         };
-        HostTable { sites: sites.iter().map(site).collect() }
+        let sites: Vec<_> = sites.iter().map(matches).collect();
+        HostTable { sites: sites.iter().enumerate().map(compiled).collect() }
     }
 
-    fn route(path: &str, methods: &[&str]) -> Route {
+    fn written(path: &str, methods: &[&str]) -> Match {
         let path = match path.split_once(':').unwrap() {
             ("e", path) => PathMatch::Exact(path.into()),
             ("r", path) => PathMatch::Regex(path.into()),
             (_, path) => PathMatch::Prefix(path.parse().unwrap()),
         };
         let methods = methods.iter().map(ToString::to_string).collect();
-        let respond = Respond { status: 200, body: String::new(), content_type: "a/b".into() };
-        Route {
-            matches: Match { path, methods, headers: [].into(), query: [].into() },
-            log: "main".parse().unwrap(),
-            filters: Filters {
-                access: None,
-                max_body: portway_model::ByteSize(1),
-                strip_prefix: false,
-                request_headers: portway_model::site::HeaderEdits::default(),
-                response_headers: portway_model::site::HeaderEdits::default(),
-                compress: false,
-                mirror: None,
-                rate_limits: Vec::new(),
-                connection_limit: None,
-                cache: None,
-            },
-            action: Action::Respond(respond),
-        }
+        Match { path, methods, headers: [].into(), query: [].into() }
     }
 }

@@ -363,15 +363,7 @@ async fn what_another_route_of_the_site_changes_is_taken_away_too() {
 
 #[tokio::test]
 async fn an_answer_that_is_under_way_while_its_resource_changes_is_not_kept() {
-    let gate = Arc::new(Semaphore::new(0));
-    let origin = Planned::start({
-        let gate = Arc::clone(&gate);
-        move |asked| {
-            let plan = Plan::of(numbered(asked), MINUTE);
-            if asked.before == 0 { plan.gated(&gate) } else { plan }
-        }
-    })
-    .await;
+    let (origin, gate) = Planned::whose_first_answer_waits(MINUTE).await;
     let edge = Arc::new(edge_before(&origin, Cache::default()).await);
     let first = tokio::spawn({
         let edge = Arc::clone(&edge);

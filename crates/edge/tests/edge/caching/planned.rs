@@ -97,6 +97,19 @@ impl Planned {
         Self::start(move |asked| Plan::of(numbered(asked), headers)).await
     }
 
+    /// Starts one that numbers its answers; the first waits at a gate.
+    pub(crate) async fn whose_first_answer_waits(
+        headers: &'static [(&'static str, &'static str)],
+    ) -> (Self, Arc<Semaphore>) {
+        let gate = Arc::new(Semaphore::new(0));
+        let own = Arc::clone(&gate);
+        let shape = move |asked: &Asked| {
+            let plan = Plan::of(numbered(asked), headers);
+            if asked.before == 0 { plan.gated(&own) } else { plan }
+        };
+        (Self::start(shape).await, gate)
+    }
+
     pub(crate) async fn start(shape: impl Fn(&Asked) -> Plan + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -71,15 +71,7 @@ async fn nobody_waits_for_what_is_for_somebody_else() {
 
 #[tokio::test]
 async fn nobody_waits_longer_than_the_rules_say() {
-    let gate = Arc::new(Semaphore::new(0));
-    let origin = Planned::start({
-        let gate = Arc::clone(&gate);
-        move |asked| {
-            let plan = Plan::of(numbered(asked), MINUTE);
-            if asked.before == 0 { plan.gated(&gate) } else { plan }
-        }
-    })
-    .await;
+    let (origin, gate) = Planned::whose_first_answer_waits(MINUTE).await;
     let edge = Arc::new(edge_before(&origin, Cache { wait: Seconds(1), ..Cache::default() }).await);
     let first = tokio::spawn({
         let edge = Arc::clone(&edge);
@@ -122,15 +114,7 @@ async fn who_says_nothing_waits_for_nobody_who_says_who_they_are() {
 
 #[tokio::test]
 async fn when_the_one_that_asked_goes_away_another_one_asks() {
-    let gate = Arc::new(Semaphore::new(0));
-    let origin = Planned::start({
-        let gate = Arc::clone(&gate);
-        move |asked| {
-            let plan = Plan::of(numbered(asked), MINUTE);
-            if asked.before == 0 { plan.gated(&gate) } else { plan }
-        }
-    })
-    .await;
+    let (origin, _gate) = Planned::whose_first_answer_waits(MINUTE).await;
     let edge =
         Arc::new(edge_before(&origin, Cache { wait: Seconds(60), ..Cache::default() }).await);
     let http = edge.http();
