@@ -3,15 +3,17 @@
 //! purpose (`gather`, `ahead`), in memory that is bounded (`store`).
 
 mod ahead;
+mod bounds;
+mod error;
 mod file;
 mod gather;
+mod observed;
 mod pace;
 mod store;
 mod tee;
 
 use std::{
     cell::Cell,
-    future::Future,
     io,
     pin::Pin,
     rc::Rc,
@@ -23,13 +25,15 @@ use bytes::{Buf, Bytes};
 use http::{HeaderValue, Method, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
 
-use self::{ahead::Ahead, file::FileBody, store::Kept};
+use self::{ahead::Ahead, file::FileBody, observed::Observing, store::Kept};
 pub(crate) use self::{
     ahead::ahead,
+    bounds::{limited, silence_limited},
+    error::{BodyError, Side, chain},
     file::{Piece, Slice, of_file, read, read_at_once},
     gather::gather,
+    observed::{BodyEnd, BodyOutcome, observe},
     pace::{Pace, paced},
     store::Memory,
     tee::{Copy, tee},
@@ -51,80 +55,6 @@ enum Inner {
     Observed(Box<dyn Observing>),
     /// What arrives bit by bit.
     Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError>>>),
-}
-
-/// The side on which something went wrong; it alone decides status, retry and blame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// The client or its network.
-    Client,
-    /// The upstream.
-    Upstream,
-    /// The edge itself, its machine or its files.
-    Edge,
-}
-
-/// Why a body broke off.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BodyError {
-    /// A connection broke or spoke nonsense.
-    #[error("the body from the {side} broke off")]
-    Broken {
-        /// Who sent it.
-        side: Side,
-        /// What the connection says.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// Nothing arrived for too long.
-    #[error("nothing arrived from the {side} for {} seconds", after.as_secs())]
-    Silent {
-        /// Who sent nothing.
-        side: Side,
-        /// How long it was waited for.
-        after: Duration,
-    },
-    /// It came slower than it must.
-    #[error("the client sent less than {rate} bytes a second of the body")]
-    TooSlow {
-        /// The least bytes in a second.
-        rate: u64,
-    },
-    /// More than is allowed.
-    #[error("the body is larger than {limit} bytes")]
-    TooLarge {
-        /// What is allowed.
-        limit: u64,
-    },
-    /// A file could not be read to its end.
-    #[error("cannot read the file that is being sent")]
-    File(#[source] io::Error),
-    /// A file became shorter after its length was promised.
-    #[error("the file became shorter while it was sent")]
-    Truncated,
-    /// A coder failed.
-    #[error("cannot compress the answer")]
-    Compress(#[source] io::Error),
-}
-
-/// How a body ended; see [`observe`].
-#[derive(Debug)]
-pub(crate) struct BodyEnd {
-    /// The bytes that passed.
-    pub(crate) bytes: u64,
-    /// Whether they are all.
-    pub(crate) outcome: BodyOutcome,
-}
-
-/// Whether a body passed wholly.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum BodyOutcome {
-    /// To its end.
-    Complete,
-    /// It broke off on a side, for a reason.
-    Broken(Side, String),
-    /// The reader went away before the end.
-    Abandoned,
 }
 
 /// Returns a body of these bytes.
@@ -156,49 +86,6 @@ pub(crate) fn fit(method: &Method, response: Response<Body>) -> Response<Body> {
         parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }
     Response::from_parts(parts, empty())
-}
-
-/// Returns a body that fails once more than `limit` bytes have passed.
-pub(crate) fn limited(body: Body, limit: u64) -> Body {
-    Body::new(Limited { body, limit, left: limit })
-}
-
-/// Returns a body that fails when `side` sends nothing for as long as `after` while the reader
-/// waits. A reader that is slow itself never makes it fail.
-pub(crate) fn silence_limited(body: Body, after: Duration, side: Side) -> Body {
-    Body::new(SilenceLimited { body, after, side, timer: None })
-}
-
-/// Returns a body that tells `observer`, exactly once, how it ended: after its last byte, at its
-/// error, or when it is dropped.
-pub(crate) fn observe(body: Body, observer: impl FnOnce(BodyEnd) + 'static) -> Body {
-    let expected = body.size_hint().exact();
-    Body(Inner::Observed(Box::new(Observed { body, bytes: 0, expected, observer: Some(observer) })))
-}
-
-impl BodyError {
-    fn broken(side: Side, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Broken { side, source: source.into() }
-    }
-
-    /// Returns the side on which it arose.
-    pub(crate) fn side(&self) -> Side {
-        match self {
-            Self::Broken { side, .. } | Self::Silent { side, .. } => *side,
-            Self::TooSlow { .. } | Self::TooLarge { .. } => Side::Client,
-            Self::File(_) | Self::Truncated | Self::Compress(_) => Side::Edge,
-        }
-    }
-}
-
-impl std::fmt::Display for Side {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Client => "client",
-            Self::Upstream => "upstream",
-            Self::Edge => "edge",
-        })
-    }
 }
 
 /// What a body returns when it is polled.
@@ -366,236 +253,18 @@ impl HttpBody for OverHttp2 {
     }
 }
 
-/// See [`limited`].
-struct Limited {
-    body: Body,
-    limit: u64,
-    left: u64,
-}
-
-impl HttpBody for Limited {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> FramePoll {
-        let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
-            let Some(left) = this.left.checked_sub(length(data)) else {
-                // Nothing of the body may be read after the error.
-                this.body = empty();
-                return Poll::Ready(Some(Err(BodyError::TooLarge { limit: this.limit })));
-            };
-            this.left = left;
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// See [`silence_limited`].
-struct SilenceLimited {
-    body: Body,
-    after: Duration,
-    side: Side,
-    /// Made at the first wait and re-armed at each further one.
-    timer: Option<Timer>,
-}
-
-struct Timer {
-    sleep: Pin<Box<Sleep>>,
-    armed: bool,
-}
-
-impl HttpBody for SilenceLimited {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> FramePoll {
-        let this = self.get_mut();
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            if let Some(timer) = &mut this.timer {
-                timer.armed = false;
-            }
-            return Poll::Ready(frame);
-        }
-        let timer = this.timer.get_or_insert_with(|| Timer {
-            sleep: Box::pin(sleep_until(Instant::now() + this.after)),
-            armed: true,
-        });
-        if !timer.armed {
-            timer.sleep.as_mut().reset(Instant::now() + this.after);
-            timer.armed = true;
-        }
-        ready!(timer.sleep.as_mut().poll(cx));
-        Poll::Ready(Some(Err(BodyError::Silent { side: this.side, after: this.after })))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// What [`observe`] wraps a body in, whoever the observer is.
-trait Observing {
-    fn inner(&mut self) -> &mut Body;
-    fn poll(&mut self, cx: &mut Context<'_>) -> FramePoll;
-    fn is_ended(&self) -> bool;
-    fn size(&self) -> SizeHint;
-    fn sent(&mut self, bytes: u64);
-    fn broke(&mut self, error: &BodyError);
-}
-
-/// See [`observe`].
-struct Observed<F: FnOnce(BodyEnd)> {
-    body: Body,
-    bytes: u64,
-    /// The length promised at the start: a connection reads no further than that.
-    expected: Option<u64>,
-    observer: Option<F>,
-}
-
-impl<F: FnOnce(BodyEnd)> Observed<F> {
-    fn end(&mut self, outcome: BodyOutcome) {
-        if let Some(observer) = self.observer.take() {
-            observer(BodyEnd { bytes: self.bytes, outcome });
-        }
-    }
-}
-
-impl<F: FnOnce(BodyEnd)> Observing for Observed<F> {
-    fn inner(&mut self) -> &mut Body {
-        &mut self.body
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> FramePoll {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => self.bytes += frame.data_ref().map_or(0, length),
-            Some(Err(error)) => self.broke(error),
-            None => self.end(BodyOutcome::Complete),
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_ended(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-
-    fn sent(&mut self, bytes: u64) {
-        self.bytes += bytes;
-        self.body.sent(bytes);
-    }
-
-    fn broke(&mut self, error: &BodyError) {
-        self.end(BodyOutcome::Broken(error.side(), chain(error)));
-    }
-}
-
-impl<F: FnOnce(BodyEnd)> Drop for Observed<F> {
-    fn drop(&mut self) {
-        let whole = self.body.is_end_stream() || self.expected == Some(self.bytes);
-        self.end(if whole { BodyOutcome::Complete } else { BodyOutcome::Abandoned });
-    }
-}
-
-/// Returns an error with its causes in one line, for logs.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 fn length(data: &Bytes) -> u64 {
     u64::try_from(data.remaining()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::sync::mpsc;
+    use std::time::Duration;
 
     use futures_util::stream;
     use http_body_util::{BodyExt as _, StreamBody};
 
     use super::*;
-
-    #[tokio::test]
-    async fn a_body_within_its_limit_passes_and_one_beyond_fails() {
-        assert_eq!(read(limited(chunks(&["abc", "de"]), 5)).await.unwrap(), "abcde");
-        let error = read(limited(chunks(&["abc", "de"]), 4)).await.unwrap_err();
-        assert!(matches!(error, BodyError::TooLarge { limit: 4 }));
-        assert_eq!(error.side(), Side::Client);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn silence_ends_a_body_and_slow_but_steady_bytes_do_not() {
-        let seconds = Duration::from_secs;
-        let steady = |pause| {
-            let ticks = stream::unfold(0, move |n| async move {
-                tokio::time::sleep(pause).await;
-                (n < 3).then(|| (Ok(Frame::data(Bytes::from_static(b"x"))), n + 1))
-            });
-            Body::new(StreamBody::new(Box::pin(ticks)))
-        };
-        let body = silence_limited(steady(seconds(50)), seconds(60), Side::Upstream);
-        assert_eq!(read(body).await.unwrap(), "xxx");
-        let body = silence_limited(steady(seconds(61)), seconds(60), Side::Upstream);
-        let error = read(body).await.unwrap_err();
-        assert_eq!(error.side(), Side::Upstream);
-        assert_eq!(error.to_string(), "nothing arrived from the upstream for 60 seconds");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_reader_is_not_mistaken_for_a_silent_sender() {
-        let mut body = silence_limited(chunks(&["a", "b"]), Duration::from_secs(1), Side::Upstream);
-        body.frame().await.unwrap().unwrap();
-        tokio::time::sleep(Duration::from_secs(100)).await;
-        assert!(body.frame().await.unwrap().is_ok());
-    }
-
-    #[tokio::test]
-    async fn the_observer_learns_how_a_body_ended() {
-        let end = |read_frames: usize, body: Body| async move {
-            let (tell, told) = mpsc::channel();
-            let mut body = observe(body, move |end| tell.send(end).unwrap());
-            for _ in 0..read_frames {
-                if let Some(frame) = body.frame().await {
-                    drop(frame);
-                }
-            }
-            drop(body);
-            let end = told.recv().unwrap();
-            assert!(told.recv().is_err(), "told twice");
-            (end.bytes, end.outcome)
-        };
-        assert_eq!(end(3, chunks(&["ab", "c"])).await, (3, BodyOutcome::Complete));
-        assert_eq!(end(1, chunks(&["ab", "c"])).await, (2, BodyOutcome::Abandoned));
-        assert_eq!(end(1, full("abc")).await, (3, BodyOutcome::Complete));
-        assert_eq!(end(0, empty()).await, (0, BodyOutcome::Complete));
-        let (bytes, outcome) = end(3, limited(chunks(&["ab", "c"]), 2)).await;
-        assert_eq!(bytes, 2);
-        assert!(matches!(outcome, BodyOutcome::Broken(Side::Client, _)));
-    }
 
     #[test]
     fn head_and_statuses_without_content_get_no_body() {

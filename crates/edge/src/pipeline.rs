@@ -1,33 +1,26 @@
 //! The way of a request through the edge, written once, as a list: see [`stages`].
 
 mod gates;
+mod place;
+mod rules;
 
-use std::{
-    pin::{Pin, pin},
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body as _;
 use ipnet::IpNet;
-use portway_http1::Kind;
 use portway_telemetry::access::Stage;
 use tracing::Instrument as _;
 
 use crate::{
-    access::{self, Denied},
     actions,
     admission::{Admitted, Kind as LimitKind},
     balance::Pick,
     body::{self, Body},
-    canonical::{self, HostName, RequestFault, RequestHost, RequestPath, Spellings},
+    canonical::{HostName, RequestHost, RequestPath, Spellings},
     compress,
-    content::{
-        CompiledRoute, CompiledSite, HostEntry, HostTable, LOOKS, LoadError, Located, Reading,
-    },
-    exchange::{Exchange, Refusal, content_length},
+    content::{CompiledRoute, CompiledSite, Located},
+    exchange::{Exchange, Refusal},
     headers::Origin,
     metrics::Limited,
     pages::{self, Fault},
@@ -35,12 +28,9 @@ use crate::{
     ready,
     request_id::REQUEST_ID,
     stall::Patience,
-    waited::{Step, waited},
+    waited::Step,
     worker::{Connection, Shared, Worker},
 };
-
-/// What is answered to methods that are not forwarded.
-const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// How a request arrived.
 #[derive(Debug)]
@@ -271,7 +261,7 @@ async fn stages(
         Way::Through(passed) => passed,
         Way::Answered(response) => return Ok(Outcome::Answer(response)),
     };
-    let (site, route) = (&located.site, located.route().ok_or_else(no_route)?);
+    let (site, route) = (&located.site, located.route().ok_or_else(place::no_route)?);
     let Admitted { flight, told, tried: _ } = admitted.unwrap_or_default();
     exchange.counts_in(flight);
     let body = if has_body {
@@ -300,288 +290,44 @@ pub(crate) async fn pass<'a>(
     arrived: &Arrived,
 ) -> Result<Way<'a>, Refusal> {
     witness.enters(Stage::Read);
-    let inbound = understand(connection, origin, parts)?;
+    let inbound = place::understand(connection, origin, parts)?;
     witness.understood(inbound.host_value.as_ref(), &inbound.path);
     witness.enters(Stage::Method);
-    refuse_method(&inbound.parts.method)?;
+    rules::refuse_method(&inbound.parts.method)?;
     witness.enters(Stage::Host);
-    let (entry, table) = match find_host(shared, &inbound, witness).await {
+    let (entry, table) = match place::find_host(shared, &inbound, witness).await {
         Err(_) if ready::is_asked(&inbound) => return Ok(Way::Answered(ready::answer(shared))),
         found => found?,
     };
-    let (site, located) = find_site(&table, &inbound)?;
+    let (site, located) = place::find_site(&table, &inbound)?;
     witness.found_site(&site);
     arrived.patience.set(site.limits.write_stall);
     witness.enters(Stage::Head);
-    limit_head(&inbound.parts, arrived, &site.limits.reading)?;
+    rules::limit_head(&inbound.parts, arrived, &site.limits.reading)?;
     witness.enters(Stage::Path);
-    refuse_odd_path(&table, &inbound, &site, located.as_ref())?;
+    place::refuse_odd_path(&table, &inbound, &site, located.as_ref())?;
     witness.enters(Stage::Connection);
-    refuse_misdirected(shared, &inbound, &entry)?;
+    rules::refuse_misdirected(shared, &inbound, &entry)?;
     witness.enters(Stage::Blocked);
-    refuse_blocked(&site)?;
+    rules::refuse_blocked(&site)?;
     witness.enters(Stage::Https);
-    if let Some(response) = redirect_to_https(shared, &inbound, &site) {
+    if let Some(response) = rules::redirect_to_https(shared, &inbound, &site) {
         return Ok(Way::Answered(response));
     }
     witness.enters(Stage::Maintenance);
     gates::refuse_in_maintenance(&site, inbound.origin.client)?;
     witness.enters(Stage::Route);
-    let located = located.ok_or_else(no_route)?;
-    let route = located.route().ok_or_else(no_route)?;
+    let located = located.ok_or_else(place::no_route)?;
+    let route = located.route().ok_or_else(place::no_route)?;
     witness.found_route(route);
     witness.enters(Stage::Access);
-    check_access(shared, &inbound, route, witness).await?;
+    rules::check_access(shared, &inbound, route, witness).await?;
     witness.enters(Stage::Limit);
     let admitted = gates::admit(shared, &inbound, &located.site, route, witness)?;
     witness.enters(Stage::Body);
-    limit_body(&inbound, route, has_body)?;
+    rules::limit_body(&inbound, route, has_body)?;
     witness.enters(route.action.stage());
     Ok(Way::Through(Passed { inbound, located, admitted }))
-}
-
-/// One canonical host and path, computed once.
-fn understand<'a>(
-    connection: &'a Connection,
-    origin: &'a Origin,
-    parts: Parts,
-) -> Result<Box<Inbound<'a>>, Refusal> {
-    let host = canonical::host(&parts).map_err(bad_request)?;
-    let host_value = host_value(&host, parts.headers.get(header::HOST));
-    let (path, spellings) = RequestPath::of(&parts.uri).map_err(bad_request)?;
-    Ok(Box::new(Inbound {
-        connection,
-        origin,
-        host,
-        host_value,
-        path,
-        spellings,
-        parts,
-        upgrade: false,
-    }))
-}
-
-fn bad_request(fault: RequestFault) -> Refusal {
-    Refusal::of_request(Fault::BadRequest(fault), fault.to_string())
-}
-
-/// Returns a host as it stands in headers: what was sent, where that is its one form.
-fn host_value(host: &RequestHost, sent: Option<&HeaderValue>) -> Option<HeaderValue> {
-    if host.name == HostName::Nothing {
-        return None;
-    }
-    let sent = sent.filter(|sent| sent.to_str().is_ok_and(|text| host.is_written(text)));
-    // The text of a host is a header's value.
-    sent.cloned().or_else(|| HeaderValue::try_from(host.to_string()).ok())
-}
-
-/// A tunnel by CONNECT is a forward proxy's, and TRACE shows credentials to scripts.
-fn refuse_method(method: &Method) -> Result<(), Refusal> {
-    if matches!(*method, Method::CONNECT | Method::TRACE) {
-        let reason = format!("the method {method} is not forwarded");
-        return Err(Refusal::of_request(Fault::MethodNotAllowed { allow: METHODS }, reason));
-    }
-    Ok(())
-}
-
-/// The sites that answer to the host, and their routes.
-async fn find_host(
-    shared: &Shared,
-    inbound: &Inbound<'_>,
-    witness: &mut impl Witness,
-) -> Result<(Arc<HostEntry>, Arc<HostTable>), Refusal> {
-    let content = &shared.content;
-    let local = inbound.connection.local.ip().to_canonical();
-    let mut last = LoadError::Gone;
-    // A site may be replaced between its look-up and its first load; then the newer one counts.
-    for _ in 0..LOOKS {
-        let entry = content.snapshot().find(&inbound.host.name, local).map(Arc::clone);
-        let entry = entry.ok_or_else(no_site)?;
-        let waits = |time| witness.waits(Step::Load, time);
-        let loaded = waited(pin!(content.table(&entry)), waits).await;
-        match loaded {
-            Ok(table) => return Ok((entry, table)),
-            Err(error) => last = error,
-        }
-        if !matches!(last, LoadError::Gone) {
-            break;
-        }
-    }
-    Err(Refusal::of_edge(Fault::Internal, body::chain(&last)))
-}
-
-/// The site, and its route unless none takes the request. Sites without HTTPS are not there for
-/// who comes by TLS.
-fn find_site(
-    table: &HostTable,
-    inbound: &Inbound<'_>,
-) -> Result<(Arc<CompiledSite>, Option<Located>), Refusal> {
-    let tls = inbound.connection.tls.is_some();
-    let serves = |site: &CompiledSite| !tls || site.https.is_some();
-    // Read as the upstream will read it, so that no spelling of a path leads past its rules.
-    let path = canonical::decode(inbound.path.as_str()).map_err(bad_request)?;
-    let located = table.find(&path, &inbound.parts, serves);
-    let site = match &located {
-        Some(located) => &located.site,
-        None => table.sites.iter().find(|site| serves(site)).ok_or_else(no_site)?,
-    };
-    Ok((Arc::clone(site), located))
-}
-
-/// A spelling that programs understand differently is refused unless the site allows it; and then
-/// every way to read it must lead to the same route, so that none leads past its rules.
-fn refuse_odd_path(
-    table: &HostTable,
-    inbound: &Inbound<'_>,
-    site: &CompiledSite,
-    located: Option<&Located>,
-) -> Result<(), Refusal> {
-    if inbound.spellings.is_empty() {
-        return Ok(());
-    }
-    if let Some(fault) = inbound.spellings.refused_by(site.paths) {
-        return Err(bad_request(fault));
-    }
-    let tls = inbound.connection.tls.is_some();
-    for reading in
-        canonical::readings(inbound.path.as_str(), inbound.spellings).map_err(bad_request)?
-    {
-        let other = table.find(&reading, &inbound.parts, |site| !tls || site.https.is_some());
-        if !Located::are_same(other.as_ref(), located) {
-            return Err(bad_request(RequestFault::TwoRoutes));
-        }
-    }
-    Ok(())
-}
-
-/// The head was read as the most generous site would have it.
-fn limit_head(parts: &Parts, arrived: &Arrived, limits: &Reading) -> Result<(), Refusal> {
-    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    let fields = parts.headers.len();
-    let refused = |kind, what: &str, found: usize, most: usize| {
-        let reason = format!("the request has {found} {what}, the site takes {most}");
-        Err(Refusal::of_request(Fault::Malformed(kind), reason))
-    };
-    if target > limits.target {
-        return refused(Kind::TargetTooLong, "bytes of path and query", target, limits.target);
-    }
-    if fields > limits.fields {
-        return refused(Kind::TooManyFields, "headers", fields, limits.fields);
-    }
-    if arrived.bytes > limits.head {
-        return refused(Kind::HeadTooLarge, "bytes of headers", arrived.bytes, limits.head);
-    }
-    if arrived.took > limits.head_time {
-        let seconds = limits.head_time.as_secs();
-        let reason = format!("the head of the request took more than {seconds} seconds");
-        return Err(Refusal::of_request(Fault::RequestTimeout, reason));
-    }
-    Ok(())
-}
-
-/// A connection that was made for another site may be used for this one only when the handshake
-/// would have been answered in the same way (RFC 9110 §15.5.20).
-fn refuse_misdirected(
-    shared: &Shared,
-    inbound: &Inbound<'_>,
-    entry: &HostEntry,
-) -> Result<(), Refusal> {
-    let Some(tls) = &inbound.connection.tls else { return Ok(()) };
-    let same_name = match (&inbound.host.name, tls.server_name.as_deref()) {
-        (HostName::Dns(host), Some(name)) => host == name,
-        (HostName::Ip(address), None) => *address == inbound.connection.local.ip().to_canonical(),
-        (HostName::Nothing, None) => true,
-        (HostName::Dns(_), None) | (HostName::Ip(_) | HostName::Nothing, Some(_)) => false,
-    };
-    let fallback = shared.content.snapshot().settings.fallback_certificate;
-    let certificate = entry.tls().map(|choice| choice.certificate).or(fallback);
-    let min_version = entry.tls().map_or(tls.choice.min_version, |choice| choice.min_version);
-    let same_answer =
-        certificate == Some(tls.choice.certificate) && min_version == tls.choice.min_version;
-    if same_name || same_answer {
-        return Ok(());
-    }
-    let made_for = tls.server_name.as_deref().unwrap_or("no name");
-    let reason = format!("the connection was made for {made_for}, which has another certificate");
-    Err(Refusal::of_request(Fault::Misdirected, reason))
-}
-
-fn refuse_blocked(site: &CompiledSite) -> Result<(), Refusal> {
-    match &site.blocked {
-        Some(blocked) => {
-            let fault = Fault::Blocked { reason: blocked.reason.clone() };
-            Err(Refusal::of_request(fault, "the site is blocked"))
-        }
-        None => Ok(()),
-    }
-}
-
-/// 301 lets caches remember; 308 makes clients repeat other methods than GET and HEAD with their
-/// bodies.
-fn redirect_to_https(
-    shared: &Shared,
-    inbound: &Inbound<'_>,
-    site: &CompiledSite,
-) -> Option<Response<Body>> {
-    if inbound.origin.https || !site.https.is_some_and(|https| https.redirect) {
-        return None;
-    }
-    let host = match &inbound.host.name {
-        HostName::Nothing => HostName::Ip(inbound.connection.local.ip().to_canonical()),
-        name @ (HostName::Dns(_) | HostName::Ip(_)) => name.clone(),
-    };
-    let port = Some(shared.https_port).filter(|port| *port != 443);
-    let host = RequestHost { name: host, port };
-    let query = inbound.parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let location = format!("https://{host}{}{query}", inbound.path.as_str());
-    let status = match inbound.parts.method {
-        Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
-        _ => StatusCode::PERMANENT_REDIRECT,
-    };
-    actions::redirect(status, &location)
-}
-
-/// The address first, then name and password.
-async fn check_access(
-    shared: &Shared,
-    inbound: &Inbound<'_>,
-    route: &CompiledRoute,
-    witness: &mut impl Witness,
-) -> Result<(), Refusal> {
-    let Some(rule) = &route.access else { return Ok(()) };
-    let network = access::check_address(rule, inbound.origin.client).map_err(denied)?;
-    if let Some(network) = network {
-        witness.found_network(network);
-    }
-    let Some(basic) = &rule.basic else { return Ok(()) };
-    let authenticator = &shared.authenticator;
-    let checking = pin!(authenticator.check(basic, &inbound.parts.headers));
-    let checked = waited(checking, |time| witness.waits(Step::Password, time)).await;
-    witness.found_user(checked.map_err(denied)?);
-    Ok(())
-}
-
-fn denied(denied: Denied) -> Refusal {
-    let reason = denied.to_string();
-    let fault = match denied {
-        Denied::Address { .. } => Fault::AddressDenied,
-        Denied::Credentials { realm, .. } => Fault::Unauthorized { realm },
-        Denied::Busy => Fault::UpstreamFull,
-    };
-    Refusal::of_request(fault, reason)
-}
-
-/// A body that says it is too large is refused at once; any other when it becomes so.
-fn limit_body(inbound: &Inbound<'_>, route: &CompiledRoute, has_body: bool) -> Result<(), Refusal> {
-    if !has_body {
-        return Ok(());
-    }
-    let limit = route.max_body;
-    if let Some(length) = content_length(&inbound.parts.headers).filter(|length| *length > limit) {
-        let reason = format!("the body has {length} bytes, {limit} are allowed");
-        return Err(Refusal::of_request(Fault::BodyTooLarge { limit }, reason));
-    }
-    Ok(())
 }
 
 fn limited_body(site: &CompiledSite, route: &CompiledRoute, incoming: Body) -> Body {
@@ -631,14 +377,6 @@ fn finish_response(
             Outcome::Tunnel(response, upstream, pick)
         }
     }
-}
-
-fn no_site() -> Refusal {
-    Refusal::of_request(Fault::NoSite, "no site answers to this host")
-}
-
-fn no_route() -> Refusal {
-    Refusal::of_request(Fault::NoRoute, "no route of the site takes this request")
 }
 
 #[cfg(test)]

@@ -4,38 +4,34 @@
 //! so that one URL never has more variants than a few. What is asked for often stays; what was asked for
 //! once goes first.
 
+mod kept;
+mod purging;
+
 use std::{
     hash::{BuildHasher as _, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{
-            AtomicU64,
-            Ordering::{Relaxed, SeqCst},
-        },
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::HeaderMap;
 use portway_model::{Id, Site};
 use portway_policy::bundle::PurgeWhat;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache as Memory};
 
+pub(crate) use self::kept::Kept;
+use self::{
+    kept::OVERHEAD,
+    purging::{Purging, is_meant, is_tagged},
+};
 use super::{
-    content::Content,
     flights::Flights,
     key::Key,
     question::Personal,
-    terms::Terms,
     vary::{Own, Variant},
 };
-use crate::lists::items;
-
-/// Headers that name the tags of an answer. Tags in the second are divided by blanks.
-const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
-const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
-/// More tags than an answer has.
-const MOST_TAGS: usize = 128;
 
 /// So many locks, that hardly two writers meet at one.
 const WRITERS: usize = 64;
@@ -48,23 +44,6 @@ const PART: u64 = 32_000_000;
 
 /// How long it is remembered that answers to a URL were for nobody else.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
-
-/// What a kept answer takes beside its bytes.
-const OVERHEAD: usize = 400;
-
-/// A kept answer.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    /// Its status.
-    pub(crate) status: StatusCode,
-    /// Its headers.
-    pub(crate) headers: HeaderMap,
-    /// Its body.
-    pub(crate) content: Content,
-    /// How long it may be given.
-    pub(crate) terms: Terms,
-    tags: Box<[Box<str>]>,
-}
 
 /// What is found for a request.
 #[derive(Debug, Default)]
@@ -133,67 +112,6 @@ impl Lifecycle<Key, Arc<UrlEntry>> for Evictions {
     fn on_evict(&self, state: &mut Self::RequestState, _: Key, entry: Arc<UrlEntry>) {
         self.0.fetch_add(u64::try_from(entry.variants.len()).unwrap_or(0), Relaxed);
         state.push(entry);
-    }
-}
-
-impl Kept {
-    /// Keeps an answer.
-    pub(crate) fn new(
-        status: StatusCode,
-        headers: HeaderMap,
-        content: Content,
-        terms: Terms,
-    ) -> Self {
-        Self { status, tags: tags(&headers), headers, content, terms }
-    }
-
-    /// Returns the same answer with other headers, for one client.
-    pub(crate) fn with_headers(&self, headers: HeaderMap) -> Self {
-        Self::new(self.status, headers, self.content.clone(), self.terms)
-    }
-
-    fn weight(&self) -> u64 {
-        let headers =
-            self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64);
-        let tags = self.tags.iter().map(|tag| tag.len() + 16);
-        let rest = headers.sum::<usize>() + tags.sum::<usize>() + OVERHEAD;
-        self.content.len().saturating_add(length(rest))
-    }
-}
-
-/// The purges that are under way, and how many ever were. Whoever writes meanwhile takes back what it
-/// wrote, so that nobody has to wait for a purge.
-#[derive(Debug, Default)]
-struct Purging {
-    under_way: AtomicU64,
-    ever: AtomicU64,
-}
-
-/// A purge under way, until it is dropped.
-struct Purge<'a>(&'a Purging);
-
-impl Purging {
-    fn begin(&self) -> Purge<'_> {
-        self.under_way.fetch_add(1, SeqCst);
-        self.ever.fetch_add(1, SeqCst);
-        Purge(self)
-    }
-
-    /// Returns how many ever were; nothing while one is under way.
-    fn begun(&self) -> Option<u64> {
-        let ever = self.ever.load(SeqCst);
-        (self.under_way.load(SeqCst) == 0).then_some(ever)
-    }
-
-    /// Tells whether none was under way since.
-    fn is_still(&self, before: Option<u64>) -> bool {
-        before == Some(self.ever.load(SeqCst))
-    }
-}
-
-impl Drop for Purge<'_> {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, SeqCst);
     }
 }
 
@@ -385,39 +303,6 @@ impl Store {
     }
 }
 
-/// Tells whether a URL is meant; nothing where that depends on the answers.
-fn is_meant(what: &PurgeWhat, key: &Key) -> Option<bool> {
-    Some(match what {
-        PurgeWhat::All => true,
-        PurgeWhat::Url(url) => {
-            let own = if url.starts_with('/') { key.path() } else { key.bare() };
-            // What is kept without its query is the answer to every query.
-            own == url || (!own.contains('?') && url.split('?').next() == Some(own))
-        }
-        PurgeWhat::Prefix(prefix) => {
-            let own = if prefix.starts_with('/') { key.path() } else { key.bare() };
-            own.starts_with(prefix.as_str())
-        }
-        PurgeWhat::Tags(_) => return None,
-    })
-}
-
-fn is_tagged(what: &PurgeWhat, kept: &Kept) -> bool {
-    match what {
-        PurgeWhat::Tags(tags) => tags.iter().any(|tag| kept.tags.iter().any(|own| **own == **tag)),
-        PurgeWhat::All | PurgeWhat::Url(_) | PurgeWhat::Prefix(_) => false,
-    }
-}
-
-/// Returns the tags of an answer.
-fn tags(headers: &HeaderMap) -> Box<[Box<str>]> {
-    let comma_tags = CACHE_TAG;
-    let by_comma = items(headers, &comma_tags);
-    let keys = headers.get_all(SURROGATE_KEY).iter().filter_map(|value| value.to_str().ok());
-    let by_blank = keys.flat_map(str::split_ascii_whitespace);
-    by_comma.chain(by_blank).take(MOST_TAGS).map(Box::from).collect()
-}
-
 fn length(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
@@ -425,12 +310,17 @@ fn length(bytes: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue, StatusCode};
     use jiff::Timestamp;
     use portway_model::site::Cache;
 
     use super::{
-        super::{key::tests::key, rules::CompiledCache, terms::Times},
+        super::{
+            content::Content,
+            key::tests::key,
+            rules::CompiledCache,
+            terms::{Terms, Times},
+        },
         *,
     };
 

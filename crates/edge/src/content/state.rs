@@ -5,6 +5,8 @@
 //! a few hundred bytes per site and parses no policy.
 
 mod archive;
+mod error;
+mod head;
 
 use std::{
     fs::{DirBuilder, OpenOptions},
@@ -14,18 +16,16 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use portway_model::{
-    HostPattern, Id, Name, Site,
-    site::{Limits, TlsVersion},
-};
-use portway_policy::{Digest, NodeSettings, Owner, SitePolicy};
+use portway_model::{Id, Site};
+use portway_policy::{Digest, NodeSettings, Owner};
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition,
 };
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+use serde::Serialize;
 
 use self::archive::{Archive, Kind, Writing};
+pub use self::error::StateError;
+pub(crate) use self::head::{Head, TlsHead};
 
 /// The format of the file. A reader takes its own and the one before.
 const FORMAT: u32 = 1;
@@ -57,36 +57,6 @@ enum Source {
     Open(Database),
     /// A copy; the state is another process's.
     Given(Archive),
-}
-
-/// What routing needs of a site before its policy is read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Head {
-    /// The digest of the policy.
-    pub(crate) digest: Digest,
-    /// The name of the site.
-    pub(crate) name: Name,
-    /// What it answers to.
-    pub(crate) hosts: Vec<HostPattern>,
-    /// How handshakes for it are answered; nothing means plain HTTP only.
-    pub(crate) tls: Option<TlsHead>,
-    /// One number per route that is equal for equal matches, so that conflicts on a shared host
-    /// are found without reading the other sites.
-    pub(crate) matches: Vec<u64>,
-    /// Its limits, where they are not the usual ones: some count before the site is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) limits: Option<Box<Limits>>,
-}
-
-/// How handshakes for a site are answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TlsHead {
-    /// The certificate.
-    pub(crate) certificate: Option<Digest>,
-    /// The oldest TLS version.
-    pub(crate) min_version: TlsVersion,
-    /// Whether HTTP/2 is offered.
-    pub(crate) http2: bool,
 }
 
 /// Everything a start needs.
@@ -127,80 +97,6 @@ pub(crate) struct Batch {
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Kept(pub(crate) Option<Owner>);
-
-/// Why the state cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// Another edge has it.
-    #[error("another edge uses the state in {path}; stop it, or give this one a folder of its own")]
-    InUse {
-        /// The file.
-        path: Utf8PathBuf,
-    },
-    /// A folder or file cannot be made.
-    #[error("cannot create {path}")]
-    Create {
-        /// What cannot be made.
-        path: Utf8PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A later version wrote it.
-    #[error(
-        "{path} has format {found}, this edge reads {FORMAT}; it was written by a later version"
-    )]
-    Format {
-        /// The file.
-        path: Utf8PathBuf,
-        /// What it says.
-        found: u32,
-    },
-    /// It cannot be read or written.
-    #[error("cannot read or write {path}")]
-    Storage {
-        /// The file.
-        path: Utf8PathBuf,
-        /// Why.
-        #[source]
-        source: Box<redb::Error>,
-    },
-    /// A value in it is not what it should be.
-    #[error("{path} is damaged: the {what} cannot be read")]
-    Damaged {
-        /// The file.
-        path: Utf8PathBuf,
-        /// Which value.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// It cannot be copied for the time after it was given away.
-    #[error("cannot copy {path} for the requests that are still to be answered")]
-    Copy {
-        /// The file.
-        path: Utf8PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Another edge has taken it over.
-    #[error("the state in {path} was given to another edge")]
-    Given {
-        /// The file.
-        path: Utf8PathBuf,
-    },
-    /// A value cannot be written as JSON.
-    #[error("cannot write the {what} as JSON")]
-    Encode {
-        /// Which value.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-}
 
 impl State {
     /// Opens or creates the state in a folder.
@@ -442,35 +338,6 @@ impl State {
     }
 }
 
-impl Head {
-    /// Returns the head of a policy.
-    pub(crate) fn of(policy: &SitePolicy) -> Result<Self, StateError> {
-        let matches = policy.routes.iter().map(|route| {
-            let bytes = encode("match", &route.matches)?;
-            let digest = <[u8; 32]>::from(Sha256::digest(bytes));
-            let first = digest.first_chunk().copied().unwrap_or_default();
-            Ok(u64::from_le_bytes(first))
-        });
-        Ok(Self {
-            digest: policy.digest(),
-            name: policy.name.clone(),
-            hosts: policy.hosts.clone(),
-            tls: policy.https.as_ref().map(|https| TlsHead {
-                certificate: https.certificate,
-                min_version: https.min_version,
-                http2: https.http2,
-            }),
-            matches: matches.collect::<Result<_, StateError>>()?,
-            limits: (!policy.limits.are_usual()).then(|| Box::new(policy.limits.clone())),
-        })
-    }
-
-    /// Returns the certificate that the site needs.
-    pub(crate) fn certificate(&self) -> Option<Digest> {
-        self.tls.and_then(|tls| tls.certificate)
-    }
-}
-
 fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, StateError> {
     serde_json::to_vec(value).map_err(|source| StateError::Encode { what, source })
 }
@@ -490,6 +357,8 @@ fn open_error(path: &Utf8Path, error: DatabaseError) -> StateError {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use portway_model::site::Limits;
 
     use super::*;
 
