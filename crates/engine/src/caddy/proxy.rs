@@ -163,7 +163,7 @@ fn write_sticky(lines: &mut Lines<'_>, sticky: &Sticky, at: &FieldPath) -> Resul
     lines.from(at);
     let words = ["lb_policy", "cookie"].map(Word::ours);
     let words = words.into_iter().chain([Word::from(sticky.cookie.clone()), Word::from(key)]);
-    let is_new = lines.facts.is_at_least(2, 8, 0);
+    let is_new = lines.facts.is_at_least(2, 9, 0);
     let age = sticky.ttl.filter(|_| is_new).map(|ttl| seconds("max_age", ttl.0));
     lines.put(Directive::new(words).with_any(age.into_iter().collect()))
 }
