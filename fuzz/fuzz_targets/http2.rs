@@ -24,6 +24,6 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         split.sent(byte, || now).ok();
     }
     assert_eq!(of_whole, split.received(&[], || now));
-    assert_eq!(whole.is_in_head(), split.is_in_head());
+    assert_eq!(whole.head_under_way(), split.head_under_way());
     assert_eq!(whole.is_between_frames(), split.is_between_frames());
 });

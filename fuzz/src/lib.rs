@@ -39,7 +39,33 @@ pub fn lines<const N: usize>(text: &str) -> [&str; N] {
     std::array::from_fn(|_| lines.next().unwrap_or_default())
 }
 
-pub use edge::strangers;
+/// The checks, for the targets.
+pub mod strangers {
+    use crate::edge::strangers;
+
+    macro_rules! checks {
+        ($($name:ident($($of:ident: $type:ty),*);)*) => {$(
+            #[doc = concat!("Checks what `", stringify!($name), "` promises.")]
+            pub fn $name($($of: $type),*) {
+                strangers::$name($($of),*);
+            }
+        )*};
+    }
+
+    checks! {
+        accept(text: &str);
+        authorization(bytes: &[u8]);
+        cache_control(first: &str, second: &str);
+        conditions(lines: [&str; 6]);
+        connection(bytes: &[u8]);
+        cookie(line: &[u8]);
+        forwarded(bytes: &[u8]);
+        place(text: &str);
+        range(text: &str, length: u64);
+        tag_list(text: &str);
+    }
+}
+
 use edge::{
     access, cache, canonical, coding, cookies, files, headers, lists, pages, quality, tags,
 };

@@ -125,6 +125,10 @@ pub(crate) fn accept(text: &str) {
         Accepted::of(value.as_ref()).ranked().collect()
     };
     let Ok(value) = HeaderValue::from_str(text) else { return };
+    if value.to_str().is_err() {
+        assert_eq!(Accepted::of(Some(&value)), Accepted::default(), "it is no text");
+        return;
+    }
     let found = ranked(text);
     for coding in &found {
         let lower = text.to_ascii_lowercase();
