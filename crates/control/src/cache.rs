@@ -49,16 +49,9 @@ enum Silence {
 
 impl Silence {
     fn of(error: EdgeClientError) -> Self {
-        match error {
-            EdgeClientError::Refused { status: StatusCode::NOT_FOUND, .. } => Self::NoCache,
-            EdgeClientError::Refused { .. }
-            | EdgeClientError::Unreachable { .. }
-            | EdgeClientError::Transport(_)
-            | EdgeClientError::Owned(_)
-            | EdgeClientError::TimedOut
-            | EdgeClientError::Broken(_)
-            | EdgeClientError::Conflict(_)
-            | EdgeClientError::Succeeded => Self::Edge(error),
+        match error.status() {
+            Some(StatusCode::NOT_FOUND) => Self::NoCache,
+            Some(_) | None => Self::Edge(error),
         }
     }
 
@@ -66,10 +59,8 @@ impl Silence {
     fn told(&self, sees_nodes: bool) -> String {
         let is_harmless = match self {
             Self::Elsewhere | Self::NoCache | Self::Late | Self::NotAsked => true,
-            Self::Edge(EdgeClientError::Refused { status, .. }) => {
-                *status == StatusCode::BAD_REQUEST
-            }
-            Self::Edge(_) | Self::Reach(_) => false,
+            Self::Edge(error) => error.status() == Some(StatusCode::BAD_REQUEST),
+            Self::Reach(_) => false,
         };
         if sees_nodes || is_harmless { self.to_string() } else { UNREADABLE.to_owned() }
     }

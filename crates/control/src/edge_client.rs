@@ -90,6 +90,20 @@ struct Problem {
 }
 
 impl EdgeClientError {
+    /// Returns the status with which the edge refused the request, where it did.
+    pub(crate) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            Self::Unreachable { .. }
+            | Self::Transport(_)
+            | Self::TimedOut
+            | Self::Broken(_)
+            | Self::Conflict(_)
+            | Self::Owned(_)
+            | Self::Succeeded => None,
+        }
+    }
+
     /// Tells what is wrong, in the edge's own words where it has some.
     pub(crate) fn detail(&self) -> String {
         match self {

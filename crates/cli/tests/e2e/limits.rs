@@ -165,16 +165,7 @@ async fn answers_taken(manager: &Manager, web: &Web) {
     client.send(WINDOW_UPDATE, 0, 0, &1_000_000_u32.to_be_bytes()).await;
     client.get(1, "/big").await;
     assert_eq!(client.status(1).await, Ok(200));
-    let mut taken = 0;
-    let reset = loop {
-        let frame = client.frame().await.expect("the connection goes on");
-        match frame.kind {
-            DATA => taken += frame.payload.len(),
-            RST_STREAM => break frame,
-            _ => {}
-        }
-    };
-    assert_eq!((reset.stream, taken), (1, WINDOW));
+    assert_eq!(client.taken_until_reset(1).await, Ok(WINDOW));
     client.get(3, "/fixed").await;
     assert_eq!(client.status(3).await, Ok(200), "the connection goes on");
 }

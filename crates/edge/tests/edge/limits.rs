@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    frames::{self, Client, DATA, END_STREAM, RST_STREAM},
+    frames::{self, Client, DATA, END_STREAM},
     support::{TestEdge, certificate, change, respond, route, site, tls, to, with_https},
 };
 
@@ -235,16 +235,7 @@ async fn a_client_that_does_not_take_its_answer_is_cut() {
     client.send(frames::WINDOW_UPDATE, 0, 0, &1_000_000_u32.to_be_bytes()).await;
     client.get(1, "/two").await;
     assert_eq!(client.status(1).await, Ok(200));
-    let mut taken = 0;
-    let reset = loop {
-        let frame = client.frame().await.expect("the connection goes on");
-        match frame.kind {
-            DATA => taken += frame.payload.len(),
-            RST_STREAM => break frame,
-            _ => {}
-        }
-    };
-    assert_eq!((reset.stream, taken), (1, 65_535));
+    assert_eq!(client.taken_until_reset(1).await, Ok(65_535));
     client.get(3, "/fixed").await;
     assert_eq!(client.status(3).await, Ok(200), "the connection goes on");
     let line = edge.log_has("main.access.log", "/two").await;

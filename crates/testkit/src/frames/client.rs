@@ -8,8 +8,8 @@ use tokio::{
 };
 
 use super::{
-    ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, fields, frame,
-    settings_payload,
+    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, fields,
+    frame, settings_payload,
 };
 
 /// How long a frame is waited for.
@@ -117,6 +117,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 }
                 RST_STREAM if frame.stream == stream => return Err(frame.to_string()),
                 GOAWAY => return Err(frame.to_string()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Returns how much of an answer's body came before its stream was reset. Frames of other streams
+    /// are passed over.
+    pub async fn taken_until_reset(&mut self, stream: u32) -> Result<usize, NoFrame> {
+        let mut taken = 0;
+        loop {
+            let frame = self.frame().await?;
+            match frame.kind {
+                DATA if frame.stream == stream => taken += frame.payload.len(),
+                RST_STREAM if frame.stream == stream => return Ok(taken),
                 _ => {}
             }
         }

@@ -90,11 +90,9 @@ pub(super) fn trial_of(request: TryOut) -> Trial {
 
 /// Tells what is wrong with the request from an edge that cannot be asked.
 pub(super) fn failed(error: EdgeClientError) -> ControlError {
-    match &error {
-        EdgeClientError::Refused { status: StatusCode::BAD_REQUEST, .. } => {
-            return ControlError::BadRequest(error.detail());
-        }
-        EdgeClientError::Refused { status: StatusCode::NOT_FOUND, .. } => {
+    match error.status() {
+        Some(StatusCode::BAD_REQUEST) => return ControlError::BadRequest(error.detail()),
+        Some(StatusCode::NOT_FOUND) => {
             let remedy = "stop it with `portway edge --stop`; the manager starts it anew";
             return ControlError::unavailable(
                 "the edge is of a version that cannot tell this",
@@ -103,14 +101,7 @@ pub(super) fn failed(error: EdgeClientError) -> ControlError {
                 error,
             );
         }
-        EdgeClientError::Refused { .. }
-        | EdgeClientError::Unreachable { .. }
-        | EdgeClientError::Transport(_)
-        | EdgeClientError::Owned(_)
-        | EdgeClientError::TimedOut
-        | EdgeClientError::Broken(_)
-        | EdgeClientError::Conflict(_)
-        | EdgeClientError::Succeeded => {}
+        Some(_) | None => {}
     }
     let remedy = "see that it runs (`portway status`), then try again";
     ControlError::unavailable("the edge does not answer", remedy, 5, error)
